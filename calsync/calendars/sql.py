@@ -1,0 +1,155 @@
+"""The embedded calendar: resources in SQLite through SQLAlchemy Core.
+
+Every write is one transaction that first moves the calendar's revision on, which also makes writers wait for each other.
+A resource's revision is that of its last write, so the changes since a sync token are the rows with a greater one; removed
+resources stay as rows without bytes. With a write-ahead log and `synchronous=FULL` a write that was acknowledged survives a
+crash at any later moment, and one that was not leaves no trace.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from calsync.calendars import Changes, Resource, SyncToken
+from calsync.errors import Changed, Refused, Unreachable
+
+SCHEMA_VERSION = 1
+
+_metadata = sa.MetaData()
+_state = sa.Table(
+    "calendar",
+    _metadata,
+    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1"), primary_key=True),
+    sa.Column("schema_version", sa.Integer, nullable=False),
+    sa.Column("uuid", sa.Text, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+)
+_resources = sa.Table(
+    "resources",
+    _metadata,
+    sa.Column("href", sa.Text, primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False, index=True),
+    sa.Column("ics", sa.LargeBinary),
+)
+
+
+class SqlCalendar:
+    """A `Calendar` in one SQL database."""
+
+    def __init__(self, engine: sa.Engine, name: str) -> None:
+        self._engine, self._name = engine, name
+        with self._connect(write=True) as connection:
+            self._uuid = self._set_up(connection)
+
+    @classmethod
+    def sqlite(cls, file: Path) -> Self:
+        """The calendar in the SQLite file at `file`, which is made if it is not there; its folder must be."""
+        if not file.parent.is_dir():
+            raise Refused(f"The folder {file.parent} of the calendar's file does not exist; make it first.")
+        engine = sa.create_engine(f"sqlite:///{file}", connect_args={"timeout": 30, "isolation_level": None})
+        sa.event.listen(engine, "connect", _prepare)
+        sa.event.listen(engine, "begin", _begin)
+        return cls(engine, str(file))
+
+    def changes(self, since: SyncToken | None) -> Changes:
+        """See `Calendar.changes`."""
+        with self._connect() as connection:
+            head = connection.execute(sa.select(_state.c.uuid, _state.c.revision)).one()
+            base = self._revision_of(since, head.uuid, head.revision)
+            if base == head.revision:
+                return Changes(self._token(head.revision), (), (), complete=False)
+            query = sa.select(_resources).order_by(_resources.c.href)
+            query = query.where(_resources.c.ics.is_not(None) if base is None else _resources.c.revision > base)
+            rows = connection.execute(query).all()
+        return Changes(
+            token=self._token(head.revision),
+            changed=tuple(Resource(row.href, self._token(row.revision), row.ics) for row in rows if row.ics is not None),
+            removed=tuple(row.href for row in rows if row.ics is None),
+            complete=base is None,
+        )
+
+    def put(self, href: str, ics: bytes, *, etag: str | None) -> Resource:
+        """See `Calendar.put`."""
+        with self._connect(write=True) as connection:
+            revision = self._write(connection, href, ics, etag)
+        return Resource(href, self._token(revision), ics)
+
+    def delete(self, href: str, *, etag: str) -> None:
+        """See `Calendar.delete`."""
+        with self._connect(write=True) as connection:
+            self._write(connection, href, None, etag)
+
+    def close(self) -> None:
+        """See `Calendar.close`."""
+        self._engine.dispose()
+
+    def _write(self, connection: sa.Connection, href: str, ics: bytes | None, etag: str | None) -> int:
+        moved = sa.update(_state).values(revision=_state.c.revision + 1).returning(_state.c.revision)
+        revision: int = connection.execute(moved).scalar_one()
+        found = connection.execute(sa.select(_resources).where(_resources.c.href == href)).one_or_none()
+        standing = None if found is None or found.ics is None else self._token(found.revision)
+        if standing != etag:
+            raise Changed(
+                f"{href} exists already." if etag is None else f"{href} is gone." if standing is None else f"{href} was changed."
+            )
+        row = {"href": href, "revision": revision, "ics": ics}
+        if found is None:
+            connection.execute(sa.insert(_resources).values(row))
+        else:
+            connection.execute(sa.update(_resources).where(_resources.c.href == href).values(row))
+        return revision
+
+    def _token(self, revision: int) -> str:
+        return f"{self._uuid}-{revision}"
+
+    def _revision_of(self, token: SyncToken | None, calendar: str, head: int) -> int | None:
+        """The revision that a token names; None where this calendar did not give it out."""
+        owner, _, revision = (token or "").rpartition("-")
+        self._uuid = calendar
+        known = owner == calendar and revision.isascii() and revision.isdigit() and int(revision) <= head
+        return int(revision) if known else None
+
+    def _set_up(self, connection: sa.Connection) -> str:
+        _metadata.create_all(connection)
+        state = connection.execute(sa.select(_state)).one_or_none()
+        if state is None:
+            fresh = {"id": 1, "schema_version": SCHEMA_VERSION, "uuid": uuid.uuid4().hex[:12], "revision": 0}
+            connection.execute(sa.insert(_state).values(fresh))
+            return str(fresh["uuid"])
+        if state.schema_version != SCHEMA_VERSION:
+            raise Refused(
+                f"{self._name} has schema version {state.schema_version}, and this calsync knows version {SCHEMA_VERSION}; "
+                "run the calsync that wrote it, or a newer one."
+            )
+        return str(state.uuid)
+
+    @contextmanager
+    def _connect(self, *, write: bool = False) -> Iterator[sa.Connection]:
+        """A transaction; what goes wrong with the database leaves as one of calsync's errors."""
+        try:
+            with self._engine.connect().execution_options(calsync_write=write) as connection, connection.begin():
+                yield connection
+        except sa.exc.DBAPIError as error:
+            said = str(error.orig)
+            if isinstance(error.orig, sqlite3.OperationalError) and ("locked" in said or "busy" in said):
+                raise Unreachable(f"The calendar {self._name} is busy: {said}.", retry_after=5) from error
+            raise Refused(f"The calendar {self._name} cannot be used: {said}.") from error
+
+
+def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin(connection: sa.Connection) -> None:
+    # A transaction that will write takes its lock at once: one that reads first and then finds somebody else writing
+    # could only fail (SQLITE_BUSY_SNAPSHOT).
+    write = connection.get_execution_options().get("calsync_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

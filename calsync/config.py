@@ -1,0 +1,439 @@
+"""windows.toml → typed configuration.
+
+`load` reads the file and the environment, checks everything, and either returns a `Config` or raises `ConfigInvalid` with
+every mistake at once, each with its key path and what would be right. Secrets come from the environment alone.
+
+Any setting of a plain section can come from the environment instead: `calendar.url` is `CALSYNC_CALENDAR_URL`, and
+`CALSYNC_CALENDAR_URL_FILE` names a file that holds it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from calsync.errors import ConfigInvalid, Invalid, UnknownTimezone
+from calsync.hours import DEFAULT_HOURS, Hours
+from calsync.weeks import WEEKDAYS, Week
+from calsync.zones import resolve, zone
+
+Kind = Literal["overlap", "freeze", "reserved", "busy", "hours", "dst", "unknown"]
+"""The kinds of conflict; `docs/configuration.md` says what each means."""
+
+KINDS: tuple[Kind, ...] = ("overlap", "freeze", "reserved", "busy", "hours", "dst", "unknown")
+SECRETS = ("calendar_username", "calendar_password", "tokens")
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DURATION = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*", re.ASCII)
+_TOKEN = re.compile(r"[!-~]{8,}", re.ASCII)
+
+
+def duration(text: object) -> timedelta:
+    """`30s`, `15m`, `2h`, `90d` or `8w` as a span of time; `ValueError` with the remedy otherwise."""
+    if isinstance(text, timedelta):
+        return text
+    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError('write a whole number and a unit, such as "30s", "15m", "2h" or "90d"')
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _timezone(name: object) -> str:
+    if not isinstance(name, str):
+        raise ValueError('write a timezone in quotes, such as "Europe/Paris"')
+    try:
+        zone(name)
+    except UnknownTimezone as unknown:
+        raise ValueError(str(unknown)) from None
+    return name
+
+
+def _wall_clock(value: object) -> time:
+    if isinstance(value, time) and value.tzinfo is None:
+        return value
+    try:
+        return time.fromisoformat(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError("write a wall-clock time such as 10:00:00") from None
+
+
+def _weekdays(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not value or not all(day in WEEKDAYS for day in value):
+        raise ValueError(f'list weekdays out of {", ".join(WEEKDAYS)}, such as ["tue", "wed"]')
+    return tuple(sorted(set(value), key=WEEKDAYS.index))
+
+
+def _week(value: object) -> Week:
+    try:
+        return Week.parse(value if isinstance(value, str) else str(value))
+    except Invalid as error:
+        raise ValueError(str(error)) from None
+
+
+def _hours(value: object) -> Hours:
+    try:
+        return value if isinstance(value, Hours) else Hours.parse(str(value))
+    except Invalid as error:
+        raise ValueError(str(error)) from None
+
+
+def _calendar_url(value: object) -> str:
+    if isinstance(value, str) and value.startswith("sqlite:///") and len(value) > len("sqlite:///"):
+        return value
+    raise ValueError("this version keeps the calendar in an SQLite file; write sqlite:///FILE.db")
+
+
+Timezone = Annotated[str, BeforeValidator(_timezone)]
+Duration = Annotated[timedelta, BeforeValidator(duration)]
+WallClock = Annotated[time, BeforeValidator(_wall_clock)]
+Weekdays = Annotated[tuple[str, ...], BeforeValidator(_weekdays)]
+WorkingHours = Annotated[Hours, BeforeValidator(_hours)]
+IsoWeek = Annotated[Week, BeforeValidator(_week)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Section(BaseModel):
+    """A table of windows.toml: immutable, and nothing in it goes unread."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Horizon(Section):
+    """How far back and ahead of now the calendar is looked at."""
+
+    past: Duration = timedelta(days=90)
+    future: Duration = timedelta(days=400)
+
+
+class CalendarSection(Section):
+    """`[calendar]`: where the Deployments calendar is kept. `refresh` is how often changes by others are taken in."""
+
+    url: Annotated[str, BeforeValidator(_calendar_url)] = "sqlite:///deployments.db"
+    name: Text = "Deployments"
+    refresh: Duration = timedelta(seconds=1)
+    horizon: Horizon = Horizon()
+
+
+class NoTrain(Section):
+    """A week without a train, and why."""
+
+    week: IsoWeek
+    reason: Text
+
+
+class TrainSection(Section):
+    """`[train]`: what is deployed each week, and in which windows."""
+
+    windows: tuple[str, ...] = ("european", "american")
+    title: Text = "Train"
+    stages: dict[str, Text] = {"tue": "group0", "wed": "group1", "thu": "group2"}
+    backup_slots: Literal["all", "after-primary"] = "all"
+    ticket_url: str | None = None
+    no_train: tuple[NoTrain, ...] = ()
+
+    @property
+    def days(self) -> tuple[str, ...]:
+        """The weekdays on which the train moves, in order."""
+        return tuple(day for day in WEEKDAYS if day in self.stages)
+
+
+class WindowSection(Section):
+    """`[windows.NAME]`: a place in the week, on the wall clock of `timezone`; an `end` not after `start` is on the next day."""
+
+    title: Text
+    timezone: Timezone
+    start: WallClock
+    end: WallClock
+    days: Weekdays | None = None
+    category: Text | None = None
+
+
+class Freeze(Section):
+    """`[[freezes]]`: no deploys from `start` to `end` (dates: both included), or on `days` of every week."""
+
+    start: datetime | date | None = None
+    end: datetime | date | None = None
+    days: Weekdays | None = None
+    timezone: Timezone = "UTC"
+    reason: Text
+    scope: Literal["all", "train"] = "all"
+
+
+class ConductorSection(Section):
+    """`[[conductors]]`: one person of the roster."""
+
+    name: Text
+    timezone: Timezone
+    hours: WorkingHours = DEFAULT_HOURS
+    window: str | None = None
+    irc: Text | None = None
+    ticket_user: Text | None = None
+
+
+class ConflictsSection(Section):
+    """`[conflicts]`: which kinds block a reservation and which only warn; a kind in neither list does as by default."""
+
+    block: tuple[Kind, ...] = ("overlap", "freeze", "reserved", "busy", "unknown")
+    warn: tuple[Kind, ...] = ("hours", "dst")
+    ignore_categories: tuple[str, ...] = ()
+    buffer: Duration = timedelta(0)
+
+    def blocks(self, kind: Kind) -> bool:
+        """Whether a conflict of this kind stands in the way of a reservation."""
+        if kind in self.warn:
+            return False
+        return kind in self.block or kind not in ("hours", "dst")
+
+
+class ServerSection(Section):
+    """`[server]`: the names under which calsync is reached; `*` leaves the check of the Host header to a proxy."""
+
+    hosts: tuple[str, ...] = ()
+
+
+class Config(BaseModel):
+    """Everything windows.toml and the environment say, checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    calendar: CalendarSection
+    train: TrainSection
+    windows: dict[str, WindowSection]
+    freezes: tuple[Freeze, ...] = ()
+    conductors: tuple[ConductorSection, ...] = ()
+    conflicts: ConflictsSection
+    server: ServerSection
+    tokens: dict[str, SecretStr] = {}
+    folder: Path = Path()
+    """Where windows.toml stands; relative files are found from here."""
+
+    @cached_property
+    def declined(self) -> dict[Week, str]:
+        """The weeks without a train, and why."""
+        return {entry.week: entry.reason for entry in self.train.no_train}
+
+
+_SECTIONS: dict[str, type[Section]] = {
+    "calendar": CalendarSection,
+    "train": TrainSection,
+    "conflicts": ConflictsSection,
+    "server": ServerSection,
+}
+_TABLES: dict[str, type[Section]] = {"windows": WindowSection, "freezes": Freeze, "conductors": ConductorSection}
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read and check the configuration at `path`, with what the environment overrides.
+
+    Raises `ConfigInvalid` with every mistake, and `Invalid` where the file cannot be read.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError:
+        raise Invalid(f"There is no {path}; name your configuration with --config FILE.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"{path} cannot be read: {error}.") from None
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigInvalid([f"{path.name}: {error}"]) from None
+    return parse(document, environ, folder=path.resolve().parent)
+
+
+def parse(document: Mapping[str, Any], environ: Mapping[str, str], *, folder: Path = Path()) -> Config:
+    """Check a parsed windows.toml; see `load`. `folder` is where relative files are found."""
+    problems: list[str] = []
+    document = dict(document)
+    tokens = _overlay_environment(document, environ, problems)
+    parts: dict[str, Any] = {}
+    for key in document.keys() - _SECTIONS.keys() - _TABLES.keys():
+        problems.append(f"{key}: " + _unknown(key, [*_SECTIONS, *_TABLES]))
+    for key, section in _SECTIONS.items():
+        parts[key] = _section(section, document.get(key, {}), key, problems) or section()
+    windows = document.get("windows", {})
+    if not isinstance(windows, dict) or not windows:
+        problems.append("windows: describe at least one window, as [windows.NAME]")
+        windows = {}
+    parts["windows"] = {}
+    for name, table in windows.items():
+        if not _NAME.fullmatch(name):
+            problems.append(f'windows."{name}": name it with small letters, digits, "-" and "_"')
+        elif window := _section(WindowSection, table, f"windows.{name}", problems):
+            parts["windows"][name] = window
+    for key in ("freezes", "conductors"):
+        entries = document.get(key, [])
+        if not isinstance(entries, list):
+            problems.append(f"{key}: write each as a table of its own, [[{key}]]")
+            entries = []
+        checked = (_section(_TABLES[key], entry, f"{key}[{n}]", problems) for n, entry in enumerate(entries))
+        parts[key] = tuple(entry for entry in checked if entry is not None)
+    problems += _contradictions(parts, windows)
+    if problems:
+        raise ConfigInvalid(problems)
+    return Config(**parts, tokens=tokens, folder=folder)
+
+
+def _section(section: type[Section], table: object, path: str, problems: list[str]) -> Any:
+    if not isinstance(table, dict):
+        problems.append(f"{path}: write it as a table")
+        return None
+    try:
+        return section.model_validate(table)
+    except ValidationError as error:
+        problems += (_sentence(section, path, detail) for detail in error.errors())
+        return None
+
+
+def _sentence(section: type[Section], path: str, detail: Any) -> str:
+    """One of pydantic's findings as a line `key.path: what would be right`."""
+    where = path + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in detail["loc"])
+    match detail["type"]:
+        case "extra_forbidden" if detail["loc"][-1] in ("username", "password", "tokens", "token"):
+            return f"{where}: secrets do not stand in this file; set CALSYNC_{path.upper()}_{detail['loc'][-1].upper()}"
+        case "extra_forbidden":
+            return f"{where}: " + _unknown(str(detail["loc"][-1]), list(section.model_fields))
+        case "missing":
+            return f"{where}: is missing"
+        case "value_error":
+            return f"{where}: {detail['ctx']['error']}"
+        case _:
+            said = detail["msg"].removeprefix("Input ")
+            return f"{where}: {said}, not {_shown(detail['input'])}"
+
+
+def _shown(value: object) -> str:
+    text = str(value) if isinstance(value, date | time) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return "is not a setting; " + (f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}")
+
+
+def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any]) -> Iterable[str]:
+    """What no section can see by itself. `windows` has the names of unsound windows too."""
+    train: TrainSection = parts["train"]
+    if not train.windows:
+        yield "train.windows: name at least one window"
+    if len(set(train.windows)) < len(train.windows):
+        yield "train.windows: name each window once"
+    for name in train.windows:
+        if name not in windows:
+            yield f'train.windows: "{name}" is not a window; ' + _of(windows)
+    if not train.stages:
+        yield 'train.stages: name at least one day, such as { tue = "group0" }'
+    for day in train.stages:
+        if day not in WEEKDAYS:
+            yield f"train.stages.{day}: is not a weekday; there are {', '.join(WEEKDAYS)}"
+    if train.ticket_url is not None and not re.match(r"https?://.*\{ticket\}", train.ticket_url):
+        yield "train.ticket_url: write a web address with {ticket} in it"
+    for name, window in parts["windows"].items():
+        if name in train.windows and window.days is not None:
+            yield f"windows.{name}.days: a train window has the days of train.stages; leave days out"
+        if name not in train.windows and window.days is None:
+            yield f'windows.{name}.days: is missing; a window outside train.windows needs its days, such as ["mon"]'
+    for n, freeze in enumerate(parts["freezes"]):
+        yield from _freeze_contradictions(f"freezes[{n}]", freeze)
+    seen: set[str] = set()
+    for n, conductor in enumerate(parts["conductors"]):
+        if conductor.name in seen:
+            yield f'conductors[{n}].name: "{conductor.name}" is there already; give each person a name of their own'
+        seen.add(conductor.name)
+        if conductor.window is not None and conductor.window not in train.windows:
+            yield f'conductors[{n}].window: "{conductor.window}" is not a train window; ' + _of(train.windows)
+    conflicts: ConflictsSection = parts["conflicts"]
+    if {"block", "warn"} <= conflicts.model_fields_set:
+        for kind in sorted(set(conflicts.block) & set(conflicts.warn)):
+            yield f'conflicts.warn: "{kind}" is in conflicts.block too; keep it in one of them'
+    if "reserved" in conflicts.warn:
+        yield 'conflicts.warn: "reserved" always blocks, since no week is reserved twice; take it out'
+    if parts["calendar"].refresh < timedelta(milliseconds=100):
+        yield 'calendar.refresh: refresh at most ten times a second; "1s" is quick'
+
+
+def _freeze_contradictions(path: str, freeze: Freeze) -> Iterable[str]:
+    if freeze.days is not None:
+        if freeze.start is not None or freeze.end is not None:
+            yield f"{path}: give either start and end, or days, not both"
+        return
+    if freeze.start is None or freeze.end is None:
+        yield f"{path}: give start and end (dates, both included), or days of every week"
+        return
+    if isinstance(freeze.start, datetime) != isinstance(freeze.end, datetime):
+        yield f"{path}: give start and end in the same form, both dates or both date-times"
+        return
+    start, end = freeze_span(freeze)
+    if end <= start:
+        yield f"{path}.end: {freeze.end} is before the start; swap them"
+
+
+def freeze_span(freeze: Freeze) -> tuple[datetime, datetime]:
+    """The instants (aware) from which and until which a freeze with `start` and `end` lasts."""
+    tz = zone(freeze.timezone)
+
+    def instant(moment: datetime | date | None, *, days: int) -> datetime:
+        assert moment is not None  # only freezes with start and end are asked
+        if not isinstance(moment, datetime):
+            moment = datetime.combine(moment + timedelta(days=days), time())
+        return moment if moment.tzinfo is not None else resolve(moment, tz)[0]
+
+    return instant(freeze.start, days=0).astimezone(UTC), instant(freeze.end, days=1).astimezone(UTC)
+
+
+def _of(names: Iterable[str]) -> str:
+    return "there are " + ", ".join(names) if names else "there is none"
+
+
+def _overlay_environment(
+    document: dict[str, Any], environ: Mapping[str, str], problems: list[str]
+) -> dict[str, SecretStr]:
+    """Put the settings that the environment names into `document`; returns the tokens, by the name of who holds each."""
+    known = {f"CALSYNC_{s}_{k}".upper(): (s, k) for s, section in _SECTIONS.items() for k in section.model_fields}
+    for variable in sorted(environ):
+        setting = variable.removesuffix("_FILE")
+        if setting not in known or (value := _from_environment(setting, environ, problems)) is None:
+            continue
+        section, key = known[setting]
+        table = document.get(section, {})
+        document[section] = {**(table if isinstance(table, dict) else {}), key: _toml_value(value)}
+    tokens: dict[str, SecretStr] = {}
+    for pair in re.split(r"[\s,]+", (_from_environment("CALSYNC_TOKENS", environ, problems) or "").strip()):
+        name, colon, token = pair.partition(":")
+        if pair and not (name and colon and _TOKEN.fullmatch(token)):
+            problems.append("CALSYNC_TOKENS: write name:token pairs, separated by commas, each token of 8 characters or more")
+        elif name in tokens:
+            problems.append(f'CALSYNC_TOKENS: "{name}" is there twice; give each token a name of its own')
+        elif pair:
+            tokens[name] = SecretStr(token)
+    return tokens
+
+
+def _from_environment(variable: str, environ: Mapping[str, str], problems: list[str]) -> str | None:
+    file = environ.get(f"{variable}_FILE")
+    if file is None:
+        return environ.get(variable)
+    if variable in environ:
+        problems.append(f"{variable}: is set, and {variable}_FILE too; keep one of them")
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{variable}_FILE: {error}")
+        return None
+
+
+def _toml_value(text: str) -> Any:
+    """What `text` is in TOML; a plain string where it is nothing else."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,293 @@
+"""Reservation ⇄ iCalendar resource.
+
+One train week is one resource, `train-2026-W49.ics`, with every slot of that week, so that "both windows or neither" is one
+write. Several slots are a master VEVENT with `RRULE:FREQ=DAILY;COUNT=n` and one override for each of the n instances, which
+carries the slot's true start and end; one slot is a plain VEVENT. This is the form that recurrence engines agree on: they
+lose instances of RDATE sets with overrides, and do not match a RECURRENCE-ID in UTC.
+
+What people read stands in the standard properties. What calsync needs exactly stands as plain tokens, which no server
+rewrites: `X-CALSYNC-RECORD` (the reservation as base64url of JSON, on the master), `X-CALSYNC-MARK` (which write this was)
+and `X-CALSYNC-SLOT` (the slot's id, on each component that is one).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from icalendar import Calendar, Event, vRecur
+
+from calsync.errors import Invalid
+from calsync.hours import Hours
+from calsync.occurrences import SLOT, Occurrence
+from calsync.planning import Conductor, Pair, Seat
+from calsync.vtimezones import vtimezone
+from calsync.weeks import Week
+from calsync.windows import Slot
+from calsync.zones import resolve, zone
+
+RECORD, MARK = "X-CALSYNC-RECORD", "X-CALSYNC-MARK"
+PRODID = "-//calsync//calsync//EN"
+
+_HREF = re.compile(r"train-(\d{4}-W\d{2})\.ics", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A train week on the calendar: the pair, where each of them sits, and the slots they hold, by start.
+
+    `cancelled` are slots that were held and given up. `author` is who wrote it last, at `modified` (UTC, whole seconds), and
+    `sequence` counts the writes (RFC 5545, section 3.8.7.4). A `released` week is free again and kept for its subscribers.
+    """
+
+    week: Week
+    title: str
+    pair: Pair
+    primary: Seat
+    backup: Seat
+    slots: tuple[Slot, ...]
+    modified: datetime
+    cancelled: tuple[Slot, ...] = ()
+    train: str | None = None
+    ticket: str | None = None
+    override: str | None = None
+    author: str | None = None
+    sequence: int = 0
+    released: bool = False
+
+    @property
+    def spans_regions(self) -> bool:
+        """Whether the two sit in different windows."""
+        return self.primary.window != self.backup.window
+
+    def conductors(self, slot: Slot) -> tuple[Conductor, ...]:
+        """Who sits in the slot: the one of its role, and both where they share a window."""
+        return (self.pair.conductor(slot.role or "primary"),) if self.spans_regions else (self.pair.primary, self.pair.backup)
+
+
+def href(week: Week) -> str:
+    """Where the week's reservation stands on the calendar."""
+    return f"train-{week}.ics"
+
+
+def week_of(href: str) -> Week | None:
+    """The week whose reservation stands at `href`; None for what is not calsync's."""
+    try:
+        return Week.parse(match[1]) if (match := _HREF.fullmatch(href)) else None
+    except Invalid:
+        return None
+
+
+def summary(reservation: Reservation, slot: Slot) -> str:
+    """A slot's title: train, version, stage, the secondary timeslot marked as such, and who sits there."""
+    train = " ".join(part for part in (reservation.title, reservation.train) if part)
+    who = ", ".join(conductor.name for conductor in reservation.conductors(slot))
+    secondary = ["secondary timeslot"] if slot.role == "backup" else []
+    return " – ".join([train, slot.stage or slot.window, *secondary, who])
+
+
+def description(reservation: Reservation, slot: Slot, link: str | None) -> str:
+    """What people read when they open a slot."""
+    pair = reservation.pair
+    lines = [
+        f"Stage: {slot.stage}",
+        *([f"Version: {reservation.train}"] if reservation.train else []),
+        f"Primary: {pair.primary.name} ({pair.primary.timezone}, {pair.primary.hours})",
+        f"Backup: {pair.backup.name} ({pair.backup.timezone}, {pair.backup.hours})",
+        "This is the backup's window, the secondary timeslot."
+        if slot.role == "backup"
+        else "This is the window of the primary and the backup."
+        if not reservation.spans_regions
+        else "This is the primary's window.",
+        *([f"Train blocker ticket: {reservation.ticket}" + (f" {link}" if link else "")] if reservation.ticket else []),
+        *([f"Reserved despite conflicts: {reservation.override}"] if reservation.override else []),
+        *([f"Reserved by: {reservation.author}"] if reservation.author else []),
+    ]
+    return "\n".join(lines)
+
+
+def ticket_link(ticket: str | None, ticket_url: str | None) -> str | None:
+    """The web address of a ticket, by the pattern of `train.ticket_url`."""
+    if ticket is None or ticket_url is None:
+        return None
+    return ticket_url.replace("{ticket}", quote(ticket, safe=""))
+
+
+def encode(reservation: Reservation, mark: str, ticket_url: str | None = None) -> bytes:
+    """The reservation as a resource (CRLF lines); `mark` is a plain token that names this write."""
+    slots = sorted([*reservation.slots, *reservation.cancelled], key=lambda slot: (slot.start, slot.window))
+    components = [_component(reservation, slot, ticket_url) for slot in slots]
+    if len(slots) == 1:
+        master = components[0]
+    else:
+        master = _component(reservation, slots[0], ticket_url)
+        del master[SLOT]
+        master["RRULE"] = vRecur({"FREQ": "DAILY", "COUNT": len(slots)})
+        recurrence_ids = _recurrence_ids(slots)
+        master.pop("DTSTART")
+        master.pop("DTEND")
+        master.add("DTSTART", recurrence_ids[0])
+        master.add("DTEND", recurrence_ids[0] + (slots[0].end - slots[0].start))
+        for component, recurrence_id in zip(components, recurrence_ids, strict=True):
+            component.add("RECURRENCE-ID", recurrence_id)
+        components.insert(0, master)
+    master.pop("STATUS")
+    master.add("STATUS", "CANCELLED" if reservation.released else "CONFIRMED")
+    master.add(RECORD, _to_token(reservation))
+    master.add(MARK, mark)
+    timezones = sorted({_timezone(slot) for slot in slots})
+    parts = [f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()]
+    parts += (vtimezone(name) for name in timezones)
+    parts += (component.to_ical() for component in components)
+    return b"".join([*parts, b"END:VCALENDAR\r\n"])
+
+
+def _component(reservation: Reservation, slot: Slot, ticket_url: str | None) -> Event:
+    link = ticket_link(reservation.ticket, ticket_url)
+    event = Event()
+    event.add("UID", href(reservation.week).removesuffix(".ics"))
+    event.add("DTSTAMP", reservation.modified)
+    event.add("LAST-MODIFIED", reservation.modified)
+    event.add("SEQUENCE", reservation.sequence)
+    event.add("DTSTART", slot.start)
+    event.add("DTEND", slot.end)
+    event.add("SUMMARY", summary(reservation, slot))
+    event.add("DESCRIPTION", description(reservation, slot, link))
+    event.add("CATEGORIES", ["train"])
+    event.add("STATUS", "CANCELLED" if slot in reservation.cancelled else "CONFIRMED")
+    event.add("TRANSP", "OPAQUE")
+    if link:
+        event.add("URL", link)
+    event.add(SLOT, slot.id)
+    return event
+
+
+def _timezone(slot: Slot) -> str:
+    return str(slot.start.tzinfo)  # a pytz timezone prints as its name
+
+
+def _recurrence_ids(slots: Sequence[Slot]) -> list[datetime]:
+    """One instance a day in the first slot's timezone, at its time of day, or at noon where a clock change touches that."""
+    tz = zone(_timezone(slots[0]))
+    for clock in (slots[0].start.time(), time(12)):
+        days = (slots[0].start.date() + timedelta(days=n) for n in range(len(slots)))
+        instances = [resolve(datetime.combine(day, clock), tz) for day in days]
+        if not any(oddity for _, oddity in instances):
+            break
+    return [instant for instant, _ in instances]
+
+
+def _to_token(reservation: Reservation) -> str:
+    def person(conductor: Conductor, seat: Seat) -> dict[str, Any]:
+        return {
+            "name": conductor.name,
+            "timezone": conductor.timezone,
+            "hours": str(conductor.hours),
+            "override": conductor.window,
+            "window": seat.window,
+            "reason": seat.reason,
+        }
+
+    def place(slot: Slot) -> dict[str, Any]:
+        return {
+            "window": slot.window,
+            "date": str(slot.date),
+            "timezone": _timezone(slot),
+            "start": f"{slot.start.astimezone(UTC):%Y%m%dT%H%M%SZ}",
+            "end": f"{slot.end.astimezone(UTC):%Y%m%dT%H%M%SZ}",
+            "role": slot.role,
+            "stage": slot.stage,
+        }
+
+    record = {
+        "version": 1,
+        "week": str(reservation.week),
+        "title": reservation.title,
+        "primary": person(reservation.pair.primary, reservation.primary),
+        "backup": person(reservation.pair.backup, reservation.backup),
+        "slots": [place(slot) for slot in reservation.slots],
+        "cancelled": [place(slot) for slot in reservation.cancelled],
+        "modified": f"{reservation.modified:%Y%m%dT%H%M%SZ}",
+        "train": reservation.train,
+        "ticket": reservation.ticket,
+        "override": reservation.override,
+        "author": reservation.author,
+        "sequence": reservation.sequence,
+        "released": reservation.released,
+    }
+    return base64.urlsafe_b64encode(json.dumps(record, separators=(",", ":")).encode()).decode()
+
+
+def decode(ics: bytes) -> tuple[Reservation, str]:
+    """The reservation as calsync wrote it and the mark of that write; `ValueError` where the resource does not carry one.
+
+    What people did to the resource since is not in it; see `as_it_stands`.
+    """
+    events = [event for event in Calendar.from_ical(ics).events if RECORD in event]
+    if len(events) != 1:
+        raise ValueError(f"{RECORD} is missing")
+    try:
+        record = json.loads(base64.urlsafe_b64decode(str(events[0][RECORD])))
+        return _from_record(record), str(events[0].get(MARK, ""))
+    except (binascii.Error, UnicodeDecodeError, KeyError, TypeError, AttributeError, Invalid) as error:
+        raise ValueError(f"{RECORD} cannot be read: {error}") from None
+
+
+def _from_record(record: dict[str, Any]) -> Reservation:
+    def person(entry: dict[str, Any]) -> Conductor:
+        zone(entry["timezone"])
+        return Conductor(entry["name"], entry["timezone"], Hours.parse(entry["hours"]), entry["override"])
+
+    def seat(entry: dict[str, Any]) -> Seat:
+        return Seat(entry["window"], entry["reason"])
+
+    def slot(entry: dict[str, Any]) -> Slot:
+        tz = zone(entry["timezone"])
+        start, end = _stamp(entry["start"]).astimezone(tz), _stamp(entry["end"]).astimezone(tz)
+        return Slot(entry["window"], date.fromisoformat(entry["date"]), start, end, entry["role"], entry["stage"])
+
+    return Reservation(
+        week=Week.parse(record["week"]),
+        title=record["title"],
+        pair=Pair(person(record["primary"]), person(record["backup"])),
+        primary=seat(record["primary"]),
+        backup=seat(record["backup"]),
+        slots=tuple(slot(entry) for entry in record["slots"]),
+        cancelled=tuple(slot(entry) for entry in record["cancelled"]),
+        modified=_stamp(record["modified"]),
+        train=record["train"],
+        ticket=record["ticket"],
+        override=record["override"],
+        author=record["author"],
+        sequence=record["sequence"],
+        released=record["released"],
+    )
+
+
+def _stamp(text: str) -> datetime:
+    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
+def as_it_stands(reservation: Reservation, occurrences: Sequence[Occurrence]) -> tuple[Reservation, tuple[str, ...]]:
+    """The reservation with what people did to its resource, as the occurrences show, and that in sentences, if anything."""
+    standing = {found.slot: found for found in occurrences if found.slot and found.busy}
+    slots: list[Slot] = []
+    changes: list[str] = []
+    for slot in reservation.slots:
+        found = standing.pop(slot.id, None)
+        if found is None:
+            changes.append(f"{slot.id} was removed from the calendar.")
+            continue
+        tz = zone(_timezone(slot))
+        start, end = (moment.astimezone(tz) for moment in found.span(_timezone(slot)))
+        if (start, end) != (slot.start, slot.end):
+            changes.append(f"{slot.id} was moved to {start:%a %d %b %H:%M}–{end:%H:%M} {tz}.")
+        slots.append(replace(slot, start=start, end=end))
+    return replace(reservation, slots=tuple(slots)), tuple(changes)
