@@ -1,0 +1,217 @@
+"""Slots × agenda × people → conflicts, and places that are really free.
+
+Every question about a conflict is answered here, by one function, from one agenda: the plan on the page, the check before a
+write and the one after it, and what people put on the calendar later. Two spans overlap when each starts before the other
+ends, so that what ends as a slot starts is no overlap, and neither is what has no length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from calsync.agenda import Agenda
+from calsync.config import KINDS, Config, Kind
+from calsync.occurrences import Occurrence
+from calsync.planning import Conductor, Plan
+from calsync.windows import Slot, Window, train_windows
+from calsync.zones import clock_change, resolve, zone
+
+STEP = timedelta(minutes=15)
+"""The grid on which free places are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a slot conflicts with: an event, window, freeze or reservation; `start` and `end` are aware."""
+
+    uid: str
+    summary: str
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """One reason against one slot, in a sentence. `slot` is the slot's id; None where it may concern any slot."""
+
+    kind: Kind
+    blocking: bool
+    slot: str | None
+    message: str
+    event: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A free place for the slot whose id is `instead_of`: in `window`, or beside it on the same day."""
+
+    instead_of: str
+    window: str
+    start: datetime
+    end: datetime
+
+
+People = Callable[[Slot], Sequence[Conductor]]
+
+
+def nobody(slot: Slot) -> Sequence[Conductor]:
+    """For slots of which nobody's hours are to be checked."""
+    return ()
+
+
+def check(
+    config: Config, agenda: Agenda, slots: Sequence[Slot], people: People = nobody, *, own: str = "", train: bool = True
+) -> tuple[Conflict, ...]:
+    """Every conflict of the slots with the agenda, with the working hours of `people`, and with the clocks.
+
+    `own` is the href of the reservation whose slots these are; it does not stand in its own way. Freezes of the scope
+    `train` hold for `train` slots alone.
+    """
+    windows = {window.name: window for window in train_windows(config)}
+    found = [
+        conflict
+        for slot in slots
+        for conflict in (
+            *_with_agenda(config, agenda, slot, people(slot), own=own, train=train),
+            *_with_hours(config, slot, people(slot)),
+            *_with_clocks(config, slot, windows.get(slot.window), people(slot)),
+        )
+    ]
+    starts = {slot.id: slot.start for slot in slots}
+    found.sort(key=lambda conflict: (starts[conflict.slot or ""], KINDS.index(conflict.kind)))
+    return (*found, *(_unplaced(href) for href in agenda.unplaced if href != own))
+
+
+def blocking(conflicts: Sequence[Conflict]) -> tuple[Conflict, ...]:
+    """The conflicts that stand in the way of a reservation."""
+    return tuple(conflict for conflict in conflicts if conflict.blocking)
+
+
+def when(start: datetime, end: datetime) -> str:
+    """A span on the clocks of its own timezone: `Tue 1 Dec 10:00–12:00`."""
+    until = f"{end:%H:%M}" if end.date() == start.date() else f"{end:%a} {end.day} {end:%b %H:%M}"
+    return f"{start:%a} {start.day} {start:%b %H:%M}–{until}"
+
+
+def _with_agenda(
+    config: Config, agenda: Agenda, slot: Slot, conductors: Sequence[Conductor], *, own: str, train: bool
+) -> Iterator[Conflict]:
+    buffer, observer = config.conflicts.buffer, str(slot.start.tzinfo)
+    tz = zone(observer)
+    ignored = {category.casefold() for category in config.conflicts.ignore_categories}
+    names = {conductor.name for conductor in conductors}
+    for found, start, end in agenda.overlapping(slot.start - buffer, slot.end + buffer, observer):
+        if not found.busy or (found.href and found.href == own) or (found.train_only and not train):
+            continue
+        if found.kind in ("event", "standing") and ignored & {category.casefold() for category in found.categories}:
+            continue
+        near = "overlaps" if start < slot.end and slot.start < end else "is too close to"
+        place = f"{when(slot.start, slot.end)} {observer} ({slot.window})"
+        event = Event(found.uid, found.summary, start.astimezone(tz), end.astimezone(tz))
+        local = when(event.start, event.end)
+        kind: Kind
+        if not found.certain:
+            kind = "unknown"
+            message = f"“{found.summary}” cannot be read in full and may take place during {place}."
+        elif found.kind == "freeze":
+            kind, message = "freeze", f"{place} lies in a freeze: {found.summary} ({local})."
+        elif found.kind == "slot":
+            other = agenda.entries[found.href].reservation
+            pair = [other.pair.primary.name, other.pair.backup.name] if other else []
+            shared = sorted(names & set(pair) - {"primary", "backup"})
+            kind = "busy" if shared else "reserved"
+            who = f"{' and '.join(shared)} conducts" if shared else "another train holds"
+            message = f"{place} {near} a reserved slot: {who} “{found.summary}” ({local})."
+        else:
+            kind, message = "overlap", f"“{found.summary}” ({local}) {near} {place}."
+        yield Conflict(kind, config.conflicts.blocks(kind), slot.id, message, event)
+
+
+def _with_hours(config: Config, slot: Slot, conductors: Sequence[Conductor]) -> Iterator[Conflict]:
+    for conductor in conductors:
+        if not conductor.works(slot.start, slot.end):
+            tz = zone(conductor.timezone)
+            local = when(slot.start.astimezone(tz), slot.end.astimezone(tz))
+            message = f"{slot.id} is {local} for {conductor.name}, outside {conductor.hours} {conductor.timezone}."
+            yield Conflict("hours", config.conflicts.blocks("hours"), slot.id, message)
+
+
+def _with_clocks(
+    config: Config, slot: Slot, window: Window | None, conductors: Sequence[Conductor]
+) -> Iterator[Conflict]:
+    if window is None:
+        return
+    tz = zone(window.timezone)
+    blocks = config.conflicts.blocks("dst")
+    for wall, edge in zip(window.wall(slot.date), ("start", "end"), strict=True):
+        _, oddity = resolve(wall, tz)
+        if oddity:
+            does = "is skipped by the clocks" if oddity == "skipped" else "comes twice on the clocks"
+            yield Conflict(
+                "dst", blocks, slot.id, f"The {edge} of {slot.id}, {wall:%H:%M}, {does} of {window.timezone} on {wall:%d %b}."
+            )
+    if change := clock_change(slot.start, slot.end, tz):
+        yield Conflict(
+            "dst", blocks, slot.id, f"The clocks of {window.timezone} change by {change} during {slot.id}, so its length differs."
+        )
+    before = window.on(slot.date - timedelta(weeks=1))
+    for conductor in conductors:
+        theirs = zone(conductor.timezone)
+        usual, now = before.start.astimezone(theirs), slot.start.astimezone(theirs)
+        if usual.time() != now.time():
+            message = (
+                f"{slot.id} starts at {now:%H:%M} for {conductor.name}, not at {usual:%H:%M} as a week before: the clocks of "
+                f"{window.timezone} and {conductor.timezone} do not change together."
+            )
+            yield Conflict("dst", blocks, slot.id, message)
+
+
+def _unplaced(href: str) -> Conflict:
+    message = f"{href} on the calendar cannot be read, not even when it takes place; calsync doctor says why."
+    return Conflict("unknown", False, None, message)
+
+
+def alternatives(
+    config: Config,
+    agenda: Agenda,
+    plan: Plan,
+    conflicts: Sequence[Conflict],
+    people: People,
+    *,
+    now: datetime,
+    own: str = "",
+) -> tuple[Alternative, ...]:
+    """For each blocked slot: the day's other train windows where they are free, and the nearest free span of the same length
+    before and after it within the working hours of its conductors. Each passes the same check as the slot did not."""
+    blocked = {conflict.slot for conflict in blocking(conflicts)}
+    found: list[Alternative] = []
+    for slot in plan.slots:
+        if slot.id not in blocked:
+            continue
+        taken = [other for other in plan.slots if other is not slot]
+
+        def is_free(place: Slot, taken: Sequence[Slot] = taken) -> bool:
+            return (
+                place.start > now
+                and not any(place.start < other.end and other.start < place.end for other in taken)
+                and not blocking(check(config, agenda, [place], own=own))
+            )
+
+        windows = (window.on(slot.date, slot.role, slot.stage) for window in train_windows(config))
+        elsewhere = [place for place in windows if place.window != slot.window and is_free(place)]
+        later = next(filter(is_free, _steps(slot, people(slot), STEP)), None)
+        earlier = next(filter(is_free, _steps(slot, people(slot), -STEP)), None)
+        places = [*elsewhere, *(place for place in (earlier, later) if place is not None)]
+        found += (Alternative(slot.id, place.window, place.start, place.end) for place in places)
+    return tuple(sorted(found, key=lambda alternative: (alternative.start, alternative.window)))
+
+
+def _steps(slot: Slot, conductors: Sequence[Conductor], step: timedelta) -> Iterator[Slot]:
+    """The slot moved by ever more steps, up to half a day, as long as it is within everybody's working hours."""
+    tz = zone(str(slot.start.tzinfo))
+    for n in range(1, timedelta(hours=12) // abs(step)):
+        start, end = (edge + n * step for edge in (slot.start, slot.end))
+        if all(conductor.works(start, end) for conductor in conductors):
+            yield replace(slot, start=start.astimezone(tz), end=end.astimezone(tz))

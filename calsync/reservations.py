@@ -1,0 +1,295 @@
+"""Reserve, change, release: the one place that writes to the calendar.
+
+A write is: read the agenda, check, one conditional write marked as ours, read it back, sync, check once more. If somebody
+else's event came in between and conflicts, the write is taken back, and the answer is the conflict. A condition that fails
+because somebody else wrote first is looked at anew: the same reservation by another hand is a success, anything else is not.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from calsync import events
+from calsync.agenda import Agenda, Entry, Follower
+from calsync.config import Config
+from calsync.conflicts import Alternative, Conflict, People, alternatives, blocking, check
+from calsync.errors import Changed, Conflicted, Invalid, NotReserved, ReservedByAnother
+from calsync.events import Reservation
+from calsync.planning import Conductor, Pair, Plan, plan
+from calsync.weeks import Week
+from calsync.windows import Slot
+
+ATTEMPTS = 3
+"""How often a write is tried anew when the resource changed under it without standing in its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asks to reserve; without a `week`, the next one whose train has not begun."""
+
+    pair: Pair
+    week: Week | None = None
+    train: str | None = None
+    ticket: str | None = None
+    override: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a request comes to: the plan, its conflicts, free alternatives for what is blocked, and who holds the week."""
+
+    plan: Plan
+    conflicts: tuple[Conflict, ...]
+    alternatives: tuple[Alternative, ...]
+    holder: Entry | None
+
+    @property
+    def warnings(self) -> tuple[Conflict, ...]:
+        """The conflicts that do not block."""
+        return tuple(conflict for conflict in self.conflicts if not conflict.blocking)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A reservation as it stands after a call. `created` is whether this call put it there, `etag` that of its resource
+    (empty where nothing was written), `changes` what people did to it since."""
+
+    reservation: Reservation
+    etag: str
+    created: bool = False
+    skipped: tuple[Slot, ...] = ()
+    warnings: tuple[Conflict, ...] = ()
+    changes: tuple[str, ...] = ()
+
+
+def inspect(config: Config, agenda: Agenda, request: Request, now: datetime) -> Check:
+    """Plan the request and check it against the agenda; writes nothing. Raises `Invalid` as `plan` does."""
+    planned = plan(config, request.pair, request.week, now)
+    if not agenda.covers(planned.slots[0].start, planned.slots[-1].end):
+        raise Invalid(
+            f"{planned.week} is outside the calendar's horizon, which ends on {agenda.horizon.end:%Y-%m-%d}; "
+            "choose a nearer week, or set calendar.horizon.future."
+        )
+    own = events.href(planned.week)
+    people = _people(planned)
+    conflicts = check(config, agenda, planned.slots, people, own=own)
+    free = alternatives(config, agenda, planned, conflicts, people, now=now, own=own)
+    entry = agenda.reservation(planned.week)
+    holder = entry if entry is not None and not (entry.reservation and entry.reservation.released) else None
+    return Check(planned, conflicts, free, holder)
+
+
+def _people(planned: Plan) -> People:
+    def conductors(slot: Slot) -> Sequence[Conductor]:
+        if planned.spans_regions:
+            return (planned.pair.conductor(slot.role or "primary"),)
+        return (planned.pair.primary, planned.pair.backup)
+
+    return conductors
+
+
+def people_of(reservation: Reservation) -> People:
+    """Who sits in the slots of a reservation."""
+    return reservation.conductors
+
+
+def reserve(follower: Follower, request: Request, now: datetime, *, author: str | None = None, dry_run: bool = False) -> Outcome:
+    """Reserve the week for the pair, whole or not at all, durably once this returns.
+
+    The very same reservation again is a success that writes nothing. Raises `Invalid`, `Conflicted` (with alternatives),
+    `ReservedByAnother`, and the calendar's errors; nothing stands on the calendar for any of them.
+    """
+    for _ in range(ATTEMPTS):
+        agenda = follower.sync(now)
+        found = inspect(follower.config, agenda, request, now)
+        if found.holder is not None:
+            return _held(follower.config, found, request, agenda)
+        reservation = _reservation(follower.config, found.plan, request, now, author, agenda.reservation(found.plan.week))
+        _refuse(found, request.override)
+        if dry_run:
+            return Outcome(reservation, "", skipped=found.plan.skipped, warnings=found.conflicts)
+        try:
+            entry = _write(follower, reservation, agenda.reservation(found.plan.week), now)
+        except Changed:
+            continue
+        return Outcome(reservation, entry.etag, True, found.plan.skipped, found.conflicts)
+    raise Changed(f"{found.plan.week} changes all the time; try again.")
+
+
+def _refuse(found: Check, override: str | None) -> None:
+    blocked = blocking(found.conflicts)
+    if blocked and not override:
+        count = "A conflict stands" if len(blocked) == 1 else f"{len(blocked)} conflicts stand"
+        raise Conflicted(f"{count} in the way of {found.plan.week}: {blocked[0].message}", found.conflicts, found.alternatives)
+
+
+def _held(config: Config, found: Check, request: Request, agenda: Agenda) -> Outcome:
+    """The answer where the week is held already: the very same reservation, or a refusal."""
+    assert found.holder is not None  # the caller has looked
+    week, standing = found.plan.week, found.holder.reservation
+    if standing is None:
+        conflict = Conflict("reserved", True, None, f"{week} is reserved, but its reservation cannot be read.")
+        raise ReservedByAnother(f"{conflict.message} calsync doctor says why.", [conflict])
+    if standing.pair != request.pair:
+        pair = f"{standing.pair.primary.name} and {standing.pair.backup.name}"
+        raise ReservedByAnother(f"{week} is reserved for {pair} already.", [_reserved(standing, week, pair)])
+    differing = [
+        f"{name} {getattr(standing, name) or 'unset'}"
+        for name in ("train", "ticket")
+        if getattr(request, name) not in (None, getattr(standing, name))
+    ]
+    if differing:
+        raise ReservedByAnother(
+            f"{week} is reserved for this pair already, with {' and '.join(differing)}; change the reservation instead.",
+            [_reserved(standing, week, "this pair")],
+        )
+    conflicts = check(config, agenda, standing.slots, people_of(standing), own=found.holder.href)
+    return Outcome(standing, found.holder.etag, False, found.plan.skipped, conflicts, found.holder.changes)
+
+
+def _reserved(standing: Reservation, week: Week, whose: str) -> Conflict:
+    return Conflict("reserved", True, standing.slots[0].id if standing.slots else None, f"{week} is reserved for {whose}.")
+
+
+def change(
+    follower: Follower,
+    week: Week,
+    request: Request,
+    now: datetime,
+    *,
+    etag: str | None = None,
+    author: str | None = None,
+    dry_run: bool = False,
+) -> Outcome:
+    """Make the week's reservation what `request` says, for the slots that are not over yet; `request.week` is not looked at.
+
+    Raises `Changed` where `etag` is given and is not that of the resource, `NotReserved`, and what `reserve` raises.
+    """
+    for _ in range(ATTEMPTS):
+        agenda = follower.sync(now)
+        entry, standing = held(agenda, week, etag)
+        found = inspect(follower.config, agenda, replace(request, week=week), now)
+        reservation = _reservation(follower.config, found.plan, request, now, author, entry)
+        if _same(reservation, standing):
+            return Outcome(standing, entry.etag, False, found.plan.skipped, found.conflicts, entry.changes)
+        _refuse(found, request.override)
+        if dry_run:
+            return Outcome(reservation, entry.etag, False, found.plan.skipped, found.conflicts)
+        try:
+            written = _write(follower, reservation, entry, now)
+        except Changed:
+            continue
+        return Outcome(reservation, written.etag, False, found.plan.skipped, found.conflicts)
+    raise Changed(f"{week} changes all the time; try again.")
+
+
+def _same(reservation: Reservation, standing: Reservation) -> bool:
+    unlike = {"modified": standing.modified, "sequence": standing.sequence, "author": standing.author}
+    return replace(reservation, **unlike) == standing
+
+
+def release(
+    follower: Follower, week: Week, now: datetime, *, etag: str | None = None, author: str | None = None, dry_run: bool = False
+) -> Outcome:
+    """Give the week up: its slots that are not over are cancelled, and subscribers see that they are.
+
+    A week that is released already stays as it is. Raises `NotReserved`, `Changed`, and the calendar's errors.
+    """
+    for _ in range(ATTEMPTS):
+        agenda = follower.sync(now)
+        entry = agenda.reservation(week)
+        if etag is None and entry is not None and entry.reservation is not None and entry.reservation.released:
+            return Outcome(entry.reservation, entry.etag)
+        entry, standing = held(agenda, week, etag)
+        released = replace(
+            standing,
+            slots=tuple(slot for slot in standing.slots if slot.end <= now),
+            cancelled=_given_up(standing, tuple(slot for slot in standing.slots if slot.end <= now)),
+            modified=_stamp(now),
+            sequence=standing.sequence + 1,
+            author=author,
+            released=True,
+        )
+        if dry_run:
+            return Outcome(released, entry.etag)
+        try:
+            resource = follower.calendar.put(entry.href, _encode(follower.config, released), etag=entry.etag)
+        except Changed:
+            if etag is not None:
+                raise
+            continue
+        follower.sync(now)
+        return Outcome(released, resource.etag)
+    raise Changed(f"{week} changes all the time; try again.")
+
+
+def held(agenda: Agenda, week: Week, etag: str | None) -> tuple[Entry, Reservation]:
+    """The week's standing reservation; `NotReserved` if there is none, `Changed` if `etag` is given and is another."""
+    entry = agenda.reservation(week)
+    if entry is None or entry.reservation is None or entry.reservation.released:
+        raise NotReserved(f"{week} is not reserved.")
+    if etag is not None and etag != entry.etag:
+        raise Changed(f"The reservation of {week} was changed since you read it; read it again.")
+    return entry, entry.reservation
+
+
+def _reservation(
+    config: Config, planned: Plan, request: Request, now: datetime, author: str | None, entry: Entry | None
+) -> Reservation:
+    """What is to stand on the calendar. Slots that are over stay as they were, and slots given up stay as cancelled."""
+    former = entry.reservation if entry is not None else None
+    over = tuple(slot for slot in former.slots if slot.end <= now) if former is not None else ()
+    slots = tuple(sorted((*over, *planned.slots), key=lambda slot: (slot.start, slot.window)))
+    return Reservation(
+        week=planned.week,
+        title=config.train.title,
+        pair=planned.pair,
+        primary=planned.primary,
+        backup=planned.backup,
+        slots=slots,
+        cancelled=_given_up(former, slots) if former is not None else (),
+        modified=_stamp(now),
+        train=request.train,
+        ticket=request.ticket,
+        override=request.override,
+        author=author,
+        sequence=former.sequence + 1 if former is not None else 0,
+    )
+
+
+def _given_up(former: Reservation, kept: Sequence[Slot]) -> tuple[Slot, ...]:
+    """The slots that `former` held, or had given up before, and that are not among `kept`."""
+    ids = {slot.id for slot in kept}
+    return tuple(slot for slot in (*former.slots, *former.cancelled) if slot.id not in ids)
+
+
+def _stamp(now: datetime) -> datetime:
+    return now.astimezone(UTC).replace(microsecond=0)
+
+
+def _encode(config: Config, reservation: Reservation) -> bytes:
+    return events.encode(reservation, uuid.uuid4().hex, config.train.ticket_url)
+
+
+def _write(follower: Follower, reservation: Reservation, former: Entry | None, now: datetime) -> Entry:
+    """Put the reservation in the place of `former`, look again, and take it back if something came in between."""
+    href = events.href(reservation.week)
+    ics = _encode(follower.config, reservation)
+    follower.calendar.put(href, ics, etag=former.etag if former is not None else None)
+    agenda = follower.sync(now)
+    entry = agenda.entries.get(href)
+    if entry is None or entry.mark != events.decode(ics)[1]:
+        raise Changed(f"{href} was overwritten by somebody else.")
+    after = check(follower.config, agenda, reservation.slots, people_of(reservation), own=href)
+    if blocking(after) and not reservation.override:
+        if former is None:
+            follower.calendar.delete(href, etag=entry.etag)
+        else:
+            follower.calendar.put(href, former.ics, etag=entry.etag)
+        follower.sync(now)
+        message = f"Somebody else was quicker, and the reservation was taken back: {blocking(after)[0].message}"
+        raise Conflicted(message, after)
+    return entry
