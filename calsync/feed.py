@@ -1,0 +1,175 @@
+"""Agenda → text/calendar: what people subscribe to.
+
+Every slot is a VEVENT of its own in UTC, since no two calendar clients agree about recurrences with overrides; standing
+windows and freezes likewise, for the coming eight weeks. Other people's events stand as they do on the calendar, with the
+VTIMEZONEs they need. Two renders of the same agenda are the same bytes: DTSTAMP is the last change, never now (RFC 5545,
+section 3.8.7.2), so that the ETag moves when something did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+
+from icalendar import Alarm, Calendar, Event, vDuration
+
+from calsync.agenda import Agenda
+from calsync.config import Config
+from calsync.events import PRODID, Reservation, description, summary, ticket_link
+from calsync.occurrences import Occurrence
+from calsync.vtimezones import vtimezone
+from calsync.windows import Slot
+
+AHEAD = timedelta(weeks=8)
+"""How far ahead standing windows and freezes are shown."""
+TTL = timedelta(minutes=15)
+"""How often a subscriber is asked to look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What of the agenda a feed shows: only slots of these windows, only those in which `conductor` sits, only reservations.
+
+    `alarm` puts a reminder that long before each slot and standing window.
+    """
+
+    windows: tuple[str, ...] = ()
+    conductor: str | None = None
+    only_reservations: bool = False
+    alarm: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A rendered feed: its bytes, its strong `etag` (quoted), when it last changed (UTC, whole seconds), and until when it
+    stays right without the agenda changing."""
+
+    body: bytes
+    etag: str
+    modified: datetime
+    expires: datetime
+
+
+def render(config: Config, agenda: Agenda, now: datetime, filters: Filters = Filters()) -> Feed:  # noqa: B008 (frozen)
+    """The feed at `now` (aware); it reads the clock only to drop what is past and to show eight weeks ahead."""
+    today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
+    edges = [today, today + timedelta(days=1)]
+    parts = [_head(config)]
+    tzids: set[str] = set()
+    timezones: dict[str, bytes] = {}
+    others: list[bytes] = []
+    if not (filters.windows or filters.conductor or filters.only_reservations):
+        for _, entry in sorted(agenda.entries.items()):
+            tzids |= entry.reading.tzids
+            timezones.update(entry.reading.timezones)
+            others.append(entry.reading.published)
+    parts += (vtimezone(name) for name in sorted(tzids))
+    parts += (text for _, text in sorted(timezones.items()))
+    for reservation, slot, cancelled in _reserved(agenda, filters):
+        if cancelled:
+            edges.append(slot.end.astimezone(UTC))
+            if slot.end <= now:
+                continue
+        parts.append(_slot_event(config, reservation, slot, cancelled=cancelled, alarm=filters.alarm))
+    parts += (_fixed_event(found, filters.alarm) for found in _fixed(agenda, filters, today))
+    body = b"".join([*parts, *others, b"END:VCALENDAR\r\n"])
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    passed = max(edge for edge in edges if edge <= now)
+    modified = max(agenda.changed, passed.replace(microsecond=0))
+    return Feed(body, etag, modified, min(edge for edge in edges if edge > now))
+
+
+def _head(config: Config) -> bytes:
+    calendar = Calendar()
+    calendar.add("VERSION", "2.0")
+    calendar.add("PRODID", PRODID)
+    calendar.add("CALSCALE", "GREGORIAN")
+    calendar.add("NAME", config.calendar.name)  # RFC 7986, section 5.1; the X- forms are what clients know
+    calendar.add("X-WR-CALNAME", config.calendar.name)
+    calendar.add("REFRESH-INTERVAL", TTL, parameters={"VALUE": "DURATION"})
+    calendar.add("X-PUBLISHED-TTL", vDuration(TTL))
+    return bytes(calendar.to_ical().removesuffix(b"END:VCALENDAR\r\n"))
+
+
+def _reserved(agenda: Agenda, filters: Filters) -> Iterator[tuple[Reservation, Slot, bool]]:
+    """The reserved slots that the filters let through, each with its reservation and whether it was given up."""
+    for entry in agenda.reservations:
+        reservation = entry.reservation
+        assert reservation is not None  # as Agenda.reservations promises
+        slots = [*((slot, False) for slot in reservation.slots), *((slot, True) for slot in reservation.cancelled)]
+        for slot, cancelled in sorted(slots, key=lambda pair: (pair[0].start, pair[0].window)):
+            names = {conductor.name for conductor in reservation.conductors(slot)}
+            if filters.windows and slot.window not in filters.windows:
+                continue
+            if filters.conductor is None or filters.conductor in names:
+                yield reservation, slot, cancelled
+
+
+def _slot_event(
+    config: Config, reservation: Reservation, slot: Slot, *, cancelled: bool, alarm: timedelta | None
+) -> bytes:
+    link = ticket_link(reservation.ticket, config.train.ticket_url)
+    event = Event()
+    event.add("UID", slot.uid)
+    event.add("DTSTAMP", reservation.modified)
+    event.add("LAST-MODIFIED", reservation.modified)
+    event.add("SEQUENCE", reservation.sequence)
+    event.add("DTSTART", slot.start.astimezone(UTC))
+    event.add("DTEND", slot.end.astimezone(UTC))
+    event.add("SUMMARY", summary(reservation, slot))
+    event.add("DESCRIPTION", description(reservation, slot, link))
+    event.add("CATEGORIES", [config.windows[slot.window].category or "train"] if slot.window in config.windows else ["train"])
+    event.add("STATUS", "CANCELLED" if cancelled else "CONFIRMED")
+    event.add("TRANSP", "TRANSPARENT" if cancelled else "OPAQUE")
+    if link:
+        event.add("URL", link)
+    if not cancelled:
+        _remind(event, alarm)
+    return bytes(event.to_ical())
+
+
+def _fixed(agenda: Agenda, filters: Filters, today: datetime) -> list[Occurrence]:
+    """The standing windows and freezes from today on, by start."""
+    if filters.conductor or filters.only_reservations:
+        return []
+    until = today + AHEAD
+    days = range(today.toordinal(), until.toordinal() + 1)
+    found = {
+        occurrence.uid: occurrence
+        for day in days
+        for occurrence in agenda.days.get(day, ())
+        if occurrence.kind in ("standing", "freeze") and occurrence.end > today and occurrence.start < until
+    }
+    if filters.windows:
+        wanted = tuple(f"-{window}" for window in filters.windows)
+        found = {uid: one for uid, one in found.items() if one.kind == "standing" and one.slot[10:] in wanted}
+    return sorted(found.values(), key=lambda one: (one.start, one.uid))
+
+
+def _fixed_event(occurrence: Occurrence, alarm: timedelta | None) -> bytes:
+    event = Event()
+    event.add("UID", occurrence.uid)
+    # When it came within the eight weeks that are shown: the same for every replica, whenever it looked.
+    event.add("DTSTAMP", datetime.combine((occurrence.start - AHEAD).date(), time(), UTC))
+    event.add("DTSTART", occurrence.start)
+    event.add("DTEND", occurrence.end)
+    event.add("SUMMARY", occurrence.summary)
+    categories = list(occurrence.categories) or (["freeze"] if occurrence.kind == "freeze" else [])
+    if categories:
+        event.add("CATEGORIES", categories)
+    event.add("TRANSP", "TRANSPARENT" if occurrence.kind == "freeze" else "OPAQUE")
+    if occurrence.kind == "standing":
+        _remind(event, alarm)
+    return bytes(event.to_ical())
+
+
+def _remind(event: Event, alarm: timedelta | None) -> None:
+    if alarm is None:
+        return
+    reminder = Alarm()
+    reminder.add("ACTION", "DISPLAY")
+    reminder.add("DESCRIPTION", str(event["SUMMARY"]))
+    reminder.add("TRIGGER", -alarm)
+    event.add_component(reminder)
