@@ -98,7 +98,9 @@ class Agenda:
             return replace(self, token=changes.token, synced=now)
         fresh = {resource.href: _entry(resource, self.horizon) for resource in changes.changed}
         entries = {href: entry for href, entry in self.entries.items() if href not in touched} | fresh
-        gone = (occurrence for href in touched & self.entries.keys() for occurrence in self.entries[href].reading.occurrences)
+        gone = (
+            occurrence for href in touched & self.entries.keys() for occurrence in self.entries[href].reading.occurrences
+        )
         days = dict(self.days)
         for day in {day for occurrence in gone for day in _days(occurrence, self.horizon)}:
             days[day] = tuple(occurrence for occurrence in days[day] if occurrence.href not in touched)

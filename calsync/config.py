@@ -394,9 +394,7 @@ def _of(names: Iterable[str]) -> str:
     return "there are " + ", ".join(names) if names else "there is none"
 
 
-def _overlay_environment(
-    document: dict[str, Any], environ: Mapping[str, str], problems: list[str]
-) -> dict[str, SecretStr]:
+def _overlay_environment(document: dict[str, Any], environ: Mapping[str, str], problems: list[str]) -> dict[str, SecretStr]:
     """Put the settings that the environment names into `document`; returns the tokens, by the name of who holds each."""
     known = {f"CALSYNC_{s}_{k}".upper(): (s, k) for s, section in _SECTIONS.items() for k in section.model_fields}
     for variable in sorted(environ):
@@ -410,7 +408,9 @@ def _overlay_environment(
     for pair in re.split(r"[\s,]+", (_from_environment("CALSYNC_TOKENS", environ, problems) or "").strip()):
         name, colon, token = pair.partition(":")
         if pair and not (name and colon and _TOKEN.fullmatch(token)):
-            problems.append("CALSYNC_TOKENS: write name:token pairs, separated by commas, each token of 8 characters or more")
+            problems.append(
+                "CALSYNC_TOKENS: write name:token pairs, separated by commas, each token of 8 characters or more"
+            )
         elif name in tokens:
             problems.append(f'CALSYNC_TOKENS: "{name}" is there twice; give each token a name of its own')
         elif pair:

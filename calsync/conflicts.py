@@ -138,9 +138,7 @@ def _with_hours(config: Config, slot: Slot, conductors: Sequence[Conductor]) -> 
             yield Conflict("hours", config.conflicts.blocks("hours"), slot.id, message)
 
 
-def _with_clocks(
-    config: Config, slot: Slot, window: Window | None, conductors: Sequence[Conductor]
-) -> Iterator[Conflict]:
+def _with_clocks(config: Config, slot: Slot, window: Window | None, conductors: Sequence[Conductor]) -> Iterator[Conflict]:
     if window is None:
         return
     tz = zone(window.timezone)
@@ -150,11 +148,17 @@ def _with_clocks(
         if oddity:
             does = "is skipped by the clocks" if oddity == "skipped" else "comes twice on the clocks"
             yield Conflict(
-                "dst", blocks, slot.id, f"The {edge} of {slot.id}, {wall:%H:%M}, {does} of {window.timezone} on {wall:%d %b}."
+                "dst",
+                blocks,
+                slot.id,
+                f"The {edge} of {slot.id}, {wall:%H:%M}, {does} of {window.timezone} on {wall:%d %b}.",
             )
     if change := clock_change(slot.start, slot.end, tz):
         yield Conflict(
-            "dst", blocks, slot.id, f"The clocks of {window.timezone} change by {change} during {slot.id}, so its length differs."
+            "dst",
+            blocks,
+            slot.id,
+            f"The clocks of {window.timezone} change by {change} during {slot.id}, so its length differs.",
         )
     before = window.on(slot.date - timedelta(weeks=1))
     for conductor in conductors:

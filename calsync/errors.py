@@ -7,6 +7,8 @@
     ├── NotReserved           the week has no reservation
     ├── Conflicted            conflicts stand in the way of the slots
     │   └── ReservedByAnother another reservation holds the week
+    ├── Unauthorized          writing needs a token
+    ├── Forbidden             another web site may not write through a person's browser
     └── CalendarError         the calendar did not do what was asked
         ├── Changed           a precondition failed: the resource is not the one that was read
         ├── Unreachable       no answer from the calendar; it may answer later
@@ -42,8 +44,7 @@ class UnknownTimezone(Invalid):
         self.suggestions = tuple(suggestions)
         hint = " or ".join(f'"{suggestion}"' for suggestion in self.suggestions)
         super().__init__(
-            f'"{name}" is not a timezone; '
-            + (f"did you mean {hint}?" if hint else 'use a name such as "Europe/Paris".')
+            f'"{name}" is not a timezone; ' + (f"did you mean {hint}?" if hint else 'use a name such as "Europe/Paris".')
         )
 
 
@@ -62,9 +63,7 @@ class NotReserved(CalsyncError):
 class Conflicted(CalsyncError):
     """Blocking conflicts; nothing stands on the calendar for having tried."""
 
-    def __init__(
-        self, message: str, conflicts: Sequence[Conflict], alternatives: Sequence[Alternative] = ()
-    ) -> None:
+    def __init__(self, message: str, conflicts: Sequence[Conflict], alternatives: Sequence[Alternative] = ()) -> None:
         self.conflicts = tuple(conflicts)
         self.alternatives = tuple(alternatives)
         super().__init__(message)
@@ -92,3 +91,11 @@ class Unreachable(CalendarError):
 
 class Refused(CalendarError):
     """The calendar answered no: credentials, permission or quota."""
+
+
+class Unauthorized(CalsyncError):
+    """Writing needs a token, and none or an unknown one was given."""
+
+
+class Forbidden(CalsyncError):
+    """The request comes from somewhere that may not write."""

@@ -69,7 +69,9 @@ class Reservation:
 
     def conductors(self, slot: Slot) -> tuple[Conductor, ...]:
         """Who sits in the slot: the one of its role, and both where they share a window."""
-        return (self.pair.conductor(slot.role or "primary"),) if self.spans_regions else (self.pair.primary, self.pair.backup)
+        return (
+            (self.pair.conductor(slot.role or "primary"),) if self.spans_regions else (self.pair.primary, self.pair.backup)
+        )
 
 
 def href(week: Week) -> str:

@@ -107,9 +107,7 @@ def _reserved(agenda: Agenda, filters: Filters) -> Iterator[tuple[Reservation, S
                 yield reservation, slot, cancelled
 
 
-def _slot_event(
-    config: Config, reservation: Reservation, slot: Slot, *, cancelled: bool, alarm: timedelta | None
-) -> bytes:
+def _slot_event(config: Config, reservation: Reservation, slot: Slot, *, cancelled: bool, alarm: timedelta | None) -> bytes:
     link = ticket_link(reservation.ticket, config.train.ticket_url)
     event = Event()
     event.add("UID", slot.uid)
@@ -120,7 +118,9 @@ def _slot_event(
     event.add("DTEND", slot.end.astimezone(UTC))
     event.add("SUMMARY", summary(reservation, slot))
     event.add("DESCRIPTION", description(reservation, slot, link))
-    event.add("CATEGORIES", [config.windows[slot.window].category or "train"] if slot.window in config.windows else ["train"])
+    event.add(
+        "CATEGORIES", [config.windows[slot.window].category or "train"] if slot.window in config.windows else ["train"]
+    )
     event.add("STATUS", "CANCELLED" if cancelled else "CONFIRMED")
     event.add("TRANSP", "TRANSPARENT" if cancelled else "OPAQUE")
     if link:

@@ -386,7 +386,8 @@ class _Group:
             self.href,
             slot=str(event.get(SLOT, "")),
             categories=() if private else tuple(str(category) for category in event.categories),
-            busy=str(event.get("STATUS", "")).upper() != "CANCELLED" and str(event.get("TRANSP", "")).upper() != "TRANSPARENT",
+            busy=str(event.get("STATUS", "")).upper() != "CANCELLED"
+            and str(event.get("TRANSP", "")).upper() != "TRANSPARENT",
         )
 
     def _within_horizon(self, occurrence: Occurrence) -> bool:

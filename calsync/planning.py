@@ -94,9 +94,7 @@ def _check_pair(config: Config, pair: Pair) -> None:
         raise Invalid(f"{pair.primary.name} cannot be both primary and backup; name two people.")
     for conductor in (pair.primary, pair.backup):
         if conductor.window is not None and conductor.window not in config.train.windows:
-            raise Invalid(
-                f'"{conductor.window[:40]}" is not a train window; there are {", ".join(config.train.windows)}.'
-            )
+            raise Invalid(f'"{conductor.window[:40]}" is not a train window; there are {", ".join(config.train.windows)}.')
 
 
 def next_week(config: Config, now: datetime) -> Week:
@@ -167,7 +165,9 @@ def clock_spans(slots: Sequence[Slot], timezone: str) -> str:
 def spoken(span: timedelta) -> str:
     """A span as a person says it: `2 h`, `1 h 30 min`, `45 min`."""
     hours, minutes = divmod(round(span.total_seconds() / 60), 60)
-    return " ".join(part for part in (f"{hours} h" if hours else "", f"{minutes} min" if minutes else "") if part) or "0 min"
+    return (
+        " ".join(part for part in (f"{hours} h" if hours else "", f"{minutes} min" if minutes else "") if part) or "0 min"
+    )
 
 
 def _slots(config: Config, windows: Sequence[Window], primary: Seat, backup: Seat, week: Week) -> list[Slot]:
@@ -195,8 +195,11 @@ def conductor(
         near = suggestions(who)
         raise Invalid(
             f'"{who[:60]}" is nobody in windows.toml'
-            + (f'; did you mean the timezone "{near[0]}"?' if near else "; give a timezone too, or add them as [[conductors]].")
+            + (
+                f'; did you mean the timezone "{near[0]}"?'
+                if near
+                else "; give a timezone too, or add them as [[conductors]]."
+            )
         )
     zone(timezone)
     return Conductor(who, timezone, hours or DEFAULT_HOURS, window)
-

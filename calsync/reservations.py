@@ -96,7 +96,9 @@ def people_of(reservation: Reservation) -> People:
     return reservation.conductors
 
 
-def reserve(follower: Follower, request: Request, now: datetime, *, author: str | None = None, dry_run: bool = False) -> Outcome:
+def reserve(
+    follower: Follower, request: Request, now: datetime, *, author: str | None = None, dry_run: bool = False
+) -> Outcome:
     """Reserve the week for the pair, whole or not at all, durably once this returns.
 
     The very same reservation again is a success that writes nothing. Raises `Invalid`, `Conflicted` (with alternatives),
@@ -123,7 +125,9 @@ def _refuse(found: Check, override: str | None) -> None:
     blocked = blocking(found.conflicts)
     if blocked and not override:
         count = "A conflict stands" if len(blocked) == 1 else f"{len(blocked)} conflicts stand"
-        raise Conflicted(f"{count} in the way of {found.plan.week}: {blocked[0].message}", found.conflicts, found.alternatives)
+        raise Conflicted(
+            f"{count} in the way of {found.plan.week}: {blocked[0].message}", found.conflicts, found.alternatives
+        )
 
 
 def _held(config: Config, found: Check, request: Request, agenda: Agenda) -> Outcome:
@@ -192,7 +196,13 @@ def _same(reservation: Reservation, standing: Reservation) -> bool:
 
 
 def release(
-    follower: Follower, week: Week, now: datetime, *, etag: str | None = None, author: str | None = None, dry_run: bool = False
+    follower: Follower,
+    week: Week,
+    now: datetime,
+    *,
+    etag: str | None = None,
+    author: str | None = None,
+    dry_run: bool = False,
 ) -> Outcome:
     """Give the week up: its slots that are not over are cancelled, and subscribers see that they are.
 

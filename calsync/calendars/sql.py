@@ -97,7 +97,11 @@ class SqlCalendar:
         standing = None if found is None or found.ics is None else self._token(found.revision)
         if standing != etag:
             raise Changed(
-                f"{href} exists already." if etag is None else f"{href} is gone." if standing is None else f"{href} was changed."
+                f"{href} exists already."
+                if etag is None
+                else f"{href} is gone."
+                if standing is None
+                else f"{href} was changed."
             )
         row = {"href": href, "revision": revision, "ics": ics}
         if found is None:

@@ -1,0 +1,458 @@
+"""The command line: calsync serve | plan | check | reserve | change | release | feed | doctor.
+
+Tables are for people, `--json` is for scripts and has the API's shapes. Exit codes: 0 done, 1 conflict, 2 bad input,
+3 calendar away, 70 a defect of calsync. Results go to stdout, errors to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import pytz
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from calsync import __version__, config, errors, feed, reservations
+from calsync.agenda import Follower
+from calsync.calendars import Calendar, open_calendar
+from calsync.config import Config
+from calsync.conflicts import Alternative, Conflict, blocking, check, when
+from calsync.hours import Hours
+from calsync.planning import Conductor, Pair, Seat, conductor, plan
+from calsync.reservations import Outcome, Request, held, inspect, people_of
+from calsync.web.access import check_listening
+from calsync.web.models import AlternativeOut, ConflictOut, ConflictsOut, PlanOut, ReservationOut
+from calsync.web.subscription import FeedQuery
+from calsync.weeks import Week
+from calsync.windows import Slot
+from calsync.zones import zone
+
+DONE, CONFLICT, BAD_INPUT, CALENDAR_AWAY, DEFECT = 0, 1, 2, 3, 70
+
+app = typer.Typer(
+    help="Put a deployment train on the calendar.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+_PERSON = "A name of the roster, a timezone, or NAME@TIMEZONE."
+ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration.", show_default=True)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, in the API's shapes.")]
+Primary = Annotated[str, typer.Argument(help=f"The primary conductor. {_PERSON}", show_default=False)]
+Backup = Annotated[str, typer.Argument(help=f"The backup conductor. {_PERSON}", show_default=False)]
+WeekOption = Annotated[
+    str | None, typer.Option("--week", help="An ISO week or a date in it; the next train week, if left out.")
+]
+PrimaryHours = Annotated[str | None, typer.Option(help="Working hours of the primary, such as 09:00-18:00.")]
+BackupHours = Annotated[str | None, typer.Option(help="Working hours of the backup.")]
+PrimaryWindow = Annotated[str | None, typer.Option(help="The window the primary sits in, whatever the hours say.")]
+BackupWindow = Annotated[str | None, typer.Option(help="The window the backup sits in.")]
+Train = Annotated[str | None, typer.Option(help="The version, such as 1.46.0-wmf.5.")]
+Ticket = Annotated[str | None, typer.Option(help="The train blocker ticket, such as T400001.")]
+Override = Annotated[str | None, typer.Option(help="Why conflicts are accepted; recorded on the events.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and say the same, and write nothing.")]
+IfMatch = Annotated[str | None, typer.Option("--if-match", help="Fail if the reservation has another etag by now.")]
+DEFAULT_CONFIG = Path("windows.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One call of the command line: the configuration, the calendar that was just read, and the time."""
+
+    config: Config
+    follower: Follower
+    now: datetime
+
+
+def _now(context: typer.Context) -> datetime:
+    clock: Callable[[], datetime] | None = context.obj
+    return clock() if clock else datetime.now(UTC)
+
+
+@contextmanager
+def _session(context: typer.Context, file: Path, *, synced: bool = True) -> Iterator[Session]:
+    settings = config.load(file, os.environ)
+    calendar: Calendar = open_calendar(settings)
+    try:
+        now = _now(context)
+        follower = Follower(calendar, settings, now)
+        if synced:
+            follower.sync(now)
+        yield Session(settings, follower, now)
+    finally:
+        calendar.close()
+
+
+def _author() -> str | None:
+    return os.environ.get("USER") or os.environ.get("LOGNAME")
+
+
+def _person(settings: Config, who: str, role: str, hours: str | None = None, window: str | None = None) -> Conductor:
+    """The conductor that `who` names: one of the roster, `NAME@TIMEZONE`, or a timezone for somebody unnamed."""
+    name, at, timezone = who.rpartition("@")
+    if not at and who not in {entry.name for entry in settings.conductors} and who in pytz.all_timezones_set:
+        name, timezone = role, who
+    elif not at:
+        name, timezone = who, ""
+    working = Hours.parse(hours) if hours else None
+    return conductor(settings, name or role, timezone=timezone or None, hours=working, window=window)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        out.print(f"calsync {__version__}")
+        raise typer.Exit
+
+
+@app.command(name="plan", epilog="Example: calsync plan ana@Europe/Paris ben@America/Denver --week 2026-W49")
+def plan_command(
+    context: typer.Context,
+    primary: Primary,
+    backup: Backup,
+    week: WeekOption = None,
+    primary_hours: PrimaryHours = None,
+    backup_hours: BackupHours = None,
+    primary_window: PrimaryWindow = None,
+    backup_window: BackupWindow = None,
+    file: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Say who sits in which window, and why; looks at no calendar."""
+    settings = config.load(file, os.environ)
+    pair = Pair(
+        _person(settings, primary, "primary", primary_hours, primary_window),
+        _person(settings, backup, "backup", backup_hours, backup_window),
+    )
+    found = plan(settings, pair, Week.parse(week) if week else None, _now(context))
+    if as_json:
+        _print_json(PlanOut.of(found))
+        return
+    _show_seats(found.week, found.pair, found.primary, found.backup)
+    _show_slots(found.slots, found.pair, found.skipped)
+
+
+@app.command(name="check", epilog="Example: calsync check conductor-eu conductor-us --week 2026-W49")
+def check_command(
+    context: typer.Context,
+    primary: Primary,
+    backup: Backup,
+    week: WeekOption = None,
+    primary_hours: PrimaryHours = None,
+    backup_hours: BackupHours = None,
+    primary_window: PrimaryWindow = None,
+    backup_window: BackupWindow = None,
+    file: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Plan the week and check it against the calendar; exits with 1 where something blocks it. Writes nothing."""
+    with _session(context, file) as session:
+        pair = Pair(
+            _person(session.config, primary, "primary", primary_hours, primary_window),
+            _person(session.config, backup, "backup", backup_hours, backup_window),
+        )
+        request = Request(pair, Week.parse(week) if week else None)
+        found = inspect(session.config, session.follower.agenda, request, session.now)
+    holder = found.holder.reservation if found.holder else None
+    another = found.holder is not None and (holder is None or holder.pair != pair)
+    if as_json:
+        _print_json(ConflictsOut.of(found))
+    else:
+        _show_seats(found.plan.week, found.plan.pair, found.plan.primary, found.plan.backup)
+        _show_slots(found.plan.slots, found.plan.pair, found.plan.skipped)
+        if found.holder is not None:
+            out.print(f"[yellow]{found.plan.week} is reserved already, {'for another' if another else 'for this'} pair.[/]")
+        _show_conflicts(found.conflicts, found.alternatives)
+        if not found.conflicts and not another:
+            out.print("[green]No conflicts.[/]")
+    if blocking(found.conflicts) or another:
+        raise typer.Exit(CONFLICT)
+
+
+@app.command(epilog="Example: calsync reserve conductor-eu conductor-us --train 1.46.0-wmf.5 --ticket T400001")
+def reserve(
+    context: typer.Context,
+    primary: Primary,
+    backup: Backup,
+    week: WeekOption = None,
+    train: Train = None,
+    ticket: Ticket = None,
+    override: Override = None,
+    primary_hours: PrimaryHours = None,
+    backup_hours: BackupHours = None,
+    primary_window: PrimaryWindow = None,
+    backup_window: BackupWindow = None,
+    dry_run: DryRun = False,
+    file: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Reserve a train week for a pair: every slot of it, or none."""
+    with _session(context, file, synced=False) as session:
+        pair = Pair(
+            _person(session.config, primary, "primary", primary_hours, primary_window),
+            _person(session.config, backup, "backup", backup_hours, backup_window),
+        )
+        request = Request(pair, Week.parse(week) if week else None, train, ticket, override)
+        outcome = reservations.reserve(session.follower, request, session.now, author=_author(), dry_run=dry_run)
+    said = "could be reserved" if dry_run else "is reserved" if outcome.created else "is reserved already"
+    _show_outcome(outcome, said, as_json=as_json)
+
+
+@app.command(epilog="Example: calsync change 2026-W49 --backup ben@America/Denver --ticket T400002")
+def change(
+    context: typer.Context,
+    week: Annotated[str, typer.Argument(help="An ISO week or a date in it.")],
+    primary: Annotated[str | None, typer.Option(help=f"Another primary. {_PERSON}")] = None,
+    backup: Annotated[str | None, typer.Option(help=f"Another backup. {_PERSON}")] = None,
+    train: Train = None,
+    ticket: Ticket = None,
+    override: Override = None,
+    if_match: IfMatch = None,
+    dry_run: DryRun = False,
+    file: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Change a week's reservation; slots that are over stay as they were."""
+    with _session(context, file) as session:
+        which = Week.parse(week)
+        entry, standing = held(session.follower.agenda, which, if_match)
+        given = Pair(
+            _person(session.config, primary, "primary") if primary else standing.pair.primary,
+            _person(session.config, backup, "backup") if backup else standing.pair.backup,
+        )
+        request = Request(given, which, train or standing.train, ticket or standing.ticket, override or standing.override)
+        outcome = reservations.change(
+            session.follower, which, request, session.now, etag=entry.etag, author=_author(), dry_run=dry_run
+        )
+    _show_outcome(outcome, "could be changed so" if dry_run else "stands as asked", as_json=as_json)
+
+
+@app.command(epilog="Example: calsync release 2026-W49")
+def release(
+    context: typer.Context,
+    week: Annotated[str, typer.Argument(help="An ISO week or a date in it.")],
+    if_match: IfMatch = None,
+    dry_run: DryRun = False,
+    file: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Give a week up; subscribers see its slots as cancelled until they are past."""
+    with _session(context, file, synced=False) as session:
+        outcome = reservations.release(
+            session.follower, Week.parse(week), session.now, etag=if_match, author=_author(), dry_run=dry_run
+        )
+    if as_json:
+        _print_json(ReservationOut.of(outcome))
+    else:
+        out.print(f"[green]{outcome.reservation.week} {'could be released' if dry_run else 'is released'}.[/]")
+
+
+@app.command(name="feed", epilog="Example: calsync feed --window american --alarm 15m > american.ics")
+def feed_command(
+    context: typer.Context,
+    window: Annotated[list[str] | None, typer.Option(help="Only this window; may be given several times.")] = None,
+    person: Annotated[str | None, typer.Option("--conductor", help="Only slots in which this person sits.")] = None,
+    only_reservations: Annotated[bool, typer.Option("--only-reservations", help="Only reserved slots.")] = False,
+    alarm: Annotated[str | None, typer.Option(help="A reminder that long before each slot, such as 15m.")] = None,
+    file: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Print the iCal feed."""
+    with _session(context, file) as session:
+        query = FeedQuery(
+            window=window or [], conductor=person, only="reservations" if only_reservations else None, alarm=alarm
+        )
+        found = feed.render(session.config, session.follower.agenda, session.now, query.filters(session.config))
+    sys.stdout.buffer.write(found.body)
+    sys.stdout.buffer.flush()
+
+
+@app.command(epilog="Example: calsync doctor --config /etc/calsync/windows.toml")
+def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Check the configuration and the calendar, and say what is wrong in words; exits with 1 where something needs care."""
+    with _session(context, file) as session:
+        agenda = session.follower.agenda
+        ahead = [
+            (entry, [slot for slot in entry.reservation.slots if slot.end > session.now])
+            for entry in agenda.reservations
+            if entry.reservation is not None and not entry.reservation.released
+        ]
+        conflicts = [
+            conflict
+            for entry, slots in ahead
+            if slots and entry.reservation is not None
+            for conflict in check(session.config, agenda, slots, people_of(entry.reservation), own=entry.href)
+            if conflict.slot is not None
+        ]
+        changes = [change for entry, slots in ahead if slots for change in entry.changes]
+        if as_json:
+            report = {
+                "calendar": session.config.calendar.url,
+                "resources": len(agenda.entries),
+                "defects": {href: list(defects) for href, defects in agenda.defects.items()},
+                "changes": changes,
+                "conflicts": [ConflictOut.of(conflict).model_dump(mode="json") for conflict in conflicts],
+            }
+            sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        else:
+            out.print(f"[green]✓[/] {escape(str(file))} is sound: {len(session.config.windows)} windows.")
+            out.print(f"[green]✓[/] {escape(session.config.calendar.url)} answers: {len(agenda.entries)} resources.")
+            for href, defects in agenda.defects.items():
+                for defect in defects:
+                    out.print(f"[red]✗[/] {escape(href)}: {escape(defect)}")
+            for change in changes:
+                out.print(f"[yellow]![/] {escape(change)}")
+            _show_conflicts(conflicts, ())
+            if not (agenda.defects or changes or conflicts):
+                out.print("[green]✓[/] Everything on it can be read, and nothing conflicts with a reserved slot.")
+    if agenda.defects or changes or blocking(conflicts):
+        raise typer.Exit(CONFLICT)
+
+
+@app.command(epilog="Example: calsync serve --port 8080")
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="The address to listen on; others than loopback need tokens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")] = 8080,
+    log_format: Annotated[str, typer.Option(help="text, or json with one object a line.")] = "text",
+    file: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Serve page, API and feed until it is told to stop."""
+    import uvicorn
+
+    from calsync.web import create_app, utc_now
+
+    if log_format not in ("text", "json"):
+        raise errors.Invalid('--log-format is "text" or "json".')
+    settings = config.load(file, os.environ)
+    check_listening(host, tokens=settings.tokens, hosts=settings.server.hosts)
+    calendar = open_calendar(settings)
+    err.print(f"calsync serves [bold]http://{host}:{port}/[/] and the feed http://{host}:{port}/deployments.ics")
+    service = create_app(settings, calendar, context.obj or utc_now)
+    uvicorn.run(
+        service, host=host, port=port, log_config=_logging(log_format), server_header=False, timeout_graceful_shutdown=10
+    )
+
+
+def _logging(form: str) -> dict[str, object]:
+    """Everything to stderr, in one form."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+            "json": {
+                "class": "pythonjsonlogger.json.JsonFormatter",
+                "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+                "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+            },
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": form, "stream": "ext://sys.stderr"}},
+        "root": {"handlers": ["stderr"], "level": "INFO"},
+    }
+
+
+def _print_json(model: BaseModel) -> None:
+    sys.stdout.write(model.model_dump_json(indent=2) + "\n")
+
+
+def _show_outcome(outcome: Outcome, said: str, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(ReservationOut.of(outcome))
+        return
+    found = outcome.reservation
+    _show_seats(found.week, found.pair, found.primary, found.backup)
+    _show_slots(found.slots, found.pair, outcome.skipped)
+    _show_conflicts(outcome.warnings, ())
+    for line in outcome.changes:
+        out.print(f"[yellow]![/] {escape(line)}")
+    train = " ".join(part for part in (found.title, found.train) if part)
+    out.print(
+        f"[green]{found.week} {said}[/] for {escape(train)}" + (f", {escape(found.ticket)}." if found.ticket else ".")
+    )
+
+
+def _show_seats(week: Week, pair: Pair, primary: Seat, backup: Seat) -> None:
+    spans = "the pair spans regions" if primary.window != backup.window else "the pair shares a window"
+    out.print(f"[bold]{week}[/]: {spans}")
+    for role, who, seat in (("primary", pair.primary, primary), ("backup", pair.backup, backup)):
+        out.print(f"  {role} [bold]{escape(who.name)}[/] sits in [bold]{seat.window}[/]: {escape(seat.reason)}")
+
+
+def _show_slots(slots: Sequence[Slot], pair: Pair, skipped: Sequence[Slot]) -> None:
+    zones = list(dict.fromkeys([pair.primary.timezone, pair.backup.timezone]))
+    table = Table("Stage", "Window", "For", *(f"{name}" for name in zones), "UTC")
+    for slot in slots:
+        times = [when(slot.start.astimezone(zone(name)), slot.end.astimezone(zone(name))) for name in (*zones, "UTC")]
+        table.add_row(slot.stage, slot.window, slot.role, *times)
+    out.print(table)
+    for slot in skipped:
+        out.print(f"[dim]{slot.id} is over already and left out.[/]")
+
+
+def _show_conflicts(conflicts: Sequence[Conflict], alternatives: Sequence[Alternative]) -> None:
+    for conflict in conflicts:
+        mark = "[red]✗" if conflict.blocking else "[yellow]!"
+        out.print(f"{mark} {conflict.kind}[/]: {escape(conflict.message)}")
+    for free in alternatives:
+        out.print(
+            f"[green]free[/] instead of {free.instead_of}: {when(free.start, free.end)} {free.start.tzinfo} ({free.window})"
+        )
+
+
+def _fail(error: errors.CalsyncError, *, as_json: bool) -> NoReturn:
+    if isinstance(error, errors.Conflicted):
+        if as_json:
+            found = {
+                "detail": str(error),
+                "conflicts": [ConflictOut.of(conflict).model_dump(mode="json") for conflict in error.conflicts],
+                "alternatives": [AlternativeOut.of(free).model_dump(mode="json") for free in error.alternatives],
+            }
+            sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        else:
+            _show_conflicts(error.conflicts, error.alternatives)
+    elif isinstance(error, errors.ConfigInvalid):
+        err.print("[red]The configuration has mistakes; nothing was started:[/]")
+    for line in str(error).splitlines():
+        err.print(f"[red]calsync:[/] {escape(line)}", soft_wrap=True)
+    raise SystemExit(_exit_code(error))
+
+
+def _exit_code(error: errors.CalsyncError) -> int:
+    """The one place where calsync's error tree meets exit codes."""
+    match error:
+        case errors.Conflicted() | errors.Changed():
+            return CONFLICT
+        case errors.CalendarError():
+            return CALENDAR_AWAY
+        case _:
+            return BAD_INPUT
+
+
+def main(arguments: Sequence[str] | None = None, clock: Callable[[], datetime] | None = None) -> NoReturn:
+    """Run the command line; `clock` (aware) stands in for the time of day."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(arguments, obj=clock, prog_name="calsync", standalone_mode=True)
+    except errors.CalsyncError as error:
+        _fail(error, as_json="--json" in arguments)
+    except Exception:  # a script must not take a defect for a conflict, and exit code 1 is Python's for both
+        err.print_exception()
+        raise SystemExit(DEFECT) from None
+    raise SystemExit(DONE)

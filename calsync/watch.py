@@ -1,0 +1,100 @@
+"""What runs now and what comes next, who is responsible, and who of the pair is at work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from calsync.agenda import Agenda
+from calsync.config import Config
+from calsync.events import Reservation, summary
+from calsync.planning import Conductor
+from calsync.weeks import Week
+from calsync.windows import Role, Slot, standing_windows
+from calsync.zones import zone
+
+LOOK_AHEAD = timedelta(weeks=5)
+"""How far ahead the next slot is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """A reserved slot or a place of a standing window; `responsible` names who conducts it, nobody for the latter."""
+
+    slot: Slot
+    summary: str
+    responsible: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Whether a conductor is at work, and `until` when that is so (aware, in their timezone)."""
+
+    conductor: Conductor
+    role: Role
+    working: bool
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The duties that run at `at` and those that start next (all at one time), and the pair of the running or coming train."""
+
+    at: datetime
+    running: tuple[Duty, ...]
+    next: tuple[Duty, ...]
+    reservation: Reservation | None
+    pair: tuple[Presence, ...]
+
+
+def watch(config: Config, agenda: Agenda, at: datetime) -> Watch:
+    """Look at the agenda at the instant `at` (aware)."""
+    duties = sorted(_duties(config, agenda, at), key=lambda duty: (duty.slot.start, duty.slot.window))
+    running = tuple(duty for duty in duties if duty.slot.start <= at < duty.slot.end)
+    ahead = [duty for duty in duties if duty.slot.start > at]
+    coming = tuple(duty for duty in ahead if duty.slot.start == ahead[0].slot.start)
+    reservation = _current(agenda, at)
+    pair: tuple[Presence, ...] = ()
+    if reservation is not None:
+        pair = (
+            presence(reservation.pair.primary, "primary", at),
+            presence(reservation.pair.backup, "backup", at),
+        )
+    return Watch(at, running, coming, reservation, pair)
+
+
+def _duties(config: Config, agenda: Agenda, at: datetime) -> Iterator[Duty]:
+    until = at + LOOK_AHEAD
+    for reservation in _reservations(agenda):
+        for slot in reservation.slots:
+            if slot.end > at and slot.start < until:
+                names = tuple(conductor.name for conductor in reservation.conductors(slot))
+                yield Duty(slot, summary(reservation, slot), names)
+    for window in standing_windows(config):
+        for slot in window.between(at, at + timedelta(weeks=1)):
+            yield Duty(slot, window.title, ())
+
+
+def _reservations(agenda: Agenda) -> Iterable[Reservation]:
+    return (entry.reservation for entry in agenda.reservations if entry.reservation is not None)
+
+
+def _current(agenda: Agenda, at: datetime) -> Reservation | None:
+    """The reservation of the week that `at` lies in, or else the next one."""
+    week = Week.containing(at.date())
+    standing = [found for found in _reservations(agenda) if not found.released and found.slots]
+    return next((found for found in standing if found.week == week or found.slots[-1].end > at), None)
+
+
+def presence(conductor: Conductor, role: Role, at: datetime) -> Presence:
+    """Whether the conductor is at work at `at` (aware), until when, or else until when they are not."""
+    tz = zone(conductor.timezone)
+    reached = at
+    days = conductor.hours.around(at, at + timedelta(days=2), tz)
+    for opens, closes in days:
+        if opens <= reached < closes:
+            reached = closes
+    if reached > at:
+        return Presence(conductor, role, True, reached.astimezone(tz))
+    return Presence(conductor, role, False, min(opens for opens, _ in days if opens > at).astimezone(tz))

@@ -1,0 +1,67 @@
+"""The FastAPI app: JSON API, feed, page, health. `create_app` puts it together around one calendar and one clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from calsync import __version__
+from calsync.agenda import Follower
+from calsync.calendars import Calendar
+from calsync.config import Config
+from calsync.web import api, health, page, problems, subscription
+from calsync.web.access import Guard
+from calsync.web.metrics import Metrics
+from calsync.web.service import Clock, Service
+
+
+def utc_now() -> datetime:
+    """The time, aware."""
+    return datetime.now(UTC)
+
+
+def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> FastAPI:
+    """The app; it reads the calendar as it starts, follows it while it runs, and closes it when it stops."""
+    metrics = Metrics()
+    service = Service(config, Follower(calendar, config, clock()), clock, metrics)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(service.refresh)
+        following = asyncio.create_task(_follow(service))
+        try:
+            yield
+        finally:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
+            calendar.close()
+
+    app = FastAPI(
+        title="calsync",
+        version=__version__,
+        summary="Puts a deployment train on the calendar.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        middleware=[Middleware(Guard, hosts=config.server.hosts, metrics=metrics)],
+    )
+    app.state.service = service
+    problems.install(app)
+    for module in (api, subscription, health, page):
+        app.include_router(module.router)
+    app.mount("/static", page.static, name="static")
+    app.mount("/swagger", page.swagger, name="swagger")
+    problems.describe(app)
+    return app
+
+
+async def _follow(service: Service) -> None:
+    while True:
+        await asyncio.sleep(service.config.calendar.refresh.total_seconds())
+        await asyncio.to_thread(service.refresh)

@@ -1,0 +1,149 @@
+"""Who may do what: tokens for writing, and a guard around the whole app for browsers and for bodies out of measure."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import time
+from collections.abc import Iterable
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from calsync.errors import Forbidden, Invalid, Unauthorized
+from calsync.web.metrics import Metrics
+from calsync.web.problems import problem
+from calsync.web.service import TheService
+
+MAX_BODY = 65_536
+"""How long a request's body may be, in bytes."""
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+_bearer = HTTPBearer(auto_error=False, description="A token from CALSYNC_TOKENS.")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_listening(host: str, *, tokens: Iterable[str], hosts: Iterable[str]) -> None:
+    """Refuse to listen where strangers could write, or where no Host header would be accepted."""
+    if is_loopback(host):
+        return
+    if not list(tokens):
+        raise Invalid(
+            f"Without tokens anybody who reaches {host} could write; set CALSYNC_TOKENS (name:token pairs), "
+            "or listen on 127.0.0.1."
+        )
+    if not list(hosts):
+        raise Invalid(
+            f"Say under which names calsync is reached when it listens on {host}: set server.hosts in windows.toml or "
+            'CALSYNC_SERVER_HOSTS, such as ["calsync.example.org"].'
+        )
+
+
+def writer(
+    request: Request, service: TheService, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> str | None:
+    """The name whose token came with the request; None on a loopback server without tokens. Raises where it may not write."""
+    origin = request.headers.get("origin")
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
+        origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    ):
+        raise Forbidden(
+            "Another web site may not write through your browser; use calsync's own page, or a token and no browser."
+        )
+    tokens = service.config.tokens
+    if not tokens:
+        return None
+    if given is None:
+        raise Unauthorized("Writing needs a token; send it as Authorization: Bearer TOKEN.")
+    # Every token is compared, so that the time tells nothing about which one was close.
+    names = [
+        name
+        for name, token in tokens.items()
+        if hmac.compare_digest(token.get_secret_value().encode(), given.credentials.encode())
+    ]
+    if not names:
+        raise Unauthorized("This token is not known; ask whoever runs calsync for one.")
+    return names[0]
+
+
+Writer = Annotated[str | None, Depends(writer)]
+
+
+class Guard:
+    """Around the app: only known Host headers, bodies of up to `MAX_BODY` bytes, security headers, and request metrics."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Iterable[str], metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+        self._hosts = {*_LOOPBACK_NAMES, *(host.lower() for host in hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        started = time.perf_counter()
+        received = 0
+
+        async def receive_measured() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY:
+                raise HTTPException(413, f"The body is longer than {MAX_BODY} bytes; send less.")
+            return message
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    answer.setdefault(name, value)
+                self._metrics.requests.labels(_method(scope["method"]), message["status"]).inc()
+                self._metrics.request_seconds.observe(time.perf_counter() - started)
+            await send(message)
+
+        length = headers.get("content-length", "0")
+        if not self._knows(headers.get("host", "")):
+            app: ASGIApp = problem(
+                421,
+                "unknown-host",
+                "Unknown host",
+                "This server is not reached under this name; see server.hosts in windows.toml.",
+            )
+        elif length.isdigit() and int(length) > MAX_BODY:
+            app = problem(413, "too-large", "Content too large", f"The body is longer than {MAX_BODY} bytes; send less.")
+        else:
+            app = self._app
+        await app(scope, receive_measured, send_guarded)
+
+    def _knows(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:
+            return False
+        return "*" in self._hosts or (name or "").lower() in self._hosts
+
+
+def _method(method: str) -> str:
+    return method if method in ("GET", "HEAD", "POST", "PATCH", "DELETE") else "other"

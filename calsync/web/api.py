@@ -1,0 +1,296 @@
+"""The JSON API under /api."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi.responses import JSONResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from calsync import reservations
+from calsync.agenda import Agenda, Entry
+from calsync.config import Config
+from calsync.conflicts import Conflict, check, nobody
+from calsync.errors import CalsyncError, Conflicted, Invalid, NotReserved
+from calsync.planning import next_week, train_slots
+from calsync.reservations import Outcome, held, inspect, people_of
+from calsync.watch import watch
+from calsync.web.access import Writer
+from calsync.web.models import (
+    ConflictOut,
+    ConflictsOut,
+    NowOut,
+    ReservationIn,
+    ReservationOut,
+    ReservationPatch,
+    SlotOut,
+    SlotsIn,
+    WindowOut,
+    WindowsOut,
+)
+from calsync.web.problems import documented
+from calsync.web.service import Service, TheService
+from calsync.weeks import Week
+from calsync.windows import Slot, standing_windows, train_windows
+from calsync.zones import zone
+
+_log = logging.getLogger("calsync")
+
+router = APIRouter(prefix="/api", responses=documented(400, 421, 422))
+
+DryRun = Annotated[bool, Query(description="Check and answer the same, and write nothing.")]
+IfMatch = Annotated[str | None, Header(description="The etag, quoted; the call fails with 412 where it is another by now.")]
+WeekPath = Annotated[str, Path(description="An ISO week, or any date in it.", examples=["2026-W49"])]
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class WeekQuery(_Query):
+    """A week: an ISO week or any date in it; the next one whose train has not begun, if left out."""
+
+    week: str | None = None
+
+
+class RangeQuery(_Query):
+    """From the day `start` to the day `end`, both included."""
+
+    start: date | None = None
+    end: date | None = None
+
+    def span(self, agenda: Agenda, now: datetime) -> tuple[datetime, datetime]:
+        """The instants from which and until which, in UTC: from today to the end of the horizon where it says nothing."""
+        start = datetime.combine(self.start or now.date(), time(), UTC)
+        try:
+            end = datetime.combine(self.end, time(), UTC) + timedelta(days=1) if self.end else agenda.horizon.end
+        except OverflowError:
+            raise Invalid("end is too far away; choose an earlier day.") from None
+        if end <= start:
+            raise Invalid("end is before start; swap them.")
+        return start, end
+
+
+class ConflictsQuery(RangeQuery):
+    """A week, or the days from `start` to `end`."""
+
+    week: str | None = None
+
+
+class AtQuery(_Query):
+    """An instant with its offset; now, if left out."""
+
+    at: AwareDatetime | None = None
+
+
+def _etag(if_match: str | None) -> str | None:
+    """The bare etag of an If-Match header (RFC 9110, section 13.1.1); `*` asks for no more than that there is something."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    return if_match.strip().removeprefix('"').removesuffix('"')
+
+
+def _write(service: Service, action: str, author: str | None, call: Callable[[], Outcome]) -> Outcome:
+    """Run a write, count it and log who did what."""
+    try:
+        outcome = call()
+    except CalsyncError as error:
+        kind = "conflict" if isinstance(error, Conflicted) else type(error).__name__.lower()
+        service.metrics.writes.labels(action, kind).inc()
+        _log.info("%s by %s: %s", action, author or "anybody", error)
+        raise
+    service.metrics.writes.labels(action, "done").inc()
+    _log.info("%s by %s: %s is done", action, author or "anybody", outcome.reservation.week)
+    return outcome
+
+
+def _answer(outcome: Outcome, *, status: int = 200) -> JSONResponse:
+    body = ReservationOut.of(outcome)
+    headers = {"ETag": f'"{outcome.etag}"'} if outcome.etag else {}
+    if status == 201 and body.url:
+        headers["Location"] = body.url
+    return JSONResponse(body.model_dump(mode="json"), status_code=status, headers=headers)
+
+
+@router.post(
+    "/reservations",
+    status_code=201,
+    response_model=ReservationOut,
+    responses={200: {"model": ReservationOut, "description": "It stands already, or it was a dry run"}}
+    | documented(401, 403, 409, 412, 413, 503),
+)
+def reserve(body: ReservationIn, service: TheService, author: Writer, dry_run: DryRun = False) -> Response:
+    """Reserve a train week for a pair: every slot of it, or none."""
+    request = body.request(service.config)
+    if dry_run:
+        outcome = reservations.reserve(service.follower, request, service.clock(), author=author, dry_run=True)
+        return _answer(outcome)
+    outcome = _write(
+        service,
+        "reserve",
+        author,
+        lambda: reservations.reserve(service.follower, request, service.clock(), author=author),
+    )
+    return _answer(outcome, status=201 if outcome.created else 200)
+
+
+@router.get("/reservations")
+def list_reservations(query: Annotated[RangeQuery, Query()], service: TheService) -> list[ReservationOut]:
+    """The reservations with a slot from `start` to `end`, by week; without them, all from today on."""
+    agenda = service.agenda
+    start, end = query.span(agenda, service.clock())
+    return [
+        ReservationOut.standing(entry, _standing(service.config, agenda, entry))
+        for entry in agenda.reservations
+        if entry.reservation
+        and not entry.reservation.released
+        and any(slot.start < end and start < slot.end for slot in entry.reservation.slots)
+    ]
+
+
+@router.get("/reservations/{week}", responses=documented(404), response_model=ReservationOut)
+def get_reservation(week: WeekPath, service: TheService) -> Response:
+    """The week's reservation as it stands on the calendar."""
+    agenda = service.agenda
+    entry, reservation = held(agenda, Week.parse(week), None)
+    outcome = Outcome(reservation, entry.etag, False, (), _standing(service.config, agenda, entry), entry.changes)
+    return _answer(outcome)
+
+
+@router.patch(
+    "/reservations/{week}", responses=documented(401, 403, 404, 409, 412, 413, 503), response_model=ReservationOut
+)
+def change_reservation(
+    week: WeekPath,
+    body: ReservationPatch,
+    service: TheService,
+    author: Writer,
+    if_match: IfMatch = None,
+    dry_run: DryRun = False,
+) -> Response:
+    """Change the week's reservation; slots that are over stay as they were."""
+    which, now = Week.parse(week), service.clock()
+
+    def call() -> Outcome:
+        entry, standing = held(service.follower.sync(now), which, _etag(if_match))
+        request = body.request(service.config, Outcome(standing, entry.etag))
+        # The request builds on what was just read, so it holds for that etag alone.
+        return reservations.change(service.follower, which, request, now, etag=entry.etag, author=author, dry_run=dry_run)
+
+    return _answer(call() if dry_run else _write(service, "change", author, call))
+
+
+@router.delete("/reservations/{week}", responses=documented(401, 403, 404, 412, 413, 503), response_model=ReservationOut)
+def release_reservation(
+    week: WeekPath, service: TheService, author: Writer, if_match: IfMatch = None, dry_run: DryRun = False
+) -> Response:
+    """Give the week up; subscribers see its slots as cancelled until they are past."""
+    which = Week.parse(week)
+
+    def call() -> Outcome:
+        return reservations.release(
+            service.follower, which, service.clock(), etag=_etag(if_match), author=author, dry_run=dry_run
+        )
+
+    return _answer(call() if dry_run else _write(service, "release", author, call))
+
+
+@router.get("/conflicts")
+def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheService) -> ConflictsOut:
+    """The conflicts of the reserved slots in a week or from `start` to `end`; of every train slot in a week nobody holds."""
+    agenda, config = service.agenda, service.config
+    if query.week is not None and (query.start or query.end):
+        raise Invalid("Give either a week, or start and end.")
+    if query.week is not None:
+        weeks = [Week.parse(query.week)]
+        start = datetime.combine(weeks[0].monday - timedelta(days=1), time(), UTC)
+        end = start + timedelta(days=9)
+    else:
+        start, end = query.span(agenda, service.clock())
+        first, last = Week.containing(start.date()), Week.containing((end - timedelta(seconds=1)).date())
+        if (last.monday - first.monday).days > 7 * 60:
+            raise Invalid("From start to end is more than 60 weeks; ask for less.")
+        weeks = [first.shift(n) for n in range((last.monday - first.monday).days // 7 + 1)]
+    slots: list[Slot] = []
+    conflicts: list[Conflict] = []
+    reserved = False
+    for week in weeks:
+        entry = agenda.reservation(week)
+        standing = entry.reservation if entry else None
+        if standing is not None and not standing.released:
+            reserved, wanted, people, own = True, standing.slots, people_of(standing), entry.href if entry else ""
+        else:
+            wanted, people, own = tuple(train_slots(config, train_windows(config), week)), nobody, ""
+        wanted = tuple(slot for slot in wanted if slot.start < end and start < slot.end)
+        if wanted and not agenda.covers(wanted[0].start, wanted[-1].end):
+            raise Invalid(f"{week} is outside the calendar's horizon; choose a nearer week.")
+        slots += wanted
+        conflicts += (found for found in check(config, agenda, wanted, people, own=own) if found not in conflicts)
+    return ConflictsOut(
+        slots=[SlotOut.of(slot) for slot in slots],
+        conflicts=[ConflictOut.of(conflict) for conflict in conflicts],
+        reserved=reserved,
+    )
+
+
+@router.post("/conflicts", responses=documented(413))
+def check_conflicts(body: SlotsIn | ReservationIn, service: TheService) -> ConflictsOut:
+    """Check a pair's week, or any spans, against the agenda; writes nothing and needs no token."""
+    agenda, config = service.agenda, service.config
+    if isinstance(body, ReservationIn):
+        return ConflictsOut.of(inspect(config, agenda, body.request(config), service.clock()))
+    utc = zone("UTC")
+    try:
+        spans = [(span.start.astimezone(utc), span.end.astimezone(utc)) for span in body.slots]
+    except OverflowError:
+        raise Invalid("A slot is too far away; choose a nearer time.") from None
+    slots = [Slot(str(n), start.date(), start, end) for n, (start, end) in enumerate(spans, start=1)]
+    for slot in slots:
+        if not agenda.covers(slot.start, slot.end):
+            raise Invalid(f"{slot.start:%Y-%m-%d} is outside the calendar's horizon; choose a nearer time.")
+    found = check(config, agenda, slots, train=False)
+    return ConflictsOut(
+        slots=[SlotOut.of(slot) for slot in slots], conflicts=[ConflictOut.of(conflict) for conflict in found]
+    )
+
+
+@router.get("/windows")
+def windows(query: Annotated[WeekQuery, Query()], service: TheService) -> WindowsOut:
+    """Every window, and when it falls in the week."""
+    config = service.config
+    week = Week.parse(query.week) if query.week is not None else next_week(config, service.clock())
+    trains = train_windows(config)
+    return WindowsOut(
+        week=str(week),
+        no_train=config.declined.get(week),
+        windows=[
+            WindowOut(
+                name=window.name,
+                title=window.title,
+                timezone=window.timezone,
+                category=window.category,
+                train=window in trains,
+                slots=[SlotOut.of(window.on(week.day(day))) for day in window.days],
+            )
+            for window in (*trains, *standing_windows(config))
+        ],
+    )
+
+
+@router.get("/now")
+def now(query: Annotated[AtQuery, Query()], service: TheService) -> NowOut:
+    """What runs now and next, who is responsible, and whether each of the pair is within their working hours."""
+    at = query.at or service.clock()
+    if not service.agenda.covers(at, at):
+        raise Invalid("at is outside the calendar's horizon; choose a nearer time.")
+    return NowOut.of(watch(service.config, service.agenda, at.astimezone(UTC)))
+
+
+def _standing(config: Config, agenda: Agenda, entry: Entry) -> tuple[Conflict, ...]:
+    if entry.reservation is None:
+        raise NotReserved(f"{entry.href} is not a reservation.")
+    return check(config, agenda, entry.reservation.slots, people_of(entry.reservation), own=entry.href)

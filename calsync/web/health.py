@@ -1,0 +1,58 @@
+"""For those who run it: /healthz, /readyz and /metrics."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from calsync.errors import Unreachable
+from calsync.web.problems import documented
+from calsync.web.service import TheService
+
+router = APIRouter(responses=documented(421))
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """The process can answer readers; `calendar` says whether it could write, `age` how old the agenda is in seconds."""
+
+    status: Literal["ready"] = "ready"
+    calendar: Literal["here", "away"]
+    age: int
+    resources: int
+    defects: int
+
+
+@router.get("/healthz")
+def healthz() -> Health:
+    """Whether the process lives."""
+    return Health()
+
+
+@router.get("/readyz", responses=documented(503))
+def readyz(service: TheService) -> Readiness:
+    """Whether the process can serve readers: 503 until the calendar was read once, and 200 from then on, also without it."""
+    agenda = service.agenda
+    if agenda.token is None:
+        raise service.failure or Unreachable("The calendar has not been read yet.", retry_after=1)
+    return Readiness(
+        calendar="away" if service.failure else "here",
+        age=max(0, round((service.clock() - agenda.synced).total_seconds())),
+        resources=len(agenda.entries),
+        defects=len(agenda.defects),
+    )
+
+
+@router.get(
+    "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+)
+def metrics(service: TheService) -> Response:
+    """The metrics of this process, for Prometheus."""
+    return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

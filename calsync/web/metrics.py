@@ -1,0 +1,44 @@
+"""What /metrics tells (Prometheus text format), counted for one process."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from calsync.agenda import Agenda
+
+
+class Metrics:
+    """The counters and gauges of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter("calsync_http_requests", "Requests answered.", ["method", "status"], registry=self.registry)
+        self.request_seconds = Histogram("calsync_http_request_seconds", "Time to answer.", registry=self.registry)
+        self.writes = Counter(
+            "calsync_writes", "Calls that reserve, change or release.", ["action", "outcome"], registry=self.registry
+        )
+        self.sync_seconds = Histogram("calsync_sync_seconds", "Time to take in changes.", registry=self.registry)
+        self.sync_failures = Counter("calsync_sync_failures", "Syncs that failed.", registry=self.registry)
+        self._resources = Gauge("calsync_resources", "Resources on the calendar.", registry=self.registry)
+        self._defects = Gauge(
+            "calsync_defective_resources", "Resources that cannot be read in full.", registry=self.registry
+        )
+        self._reservations = Gauge("calsync_reservations", "Reserved weeks in the horizon.", registry=self.registry)
+        self._conflicts = Gauge(
+            "calsync_standing_conflicts", "Blocking conflicts of reserved slots that are not over.", registry=self.registry
+        )
+        self._synced = Gauge(
+            "calsync_synced_timestamp_seconds", "When the agenda was last confirmed.", registry=self.registry
+        )
+
+    def show(self, agenda: Agenda, conflicts: int) -> None:
+        """Take the gauges from an agenda."""
+        self._resources.set(len(agenda.entries))
+        self._defects.set(len(agenda.defects))
+        self._reservations.set(sum(1 for one in agenda.reservations if one.reservation and not one.reservation.released))
+        self._conflicts.set(conflicts)
+        self._synced.set(agenda.synced.timestamp())
+
+    def exposition(self) -> bytes:
+        """The metrics as text."""
+        return generate_latest(self.registry)

@@ -1,0 +1,118 @@
+"""GET /: the week as a page, rendered on the server; and GET /docs, the API to try out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import fastapi_offline
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.templating import Jinja2Templates
+from pydantic import BaseModel, ConfigDict
+from starlette.staticfiles import StaticFiles
+
+from calsync.conflicts import check
+from calsync.events import summary
+from calsync.planning import next_week
+from calsync.reservations import people_of
+from calsync.watch import watch
+from calsync.web.problems import documented
+from calsync.web.service import Service, TheService
+from calsync.weeks import Week
+from calsync.zones import resolve, zone
+
+_HERE = Path(__file__).parent
+
+router = APIRouter(include_in_schema=False, responses=documented(421, 422))
+templates = Jinja2Templates(_HERE / "templates")
+static = StaticFiles(directory=_HERE / "static")
+swagger = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
+
+
+class PageQuery(BaseModel):
+    """The week to show and the timezone to show it in."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    week: str | None = None
+    tz: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One happening of the week, in the viewer's timezone; `kind` is what it is, `conflicts` what speaks against it."""
+
+    start: datetime
+    end: datetime
+    title: str
+    kind: str
+    conflicts: tuple[str, ...]
+
+
+@router.head("/")
+@router.get("/")
+def page(query: Annotated[PageQuery, Query()], request: Request, service: TheService) -> Response:
+    """The week: who conducts, what else is deployed, what conflicts, and where to subscribe."""
+    now = service.clock()
+    tz = zone(query.tz)
+    week = Week.parse(query.week) if query.week is not None else next_week(service.config, now)
+    rows = _rows(service, week, query.tz)
+    entry = service.agenda.reservation(week)
+    held = entry.reservation if entry and entry.reservation and not entry.reservation.released else None
+    days = [(day, [row for row in rows if row.start.date() == day]) for day in _days(week)]
+    context = {
+        "config": service.config,
+        "week": week,
+        "before": week.shift(-1),
+        "after": week.shift(1),
+        "tz": query.tz,
+        "timezones": list(
+            dict.fromkeys(["UTC", *(window.timezone for window in service.config.windows.values()), query.tz])
+        ),
+        "days": days,
+        "reservation": held,
+        "changes": entry.changes if entry and held else (),
+        "declined": service.config.declined.get(week),
+        "watch": watch(service.config, service.agenda, now.astimezone(UTC)),
+        "now": now.astimezone(tz),
+        "zone": tz,
+        "away": service.failure,
+        "feed": str(request.url_for("feed")),
+        "webcal": str(request.url_for("feed").replace(scheme="webcal")),
+    }
+    return templates.TemplateResponse(request, "week.html", context, headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/docs")
+def docs(request: Request) -> Response:
+    """The API, to read and to try out."""
+    return templates.TemplateResponse(request, "docs.html")
+
+
+def _days(week: Week) -> list[object]:
+    return [week.monday + timedelta(days=n) for n in range(7)]
+
+
+def _rows(service: Service, week: Week, timezone: str) -> list[Row]:
+    agenda, tz = service.agenda, zone(timezone)
+    start, end = (resolve(datetime.combine(week.shift(n).monday, time()), tz)[0] for n in (0, 1))
+    against: dict[str, list[str]] = {}
+    titles: dict[str, str] = {}
+    for entry in agenda.reservations:
+        if entry.reservation and entry.reservation.slots:
+            titles |= {slot.id: summary(entry.reservation, slot) for slot in entry.reservation.slots}
+            for conflict in check(
+                service.config, agenda, entry.reservation.slots, people_of(entry.reservation), own=entry.href
+            ):
+                against.setdefault(conflict.slot or "", []).append(conflict.message)
+    rows = []
+    for found, begin, finish in agenda.overlapping(start, end, timezone):
+        kind = found.kind if found.certain else "unknown"
+        title = titles.get(found.slot, found.summary) if found.kind == "slot" else found.summary
+        if found.kind == "slot" and found.slot not in titles:
+            kind = "cancelled"
+        reasons = tuple(against.get(found.slot, ())) if found.kind == "slot" else ()
+        rows.append(Row(max(begin, start).astimezone(tz), finish.astimezone(tz), title, kind, reasons))
+    return sorted(rows, key=lambda row: (row.start, row.end, row.title))

@@ -1,0 +1,92 @@
+"""What every route works with: the configuration, the agenda, the clock and the counters of one calsync process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from calsync.agenda import Agenda, Follower
+from calsync.config import Config
+from calsync.conflicts import blocking, check
+from calsync.errors import CalendarError
+from calsync.feed import Feed, Filters, render
+from calsync.reservations import people_of
+from calsync.web.metrics import Metrics
+
+_log = logging.getLogger("calsync")
+
+Clock = Callable[[], datetime]
+"""Tells the time, aware."""
+
+
+@dataclass
+class Service:
+    """One calsync process; `clock` is the only one in it."""
+
+    config: Config
+    follower: Follower
+    clock: Clock
+    metrics: Metrics = field(default_factory=Metrics)
+    failure: CalendarError | None = None
+    """Why the last sync failed; None when it did not."""
+
+    def __post_init__(self) -> None:
+        self._feeds: tuple[Agenda, dict[Filters, Feed]] = (self.follower.agenda, {})
+
+    @property
+    def agenda(self) -> Agenda:
+        """The agenda of this moment; asking for it waits for nothing."""
+        return self.follower.agenda
+
+    def refresh(self) -> None:
+        """Take in what changed on the calendar; a calendar that is away is remembered, counted and logged once."""
+        try:
+            with self.metrics.sync_seconds.time():
+                agenda = self.follower.sync(self.clock())
+        except CalendarError as error:
+            if self.failure is None:
+                _log.error("the calendar is away: %s", error)
+            self.failure = error
+            self.metrics.sync_failures.inc()
+            return
+        if self.failure is not None:
+            _log.info("the calendar is back")
+        self.failure = None
+        self.metrics.show(agenda, self._standing_conflicts(agenda))
+
+    def _standing_conflicts(self, agenda: Agenda) -> int:
+        now = self.clock()
+        return sum(
+            len(blocking(check(self.config, agenda, ahead, people_of(entry.reservation), own=entry.href)))
+            for entry in agenda.reservations
+            if entry.reservation and (ahead := [slot for slot in entry.reservation.slots if slot.end > now])
+        )
+
+    def feed(self, filters: Filters) -> Feed:
+        """The feed through these filters, rendered once for each agenda and as long as it stays right."""
+        agenda, now = self.agenda, self.clock()
+        if self._feeds[0] is not agenda:
+            # A sync without changes makes a new agenda of the same content.
+            same = self._feeds[0].entries is agenda.entries and self._feeds[0].horizon == agenda.horizon
+            self._feeds = (agenda, self._feeds[1] if same else {})
+        feeds = self._feeds[1]
+        found = feeds.get(filters)
+        if found is None or found.expires <= now:
+            if len(feeds) >= 256:  # filters come from outside
+                feeds.clear()
+            found = feeds[filters] = render(self.config, agenda, now, filters)
+        return found
+
+
+def service(request: Request) -> Service:
+    """The service of the app that the request came to."""
+    found: Service = request.app.state.service
+    return found
+
+
+TheService = Annotated[Service, Depends(service)]

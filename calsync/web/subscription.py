@@ -1,0 +1,84 @@
+"""GET /deployments.ics: the feed over HTTP, with conditional requests (RFC 9110, section 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from calsync.config import Config, duration
+from calsync.errors import Invalid
+from calsync.feed import Feed, Filters
+from calsync.web.problems import documented
+from calsync.web.service import TheService
+
+router = APIRouter()
+
+_CACHE = "public, max-age=60, stale-while-revalidate=600, stale-if-error=86400"
+
+
+class FeedQuery(BaseModel):
+    """What of the agenda the feed shows; parameters that are not known are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    window: list[str] = Field([], description="Only these windows, train or standing; may be given several times.")
+    conductor: str | None = Field(None, description="Only reserved slots in which this person sits.")
+    only: Literal["reservations"] | None = Field(None, description="Only reserved slots.")
+    alarm: str | None = Field(None, description="A reminder that long before each slot.", examples=["15m"])
+
+    def filters(self, config: Config) -> Filters:
+        """The same for the core; `Invalid` where it names what there is not."""
+        for window in self.window:
+            if window not in config.windows:
+                raise Invalid(f'window "{window[:40]}" does not exist; there are {", ".join(config.windows)}.')
+        alarm: timedelta | None = None
+        if self.alarm is not None:
+            try:
+                alarm = duration(self.alarm)
+            except (ValueError, OverflowError):
+                raise Invalid('alarm: write a whole number and a unit, such as "15m".') from None
+            if alarm > timedelta(weeks=1):
+                raise Invalid("alarm: a reminder is at most a week ahead.")
+        return Filters(tuple(sorted(set(self.window))), self.conductor, self.only == "reservations", alarm)
+
+
+@router.head("/deployments.ics", include_in_schema=False)
+@router.get(
+    "/deployments.ics",
+    response_class=Response,
+    responses={
+        200: {"content": {"text/calendar": {"schema": {"type": "string"}}}, "description": "The feed"},
+        304: {"description": "Not changed"},
+    }
+    | documented(421, 422),
+)
+def feed(query: Annotated[FeedQuery, Query()], request: Request, service: TheService) -> Response:
+    """The Deployments calendar as an iCal feed to subscribe to."""
+    found = service.feed(query.filters(service.config))
+    headers = {
+        "ETag": found.etag,
+        "Last-Modified": format_datetime(found.modified.astimezone(UTC), usegmt=True),
+        "Cache-Control": _CACHE,
+    }
+    if _is_fresh(found, request.headers):
+        return Response(status_code=304, headers=headers)
+    # Never compressed (Outlook refuses that) and without Content-Disposition, so that clients subscribe instead of importing.
+    return Response(found.body, media_type="text/calendar; charset=utf-8", headers=headers)
+
+
+def _is_fresh(found: Feed, headers: Mapping[str, str]) -> bool:
+    """Whether what the client has is this feed; If-None-Match goes before If-Modified-Since."""
+    if (known := headers.get("if-none-match")) is not None:
+        return known.strip() == "*" or found.etag in (etag.strip().removeprefix("W/") for etag in known.split(","))
+    if (since := headers.get("if-modified-since")) is not None:
+        try:
+            moment: datetime = parsedate_to_datetime(since)
+        except (ValueError, TypeError):
+            return False
+        return moment.tzinfo is not None and found.modified <= moment
+    return False

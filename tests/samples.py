@@ -1,0 +1,46 @@
+"""Tiny builders that several tests share."""
+
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from calsync.config import parse
+from calsync.hours import Hours
+from calsync.planning import Conductor, Pair
+
+SHIPPED = Path(__file__).parent.parent / "windows.toml"
+
+
+def ics(*event_lines, uid="event@example.org", before=""):
+    """A VCALENDAR (CRLF) with one VEVENT of these lines; `before` stands in front of it. No lines: no VEVENT."""
+    event = ["BEGIN:VEVENT", f"UID:{uid}", "DTSTAMP:20260101T000000Z", *event_lines, "END:VEVENT"] if event_lines else []
+    lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//test//test//EN", *before.split("\n"), *event, "END:VCALENDAR"]
+    return "".join(f"{line}\r\n" for line in lines if line).encode()
+
+
+def event(*lines, uid="event@example.org"):
+    """A further VEVENT, for `before`."""
+    return "\n".join(["BEGIN:VEVENT", f"UID:{uid}", "DTSTAMP:20260101T000000Z", *lines, "END:VEVENT"])
+
+
+def person(name, timezone, hours="09:00-18:00", window=None):
+    return Conductor(name, timezone, Hours.parse(hours), window)
+
+
+EU = person("conductor-eu", "Europe/Paris")
+US = person("conductor-us", "America/Denver")
+PAIR = Pair(EU, US)
+
+
+def configured(environ=None, **changes):
+    """The shipped configuration without standing windows and freezes, with `section={...}` laid over it."""
+    document = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
+    document["windows"] = {name: document["windows"][name] for name in ("european", "american")}
+    document["freezes"] = []
+    for key, value in changes.items():
+        document[key] = {**document.get(key, {}), **value} if isinstance(value, dict) else value
+    return parse(document, environ or {})
+
+
+def utc(*parts):
+    return datetime(*parts, tzinfo=UTC)
