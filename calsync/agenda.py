@@ -16,20 +16,25 @@ from functools import cached_property
 
 from calsync import events
 from calsync.calendars import Calendar, Changes, Resource, SyncToken
-from calsync.config import Config, freeze_span
 from calsync.events import Reservation
-from calsync.occurrences import Horizon, Occurrence, Reading, read
+from calsync.occurrences import Occurrence, Reading, read
+from calsync.recurrence import Horizon
+from calsync.settings import Config, freeze_span
 from calsync.weeks import WEEKDAYS, Week
 from calsync.windows import standing_windows
 from calsync.zones import resolve, zone
 
 _DAY = timedelta(days=1)
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One resource as it was read. A reservation's has `reservation` (as it stands), `changes` that people made to it since,
-    the `mark` of its last write, and its bytes."""
+    """One resource as it was read.
+
+    A reservation's has `reservation` (as it stands), the `changes` that people made to it since, the `mark` of its last
+    write, and its bytes.
+    """
 
     href: str
     etag: str
@@ -116,8 +121,8 @@ def horizon(config: Config, now: datetime) -> Horizon:
     return Horizon(midnight - config.calendar.horizon.past, midnight + config.calendar.horizon.future + _DAY)
 
 
-def blank(config: Config, now: datetime, changed: datetime = datetime.min.replace(tzinfo=UTC)) -> Agenda:
-    """An agenda around `now` (aware) of windows.toml alone: its standing windows and freezes. It is not older than `changed`."""
+def blank(config: Config, now: datetime, changed: datetime = _EVER) -> Agenda:
+    """An agenda around `now` (aware) of windows.toml alone: standing windows and freezes; not older than `changed`."""
     span = horizon(config, now)
     days: dict[int, tuple[Occurrence, ...]] = {}
     _add(days, [*_standing(config, span), *_freezes(config, span)], span)

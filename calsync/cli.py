@@ -18,25 +18,21 @@ from typing import Annotated, NoReturn
 
 import pytz
 import typer
-from pydantic import BaseModel
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from calsync import __version__, config, errors, feed, reservations
 from calsync.agenda import Follower
 from calsync.calendars import Calendar, open_calendar
-from calsync.config import Config
-from calsync.conflicts import Alternative, Conflict, blocking, check, when
+from calsync.conflicts import blocking, check
 from calsync.hours import Hours
-from calsync.planning import Conductor, Pair, Seat, conductor, plan
-from calsync.reservations import Outcome, Request, held, inspect, people_of
+from calsync.planning import Conductor, Pair, conductor, plan
+from calsync.reservations import Request, held, inspect, people_of
+from calsync.settings import Config
+from calsync.tables import err, out, print_json, show_conflicts, show_outcome, show_seats, show_slots
 from calsync.web.access import check_listening
-from calsync.web.models import AlternativeOut, ConflictOut, ConflictsOut, PlanOut, ReservationOut
+from calsync.web.answers import AlternativeOut, ConflictOut, ConflictsOut, PlanOut, ReservationOut
 from calsync.web.subscription import FeedQuery
 from calsync.weeks import Week
-from calsync.windows import Slot
-from calsync.zones import zone
 
 DONE, CONFLICT, BAD_INPUT, CALENDAR_AWAY, DEFECT = 0, 1, 2, 3, 70
 
@@ -48,8 +44,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-
 _PERSON = "A name of the roster, a timezone, or NAME@TIMEZONE."
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration.", show_default=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, in the API's shapes.")]
@@ -143,10 +137,10 @@ def plan_command(
     )
     found = plan(settings, pair, Week.parse(week) if week else None, _now(context))
     if as_json:
-        _print_json(PlanOut.of(found))
+        print_json(PlanOut.of(found))
         return
-    _show_seats(found.week, found.pair, found.primary, found.backup)
-    _show_slots(found.slots, found.pair, found.skipped)
+    show_seats(found.week, found.pair, found.primary, found.backup)
+    show_slots(found.slots, found.pair, found.skipped)
 
 
 @app.command(name="check", epilog="Example: calsync check conductor-eu conductor-us --week 2026-W49")
@@ -173,13 +167,13 @@ def check_command(
     holder = found.holder.reservation if found.holder else None
     another = found.holder is not None and (holder is None or holder.pair != pair)
     if as_json:
-        _print_json(ConflictsOut.of(found))
+        print_json(ConflictsOut.of(found))
     else:
-        _show_seats(found.plan.week, found.plan.pair, found.plan.primary, found.plan.backup)
-        _show_slots(found.plan.slots, found.plan.pair, found.plan.skipped)
+        show_seats(found.plan.week, found.plan.pair, found.plan.primary, found.plan.backup)
+        show_slots(found.plan.slots, found.plan.pair, found.plan.skipped)
         if found.holder is not None:
             out.print(f"[yellow]{found.plan.week} is reserved already, {'for another' if another else 'for this'} pair.[/]")
-        _show_conflicts(found.conflicts, found.alternatives)
+        show_conflicts(found.conflicts, found.alternatives)
         if not found.conflicts and not another:
             out.print("[green]No conflicts.[/]")
     if blocking(found.conflicts) or another:
@@ -212,7 +206,7 @@ def reserve(
         request = Request(pair, Week.parse(week) if week else None, train, ticket, override)
         outcome = reservations.reserve(session.follower, request, session.now, author=_author(), dry_run=dry_run)
     said = "could be reserved" if dry_run else "is reserved" if outcome.created else "is reserved already"
-    _show_outcome(outcome, said, as_json=as_json)
+    show_outcome(outcome, said, as_json=as_json)
 
 
 @app.command(epilog="Example: calsync change 2026-W49 --backup ben@America/Denver --ticket T400002")
@@ -241,7 +235,7 @@ def change(
         outcome = reservations.change(
             session.follower, which, request, session.now, etag=entry.etag, author=_author(), dry_run=dry_run
         )
-    _show_outcome(outcome, "could be changed so" if dry_run else "stands as asked", as_json=as_json)
+    show_outcome(outcome, "could be changed so" if dry_run else "stands as asked", as_json=as_json)
 
 
 @app.command(epilog="Example: calsync release 2026-W49")
@@ -259,7 +253,7 @@ def release(
             session.follower, Week.parse(week), session.now, etag=if_match, author=_author(), dry_run=dry_run
         )
     if as_json:
-        _print_json(ReservationOut.of(outcome))
+        print_json(ReservationOut.of(outcome))
     else:
         out.print(f"[green]{outcome.reservation.week} {'could be released' if dry_run else 'is released'}.[/]")
 
@@ -318,7 +312,7 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
                     out.print(f"[red]✗[/] {escape(href)}: {escape(defect)}")
             for change in changes:
                 out.print(f"[yellow]![/] {escape(change)}")
-            _show_conflicts(conflicts, ())
+            show_conflicts(conflicts, ())
             if not (agenda.defects or changes or conflicts):
                 out.print("[green]✓[/] Everything on it can be read, and nothing conflicts with a reserved slot.")
     if agenda.defects or changes or blocking(conflicts):
@@ -368,54 +362,6 @@ def _logging(form: str) -> dict[str, object]:
     }
 
 
-def _print_json(model: BaseModel) -> None:
-    sys.stdout.write(model.model_dump_json(indent=2) + "\n")
-
-
-def _show_outcome(outcome: Outcome, said: str, *, as_json: bool) -> None:
-    if as_json:
-        _print_json(ReservationOut.of(outcome))
-        return
-    found = outcome.reservation
-    _show_seats(found.week, found.pair, found.primary, found.backup)
-    _show_slots(found.slots, found.pair, outcome.skipped)
-    _show_conflicts(outcome.warnings, ())
-    for line in outcome.changes:
-        out.print(f"[yellow]![/] {escape(line)}")
-    train = " ".join(part for part in (found.title, found.train) if part)
-    out.print(
-        f"[green]{found.week} {said}[/] for {escape(train)}" + (f", {escape(found.ticket)}." if found.ticket else ".")
-    )
-
-
-def _show_seats(week: Week, pair: Pair, primary: Seat, backup: Seat) -> None:
-    spans = "the pair spans regions" if primary.window != backup.window else "the pair shares a window"
-    out.print(f"[bold]{week}[/]: {spans}")
-    for role, who, seat in (("primary", pair.primary, primary), ("backup", pair.backup, backup)):
-        out.print(f"  {role} [bold]{escape(who.name)}[/] sits in [bold]{seat.window}[/]: {escape(seat.reason)}")
-
-
-def _show_slots(slots: Sequence[Slot], pair: Pair, skipped: Sequence[Slot]) -> None:
-    zones = list(dict.fromkeys([pair.primary.timezone, pair.backup.timezone]))
-    table = Table("Stage", "Window", "For", *(f"{name}" for name in zones), "UTC")
-    for slot in slots:
-        times = [when(slot.start.astimezone(zone(name)), slot.end.astimezone(zone(name))) for name in (*zones, "UTC")]
-        table.add_row(slot.stage, slot.window, slot.role, *times)
-    out.print(table)
-    for slot in skipped:
-        out.print(f"[dim]{slot.id} is over already and left out.[/]")
-
-
-def _show_conflicts(conflicts: Sequence[Conflict], alternatives: Sequence[Alternative]) -> None:
-    for conflict in conflicts:
-        mark = "[red]✗" if conflict.blocking else "[yellow]!"
-        out.print(f"{mark} {conflict.kind}[/]: {escape(conflict.message)}")
-    for free in alternatives:
-        out.print(
-            f"[green]free[/] instead of {free.instead_of}: {when(free.start, free.end)} {free.start.tzinfo} ({free.window})"
-        )
-
-
 def _fail(error: errors.CalsyncError, *, as_json: bool) -> NoReturn:
     if isinstance(error, errors.Conflicted):
         if as_json:
@@ -426,7 +372,7 @@ def _fail(error: errors.CalsyncError, *, as_json: bool) -> NoReturn:
             }
             sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
         else:
-            _show_conflicts(error.conflicts, error.alternatives)
+            show_conflicts(error.conflicts, error.alternatives)
     elif isinstance(error, errors.ConfigInvalid):
         err.print("[red]The configuration has mistakes; nothing was started:[/]")
     for line in str(error).splitlines():

@@ -13,214 +13,29 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError
 
-from calsync.errors import ConfigInvalid, Invalid, UnknownTimezone
-from calsync.hours import DEFAULT_HOURS, Hours
-from calsync.weeks import WEEKDAYS, Week
-from calsync.zones import resolve, zone
+from calsync.errors import ConfigInvalid, Invalid
+from calsync.settings import (
+    CalendarSection,
+    ConductorSection,
+    Config,
+    ConflictsSection,
+    Freeze,
+    Section,
+    ServerSection,
+    TrainSection,
+    WindowSection,
+    freeze_span,
+)
+from calsync.weeks import WEEKDAYS
 
-Kind = Literal["overlap", "freeze", "reserved", "busy", "hours", "dst", "unknown"]
-"""The kinds of conflict; `docs/configuration.md` says what each means."""
-
-KINDS: tuple[Kind, ...] = ("overlap", "freeze", "reserved", "busy", "hours", "dst", "unknown")
-SECRETS = ("calendar_username", "calendar_password", "tokens")
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_DURATION = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*", re.ASCII)
 _TOKEN = re.compile(r"[!-~]{8,}", re.ASCII)
-
-
-def duration(text: object) -> timedelta:
-    """`30s`, `15m`, `2h`, `90d` or `8w` as a span of time; `ValueError` with the remedy otherwise."""
-    if isinstance(text, timedelta):
-        return text
-    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError('write a whole number and a unit, such as "30s", "15m", "2h" or "90d"')
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
-
-
-def _timezone(name: object) -> str:
-    if not isinstance(name, str):
-        raise ValueError('write a timezone in quotes, such as "Europe/Paris"')
-    try:
-        zone(name)
-    except UnknownTimezone as unknown:
-        raise ValueError(str(unknown)) from None
-    return name
-
-
-def _wall_clock(value: object) -> time:
-    if isinstance(value, time) and value.tzinfo is None:
-        return value
-    try:
-        return time.fromisoformat(value if isinstance(value, str) else "")
-    except ValueError:
-        raise ValueError("write a wall-clock time such as 10:00:00") from None
-
-
-def _weekdays(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not value or not all(day in WEEKDAYS for day in value):
-        raise ValueError(f'list weekdays out of {", ".join(WEEKDAYS)}, such as ["tue", "wed"]')
-    return tuple(sorted(set(value), key=WEEKDAYS.index))
-
-
-def _week(value: object) -> Week:
-    try:
-        return Week.parse(value if isinstance(value, str) else str(value))
-    except Invalid as error:
-        raise ValueError(str(error)) from None
-
-
-def _hours(value: object) -> Hours:
-    try:
-        return value if isinstance(value, Hours) else Hours.parse(str(value))
-    except Invalid as error:
-        raise ValueError(str(error)) from None
-
-
-def _calendar_url(value: object) -> str:
-    if isinstance(value, str) and value.startswith("sqlite:///") and len(value) > len("sqlite:///"):
-        return value
-    raise ValueError("this version keeps the calendar in an SQLite file; write sqlite:///FILE.db")
-
-
-Timezone = Annotated[str, BeforeValidator(_timezone)]
-Duration = Annotated[timedelta, BeforeValidator(duration)]
-WallClock = Annotated[time, BeforeValidator(_wall_clock)]
-Weekdays = Annotated[tuple[str, ...], BeforeValidator(_weekdays)]
-WorkingHours = Annotated[Hours, BeforeValidator(_hours)]
-IsoWeek = Annotated[Week, BeforeValidator(_week)]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class Section(BaseModel):
-    """A table of windows.toml: immutable, and nothing in it goes unread."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class Horizon(Section):
-    """How far back and ahead of now the calendar is looked at."""
-
-    past: Duration = timedelta(days=90)
-    future: Duration = timedelta(days=400)
-
-
-class CalendarSection(Section):
-    """`[calendar]`: where the Deployments calendar is kept. `refresh` is how often changes by others are taken in."""
-
-    url: Annotated[str, BeforeValidator(_calendar_url)] = "sqlite:///deployments.db"
-    name: Text = "Deployments"
-    refresh: Duration = timedelta(seconds=1)
-    horizon: Horizon = Horizon()
-
-
-class NoTrain(Section):
-    """A week without a train, and why."""
-
-    week: IsoWeek
-    reason: Text
-
-
-class TrainSection(Section):
-    """`[train]`: what is deployed each week, and in which windows."""
-
-    windows: tuple[str, ...] = ("european", "american")
-    title: Text = "Train"
-    stages: dict[str, Text] = {"tue": "group0", "wed": "group1", "thu": "group2"}
-    backup_slots: Literal["all", "after-primary"] = "all"
-    ticket_url: str | None = None
-    no_train: tuple[NoTrain, ...] = ()
-
-    @property
-    def days(self) -> tuple[str, ...]:
-        """The weekdays on which the train moves, in order."""
-        return tuple(day for day in WEEKDAYS if day in self.stages)
-
-
-class WindowSection(Section):
-    """`[windows.NAME]`: a place in the week, on the wall clock of `timezone`; an `end` not after `start` is on the next day."""
-
-    title: Text
-    timezone: Timezone
-    start: WallClock
-    end: WallClock
-    days: Weekdays | None = None
-    category: Text | None = None
-
-
-class Freeze(Section):
-    """`[[freezes]]`: no deploys from `start` to `end` (dates: both included), or on `days` of every week."""
-
-    start: datetime | date | None = None
-    end: datetime | date | None = None
-    days: Weekdays | None = None
-    timezone: Timezone = "UTC"
-    reason: Text
-    scope: Literal["all", "train"] = "all"
-
-
-class ConductorSection(Section):
-    """`[[conductors]]`: one person of the roster."""
-
-    name: Text
-    timezone: Timezone
-    hours: WorkingHours = DEFAULT_HOURS
-    window: str | None = None
-    irc: Text | None = None
-    ticket_user: Text | None = None
-
-
-class ConflictsSection(Section):
-    """`[conflicts]`: which kinds block a reservation and which only warn; a kind in neither list does as by default."""
-
-    block: tuple[Kind, ...] = ("overlap", "freeze", "reserved", "busy", "unknown")
-    warn: tuple[Kind, ...] = ("hours", "dst")
-    ignore_categories: tuple[str, ...] = ()
-    buffer: Duration = timedelta(0)
-
-    def blocks(self, kind: Kind) -> bool:
-        """Whether a conflict of this kind stands in the way of a reservation."""
-        if kind in self.warn:
-            return False
-        return kind in self.block or kind not in ("hours", "dst")
-
-
-class ServerSection(Section):
-    """`[server]`: the names under which calsync is reached; `*` leaves the check of the Host header to a proxy."""
-
-    hosts: tuple[str, ...] = ()
-
-
-class Config(BaseModel):
-    """Everything windows.toml and the environment say, checked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-    calendar: CalendarSection
-    train: TrainSection
-    windows: dict[str, WindowSection]
-    freezes: tuple[Freeze, ...] = ()
-    conductors: tuple[ConductorSection, ...] = ()
-    conflicts: ConflictsSection
-    server: ServerSection
-    tokens: dict[str, SecretStr] = {}
-    folder: Path = Path()
-    """Where windows.toml stands; relative files are found from here."""
-
-    @cached_property
-    def declined(self) -> dict[Week, str]:
-        """The weeks without a train, and why."""
-        return {entry.week: entry.reason for entry in self.train.no_train}
-
 
 _SECTIONS: dict[str, type[Section]] = {
     "calendar": CalendarSection,
@@ -255,8 +70,8 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], *, folder: Pa
     document = dict(document)
     tokens = _overlay_environment(document, environ, problems)
     parts: dict[str, Any] = {}
-    for key in document.keys() - _SECTIONS.keys() - _TABLES.keys():
-        problems.append(f"{key}: " + _unknown(key, [*_SECTIONS, *_TABLES]))
+    strange = sorted(document.keys() - _SECTIONS.keys() - _TABLES.keys())
+    problems += (f"{key}: " + _unknown(key, [*_SECTIONS, *_TABLES]) for key in strange)
     for key, section in _SECTIONS.items():
         parts[key] = _section(section, document.get(key, {}), key, problems) or section()
     windows = document.get("windows", {})
@@ -375,19 +190,6 @@ def _freeze_contradictions(path: str, freeze: Freeze) -> Iterable[str]:
     start, end = freeze_span(freeze)
     if end <= start:
         yield f"{path}.end: {freeze.end} is before the start; swap them"
-
-
-def freeze_span(freeze: Freeze) -> tuple[datetime, datetime]:
-    """The instants (aware) from which and until which a freeze with `start` and `end` lasts."""
-    tz = zone(freeze.timezone)
-
-    def instant(moment: datetime | date | None, *, days: int) -> datetime:
-        assert moment is not None  # only freezes with start and end are asked
-        if not isinstance(moment, datetime):
-            moment = datetime.combine(moment + timedelta(days=days), time())
-        return moment if moment.tzinfo is not None else resolve(moment, tz)[0]
-
-    return instant(freeze.start, days=0).astimezone(UTC), instant(freeze.end, days=1).astimezone(UTC)
 
 
 def _of(names: Iterable[str]) -> str:

@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from calsync.agenda import Agenda
-from calsync.config import KINDS, Config, Kind
-from calsync.occurrences import Occurrence
 from calsync.planning import Conductor, Plan
+from calsync.settings import KINDS, Config, Kind
 from calsync.windows import Slot, Window, train_windows
 from calsync.zones import clock_change, resolve, zone
 
@@ -56,7 +55,7 @@ class Alternative:
 People = Callable[[Slot], Sequence[Conductor]]
 
 
-def nobody(slot: Slot) -> Sequence[Conductor]:
+def nobody(_slot: Slot) -> Sequence[Conductor]:
     """For slots of which nobody's hours are to be checked."""
     return ()
 
@@ -153,12 +152,12 @@ def _with_clocks(config: Config, slot: Slot, window: Window | None, conductors: 
                 slot.id,
                 f"The {edge} of {slot.id}, {wall:%H:%M}, {does} of {window.timezone} on {wall:%d %b}.",
             )
-    if change := clock_change(slot.start, slot.end, tz):
+    if clock_change(slot.start, slot.end, tz):
         yield Conflict(
             "dst",
             blocks,
             slot.id,
-            f"The clocks of {window.timezone} change by {change} during {slot.id}, so its length differs.",
+            f"The clocks of {window.timezone} change during {slot.id}, so its length differs.",
         )
     before = window.on(slot.date - timedelta(weeks=1))
     for conductor in conductors:
@@ -166,7 +165,7 @@ def _with_clocks(config: Config, slot: Slot, window: Window | None, conductors: 
         usual, now = before.start.astimezone(theirs), slot.start.astimezone(theirs)
         if usual.time() != now.time():
             message = (
-                f"{slot.id} starts at {now:%H:%M} for {conductor.name}, not at {usual:%H:%M} as a week before: the clocks of "
+                f"{slot.id} starts at {now:%H:%M} for {conductor.name}, not at {usual:%H:%M} as a week before: clocks of "
                 f"{window.timezone} and {conductor.timezone} do not change together."
             )
             yield Conflict("dst", blocks, slot.id, message)
@@ -188,7 +187,8 @@ def alternatives(
     own: str = "",
 ) -> tuple[Alternative, ...]:
     """For each blocked slot: the day's other train windows where they are free, and the nearest free span of the same length
-    before and after it within the working hours of its conductors. Each passes the same check as the slot did not."""
+    before and after it within the working hours of its conductors. Each passes the same check as the slot did not.
+    """
     blocked = {conflict.slot for conflict in blocking(conflicts)}
     found: list[Alternative] = []
     for slot in plan.slots:

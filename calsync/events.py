@@ -43,7 +43,7 @@ _HREF = re.compile(r"train-(\d{4}-W\d{2})\.ics", re.ASCII)
 class Reservation:
     """A train week on the calendar: the pair, where each of them sits, and the slots they hold, by start.
 
-    `cancelled` are slots that were held and given up. `author` is who wrote it last, at `modified` (UTC, whole seconds), and
+    `cancelled` are slots that were held and given up. `author` is who wrote it last, at `modified` (UTC, whole seconds);
     `sequence` counts the writes (RFC 5545, section 3.8.7.4). A `released` week is free again and kept for its subscribers.
     """
 

@@ -16,9 +16,9 @@ from datetime import UTC, datetime, time, timedelta
 from icalendar import Alarm, Calendar, Event, vDuration
 
 from calsync.agenda import Agenda
-from calsync.config import Config
 from calsync.events import PRODID, Reservation, description, summary, ticket_link
 from calsync.occurrences import Occurrence
+from calsync.settings import Config
 from calsync.vtimezones import vtimezone
 from calsync.windows import Slot
 
@@ -30,7 +30,7 @@ TTL = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What of the agenda a feed shows: only slots of these windows, only those in which `conductor` sits, only reservations.
+    """What a feed shows: only slots of these windows, only those in which `conductor` sits, only reservations.
 
     `alarm` puts a reminder that long before each slot and standing window.
     """
@@ -44,7 +44,8 @@ class Filters:
 @dataclass(frozen=True, slots=True)
 class Feed:
     """A rendered feed: its bytes, its strong `etag` (quoted), when it last changed (UTC, whole seconds), and until when it
-    stays right without the agenda changing."""
+    stays right without the agenda changing.
+    """
 
     body: bytes
     etag: str
@@ -52,7 +53,7 @@ class Feed:
     expires: datetime
 
 
-def render(config: Config, agenda: Agenda, now: datetime, filters: Filters = Filters()) -> Feed:  # noqa: B008 (frozen)
+def render(config: Config, agenda: Agenda, now: datetime, filters: Filters = Filters()) -> Feed:
     """The feed at `now` (aware); it reads the clock only to drop what is past and to show eight weeks ahead."""
     today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
     edges = [today, today + timedelta(days=1)]

@@ -11,35 +11,36 @@ compares them brings the timezone of the observer.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
-import sys
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from types import FrameType
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-import recurring_ical_events
-from icalendar import Calendar, Component, Event, Timezone, vDDDTypes, vRecur
+from icalendar import Calendar, Component, Event, Timezone, vCategory
 
+from calsync.recurrence import (
+    MAX_SECONDS,
+    Horizon,
+    OverBudget,
+    instances,
+    instant_of,
+    moment_of,
+    processor_time,
+    rules_of,
+    span_of,
+    utc_of,
+)
 from calsync.zones import resolve, zone
 
-MAX_INSTANCES = 5_000
-"""How many instances one event may have within the horizon."""
-MAX_SECONDS = 0.5
-"""How much processor time the expansion of one event may take."""
 MAX_LINE = 32_768
 """How long one content line may be, in bytes; longer ones are left unread."""
 
 SLOT = "X-CALSYNC-SLOT"
 """The property in which a component of a reservation carries the id of its slot."""
 
-_CORE = "X-CALSYNC-CORE"  # marks the instances that a rule generates, in memory only
 _PRIVATE = ("PRIVATE", "CONFIDENTIAL")
 _TIME_PROPERTIES = {
     "UID", "DTSTAMP", "DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "RECURRENCE-ID",
@@ -47,17 +48,6 @@ _TIME_PROPERTIES = {
 }  # fmt: skip
 _LONGEST_AHEAD, _LONGEST_BEHIND = timedelta(hours=14), timedelta(hours=12)  # UTC+14 to UTC−12
 _VTIMEZONES = re.compile(rb"^BEGIN:VTIMEZONE\r?$.*?^END:VTIMEZONE\r?\n", re.MULTILINE | re.DOTALL | re.IGNORECASE)
-_PERIODS = {"SECONDLY": timedelta(seconds=1), "MINUTELY": timedelta(minutes=1), "HOURLY": timedelta(hours=1)}
-_PLAIN = {"FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST"}
-_STEADY = {"HOURLY": timedelta(hours=1), "DAILY": timedelta(days=1), "WEEKLY": timedelta(weeks=1)}
-
-
-@dataclass(frozen=True, slots=True)
-class Horizon:
-    """The span (aware instants) in which occurrences are known."""
-
-    start: datetime
-    end: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,32 +93,6 @@ class Reading:
     defects: tuple[str, ...] = ()
 
 
-class _OverBudget(Exception):
-    """The expansion would take too long or yield too much."""
-
-
-@contextmanager
-def _processor_time(seconds: float) -> Iterator[None]:
-    """Stop the pure-Python work inside with `_OverBudget` when it has used up its processor time.
-
-    A profile hook sees every call, so that even a rule that yields nothing until the year 9999 is stopped between two calls.
-    """
-    deadline = time.thread_time() + seconds
-    calls = itertools.count(1)
-
-    def watch(frame: FrameType, event: str, arg: Any) -> None:
-        # Asking for the time is dear next to most calls.
-        if not next(calls) % 256 and time.thread_time() > deadline:
-            raise _OverBudget
-
-    before = sys.getprofile()
-    sys.setprofile(watch)
-    try:
-        yield
-    finally:
-        sys.setprofile(before)
-
-
 def read(ics: bytes, href: str, horizon: Horizon) -> Reading:
     """Read one resource (bytes of `text/calendar`); never raises for what stands in it."""
     defects: list[str] = []
@@ -162,7 +126,7 @@ def read(ics: bytes, href: str, horizon: Horizon) -> Reading:
 def _parse(text: bytes) -> tuple[Calendar, dict[str, _CustomZone]]:
     if b"BEGIN:VTIMEZONE" not in text and len(text) < MAX_LINE:
         return Calendar.from_ical(text), {}
-    with _processor_time(MAX_SECONDS * (1 + len(text) / MAX_LINE)):
+    with processor_time(MAX_SECONDS * (1 + len(text) / MAX_LINE)):
         calendar = Calendar.from_ical(text)
         return calendar, _custom_zones(calendar)
 
@@ -279,89 +243,38 @@ class _Group:
         if broken:
             self.defects.append(f"{', '.join(broken)} cannot be read")
             return True
-        start, end = _moment(event, "DTSTART"), _moment(event, "DTEND")
+        start, end = moment_of(event, "DTSTART"), moment_of(event, "DTEND")
         if start is None:
             self.defects.append("DTSTART is missing")
             return True
         if end is not None and isinstance(start, datetime) != isinstance(end, datetime):
             self.defects.append("DTSTART and DTEND are not of one kind")
             return True
-        if end is not None and _utc(end) < _utc(start):
+        if end is not None and utc_of(end) < utc_of(start):
             self.defects.append("DTEND is before DTSTART")
             return True
         return False
 
     def _expand(self, events: list[Event]) -> list[Occurrence]:
-        if not events:
-            return []
-        if len(events) == 1 and not any(name in events[0] for name in ("RRULE", "RDATE", "RECURRENCE-ID")):
-            return [self._occurrence(events[0], *_span(events[0]))]
-        if any(self._is_endless(rule, event) for event in events for rule in _rules(event)):
-            self.defects.append(f"recurs more than {MAX_INSTANCES:,} times within the horizon")
-            return [found for event in events for found in self._anywhere(event)]
-        plain = all(_PLAIN.issuperset(rule) and int(rule.get("INTERVAL", [1])[0]) > 0 for e in events for rule in _rules(e))
         try:
-            # A plain rule yields an instance every period, so that the number of instances alone bounds its time.
-            with nullcontext() if plain else _processor_time(MAX_SECONDS):
-                return [self._occurrence(event, *_instance_span(event)) for event in self._instances(events)]
-        except _OverBudget:
-            self.defects.append(f"its recurrence takes longer than {MAX_SECONDS} s to expand")
-        except Exception as error:  # see `read` above
+            return [self._occurrence(*found) for found in instances(events, self.horizon)]
+        except OverBudget as error:
+            self.defects.append(str(error))
+        except Exception as error:  # see `read` below
             self.defects.append(f"its recurrence cannot be expanded: {_one_line(error)}")
         return [found for event in events for found in self._anywhere(event)]
-
-    def _is_endless(self, rule: vRecur, event: Event) -> bool:
-        """Whether the rule alone shows that it exceeds the budget, without trying."""
-        period = _PERIODS.get(str(rule.get("FREQ", [""])[0]).upper())
-        if period is None or any(key.upper().startswith("BY") for key in rule):
-            return False
-        instances = (self.horizon.end - self.horizon.start) / (period * int(rule.get("INTERVAL", [1])[0] or 1))
-        if "COUNT" in rule:
-            instances = min(instances, int(rule["COUNT"][0]))
-        return instances > MAX_INSTANCES and "UNTIL" not in rule
-
-    def _instances(self, events: list[Event]) -> list[Component]:
-        calendar = Calendar()
-        for event in events:
-            copy = event.copy()
-            if "RECURRENCE-ID" not in event:
-                copy[_CORE] = event
-                self._catch_up(copy)
-            calendar.add_component(copy)
-        # More on both sides: all-day and floating instances are compared by their date alone.
-        day = timedelta(days=2)
-        found = recurring_ical_events.of(calendar).between(self.horizon.start - day, self.horizon.end + day)
-        if len(found) > MAX_INSTANCES:
-            raise _OverBudget
-        return found
-
-    def _catch_up(self, master: Event) -> None:
-        """Start an old and steady rule anew shortly before the horizon, in step, so that no instance of the past is counted."""
-        rules = _rules(master)
-        if len(rules) != 1 or {"COUNT", "BYSETPOS"} & {key.upper() for key in rules[0]}:
-            return
-        period = _STEADY.get(str(rules[0].get("FREQ", [""])[0]).upper())
-        start, end = _span(master)
-        lead = timedelta(days=60) + (_utc(end) - _utc(start))
-        if period is None or not (behind := self.horizon.start - lead - _utc(start)) > timedelta():
-            return
-        step = period * max(int(rules[0].get("INTERVAL", [1])[0]), 1)
-        ahead = behind // step * step
-        for name in ("DTSTART", "DTEND"):
-            if name in master:
-                master[name] = vDDDTypes(master[name].dt + ahead)
 
     def _anywhere(self, event: Event) -> list[Occurrence]:
         """Where an event that cannot be expanded may take place: once, or from its start to the end of its rules."""
         try:
-            start, end = sorted((_utc(moment) for moment in _span(event)))
+            start, end = sorted(utc_of(moment) for moment in span_of(event))
         except Exception:  # no start that anybody could read: nothing but the defect is known
             return []
         unread = {str(name) for name, _ in event.errors}
         if unread & {"DTEND", "DURATION"}:
             end += timedelta(days=1)
-        if _rules(event) or "RDATE" in event or unread & {"RRULE", "RDATE"}:
-            until = [_utc(moment) for rule in _rules(event) for moment in rule.get("UNTIL", [])]
+        if rules_of(event) or "RDATE" in event or unread & {"RRULE", "RDATE"}:
+            until = [utc_of(moment) for rule in rules_of(event) for moment in rule.get("UNTIL", [])]
             end = max(end, *until) + (end - start) if until else self.horizon.end
         return [self._widened(self._occurrence(event, start, max(end, start + timedelta(minutes=1))))]
 
@@ -374,7 +287,7 @@ class _Group:
         return replace(occurrence, start=start, end=end, certain=False)
 
     def _occurrence(self, event: Component, start: date, end: date) -> Occurrence:
-        begin, finish = _instant(start), _instant(end)
+        begin, finish = instant_of(start), instant_of(end)
         if (begin.tzinfo is None) != (finish.tzinfo is None):
             finish = finish.replace(tzinfo=begin.tzinfo)
         private = str(event.get("CLASS", "")).upper() in _PRIVATE
@@ -385,7 +298,7 @@ class _Group:
             "busy" if private else str(event.get("SUMMARY", "")).strip() or "event without a title",
             self.href,
             slot=str(event.get(SLOT, "")),
-            categories=() if private else tuple(str(category) for category in event.categories),
+            categories=() if private else _categories(event),
             busy=str(event.get("STATUS", "")).upper() != "CANCELLED"
             and str(event.get("TRANSP", "")).upper() != "TRANSPARENT",
         )
@@ -396,62 +309,10 @@ class _Group:
         return start < self.horizon.end + day and end >= self.horizon.start - day
 
 
-def _moment(event: Component, name: str) -> date | None:
-    value = event.get(name)
-    return getattr(value, "dt", None)
-
-
-def _rules(event: Component) -> list[vRecur]:
-    rules = event.get("RRULE", [])
-    return [rule for rule in (rules if isinstance(rules, list) else [rules]) if isinstance(rule, vRecur)]
-
-
-def _span(event: Component) -> tuple[date, date]:
-    """Start and end of the component itself (RFC 5545, section 3.6.1); days of a DURATION are nominal, hours are exact."""
-    start, end, duration = _moment(event, "DTSTART"), _moment(event, "DTEND"), event.get("DURATION")
-    if start is None:
-        raise ValueError("DTSTART is missing")
-    if end is not None:
-        return start, end
-    if duration is None:
-        return start, start if isinstance(start, datetime) else start + timedelta(days=1)
-    span: timedelta = duration.dt
-    if not isinstance(start, datetime):
-        return start, start + max(timedelta(days=span.days), timedelta(days=1))
-    nominal = start + timedelta(days=span.days)
-    exact = timedelta(seconds=span.seconds)
-    return start, nominal + exact if nominal.tzinfo is None else _instant(nominal) + exact
-
-
-def _instance_span(instance: Component) -> tuple[date, date]:
-    """Start and end of an expanded instance.
-
-    Instances of a rule have the exact duration of their master, also where the clocks change in between (RFC 5545,
-    section 3.8.5.3); the library counts it on the wall clock.
-    """
-    start, end = _moment(instance, "DTSTART"), _moment(instance, "DTEND")
-    assert start is not None and end is not None  # the library sets both
-    core = instance.get(_CORE)
-    if core is None or "RDATE" in core or not isinstance(start, datetime) or start.tzinfo is None:
-        return start, end
-    if "DURATION" in core:
-        master = Event()
-        master["DTSTART"], master["DURATION"] = instance["DTSTART"], core["DURATION"]
-        return _span(master)
-    first, last = _span(core)
-    return start, _instant(start) + (_instant(last) - _instant(first))
-
-
-def _instant(moment: date) -> datetime:
-    """A date or date-time as an instant in UTC; naive where it is floating."""
-    if not isinstance(moment, datetime):
-        return datetime(moment.year, moment.month, moment.day)
-    return moment if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _utc(moment: date) -> datetime:
-    instant = _instant(moment)
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+def _categories(event: Component) -> tuple[str, ...]:
+    found = event.get("CATEGORIES", [])
+    lines = found if isinstance(found, list) else [found]
+    return tuple(str(category) for line in lines if isinstance(line, vCategory) for category in line.cats)
 
 
 def _published(event: Event) -> bytes:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from calsync.config import Config
 from calsync.errors import Invalid
 from calsync.hours import DEFAULT_HOURS, Hours
+from calsync.settings import Config
 from calsync.weeks import Week
 from calsync.windows import Role, Slot, Window, train_windows
 from calsync.zones import suggestions, zone

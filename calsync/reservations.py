@@ -2,7 +2,7 @@
 
 A write is: read the agenda, check, one conditional write marked as ours, read it back, sync, check once more. If somebody
 else's event came in between and conflicts, the write is taken back, and the answer is the conflict. A condition that fails
-because somebody else wrote first is looked at anew: the same reservation by another hand is a success, anything else is not.
+because somebody else wrote first is looked at anew: the same reservation by another hand is a success, all else is not.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 
 from calsync import events
 from calsync.agenda import Agenda, Entry, Follower
-from calsync.config import Config
 from calsync.conflicts import Alternative, Conflict, People, alternatives, blocking, check
 from calsync.errors import Changed, Conflicted, Invalid, NotReserved, ReservedByAnother
 from calsync.events import Reservation
 from calsync.planning import Conductor, Pair, Plan, plan
+from calsync.settings import Config
 from calsync.weeks import Week
 from calsync.windows import Slot
 
@@ -55,7 +55,8 @@ class Check:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A reservation as it stands after a call. `created` is whether this call put it there, `etag` that of its resource
-    (empty where nothing was written), `changes` what people did to it since."""
+    (empty where nothing was written), `changes` what people did to it since.
+    """
 
     reservation: Reservation
     etag: str
@@ -168,7 +169,7 @@ def change(
     author: str | None = None,
     dry_run: bool = False,
 ) -> Outcome:
-    """Make the week's reservation what `request` says, for the slots that are not over yet; `request.week` is not looked at.
+    """Make the week's reservation what `request` says, for the slots that are not over yet, whatever `request.week` is.
 
     Raises `Changed` where `etag` is given and is not that of the resource, `NotReserved`, and what `reserve` raises.
     """
@@ -191,8 +192,7 @@ def change(
 
 
 def _same(reservation: Reservation, standing: Reservation) -> bool:
-    unlike = {"modified": standing.modified, "sequence": standing.sequence, "author": standing.author}
-    return replace(reservation, **unlike) == standing
+    return standing == replace(reservation, modified=standing.modified, sequence=standing.sequence, author=standing.author)
 
 
 def release(

@@ -121,14 +121,15 @@ def _changes(tz: BaseTzInfo) -> Iterator[_Onset]:
             while late - early > timedelta(seconds=1):
                 middle = early + timedelta(seconds=int((late - early).total_seconds()) // 2)
                 early, late = (middle, late) if middle.astimezone(tz).utcoffset() == before else (early, middle)
-            assert before is not None and after is not None  # both are aware
+            assert before is not None  # both are aware
+            assert after is not None
             yield _Onset((late + before).replace(tzinfo=None), before, after, late.astimezone(tz).tzname() or str(tz))
         day += timedelta(days=1)
 
 
 def _posix_rules(name: str) -> tuple[_Rule, ...]:
     """The yearly rules at the end of the zone's file; none for a zone whose clocks stay as they are."""
-    with pytz.open_resource(name) as file:
+    with pytz.open_resource(name) as file:  # type: ignore[attr-defined]  # public, and missing from the stubs
         footer = file.read().rstrip(b"\n").rpartition(b"\n")[2].decode("ascii", "replace")
     rules = []
     for month, week, weekday, sign, hours, minutes, seconds in _RULE.findall(footer):

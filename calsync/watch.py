@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from calsync.agenda import Agenda
-from calsync.config import Config
 from calsync.events import Reservation, summary
 from calsync.planning import Conductor
+from calsync.settings import Config
 from calsync.weeks import Week
 from calsync.windows import Role, Slot, standing_windows
 from calsync.zones import zone
@@ -39,7 +39,7 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """The duties that run at `at` and those that start next (all at one time), and the pair of the running or coming train."""
+    """The duties that run at `at`, those that start next (all at one time), and the pair of the running or coming train."""
 
     at: datetime
     running: tuple[Duty, ...]

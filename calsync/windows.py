@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Literal
 
-from calsync.config import Config
+from calsync.settings import Config
 from calsync.weeks import WEEKDAYS
 from calsync.zones import resolve, zone
 

@@ -61,5 +61,6 @@ def resolve(wall: datetime, tz: BaseTzInfo) -> tuple[datetime, Oddity | None]:
 def clock_change(start: datetime, end: datetime, tz: BaseTzInfo) -> timedelta:
     """By how much the clocks of `tz` move forward (backward, if negative) between two instants."""
     before, after = start.astimezone(tz).utcoffset(), end.astimezone(tz).utcoffset()
-    assert before is not None and after is not None  # both are aware
+    assert before is not None  # both are aware
+    assert after is not None
     return after - before

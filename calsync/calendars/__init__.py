@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from calsync.config import Config
+    from calsync.settings import Config
 
 SyncToken = str
 """Opaque; what one calendar gave out means nothing to another."""

@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from calsync import __version__
 from calsync.agenda import Follower
 from calsync.calendars import Calendar
-from calsync.config import Config
+from calsync.settings import Config
 from calsync.web import api, health, page, problems, subscription
 from calsync.web.access import Guard
 from calsync.web.metrics import Metrics

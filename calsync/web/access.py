@@ -64,7 +64,7 @@ def check_listening(host: str, *, tokens: Iterable[str], hosts: Iterable[str]) -
 def writer(
     request: Request, service: TheService, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> str | None:
-    """The name whose token came with the request; None on a loopback server without tokens. Raises where it may not write."""
+    """The name whose token came with the request; None on a loopback server without tokens."""
     origin = request.headers.get("origin")
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
         origin is not None and urlsplit(origin).netloc != request.headers.get("host")
@@ -99,6 +99,7 @@ class Guard:
         self._hosts = {*_LOOPBACK_NAMES, *(host.lower() for host in hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as ASGI has it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import JSONResponse
@@ -13,25 +13,23 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from calsync import reservations
 from calsync.agenda import Agenda, Entry
-from calsync.config import Config
 from calsync.conflicts import Conflict, check, nobody
 from calsync.errors import CalsyncError, Conflicted, Invalid, NotReserved
 from calsync.planning import next_week, train_slots
 from calsync.reservations import Outcome, held, inspect, people_of
+from calsync.settings import Config
 from calsync.watch import watch
 from calsync.web.access import Writer
-from calsync.web.models import (
+from calsync.web.answers import (
     ConflictOut,
     ConflictsOut,
     NowOut,
-    ReservationIn,
     ReservationOut,
-    ReservationPatch,
     SlotOut,
-    SlotsIn,
     WindowOut,
     WindowsOut,
 )
+from calsync.web.bodies import ReservationIn, ReservationPatch, SlotsIn
 from calsync.web.problems import documented
 from calsync.web.service import Service, TheService
 from calsync.weeks import Week
@@ -45,6 +43,11 @@ router = APIRouter(prefix="/api", responses=documented(400, 421, 422))
 DryRun = Annotated[bool, Query(description="Check and answer the same, and write nothing.")]
 IfMatch = Annotated[str | None, Header(description="The etag, quoted; the call fails with 412 where it is another by now.")]
 WeekPath = Annotated[str, Path(description="An ISO week, or any date in it.", examples=["2026-W49"])]
+
+
+_STANDS: dict[int | str, dict[str, Any]] = {
+    200: {"model": ReservationOut, "description": "It stands already, or it was a dry run"}
+}
 
 
 class _Query(BaseModel):
@@ -120,8 +123,7 @@ def _answer(outcome: Outcome, *, status: int = 200) -> JSONResponse:
     "/reservations",
     status_code=201,
     response_model=ReservationOut,
-    responses={200: {"model": ReservationOut, "description": "It stands already, or it was a dry run"}}
-    | documented(401, 403, 409, 412, 413, 503),
+    responses=documented(401, 403, 409, 412, 413, 503) | _STANDS,
 )
 def reserve(body: ReservationIn, service: TheService, author: Writer, dry_run: DryRun = False) -> Response:
     """Reserve a train week for a pair: every slot of it, or none."""
@@ -177,7 +179,7 @@ def change_reservation(
 
     def call() -> Outcome:
         entry, standing = held(service.follower.sync(now), which, _etag(if_match))
-        request = body.request(service.config, Outcome(standing, entry.etag))
+        request = body.request(service.config, standing)
         # The request builds on what was just read, so it holds for that etag alone.
         return reservations.change(service.follower, which, request, now, etag=entry.etag, author=author, dry_run=dry_run)
 
@@ -201,7 +203,7 @@ def release_reservation(
 
 @router.get("/conflicts")
 def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheService) -> ConflictsOut:
-    """The conflicts of the reserved slots in a week or from `start` to `end`; of every train slot in a week nobody holds."""
+    """The conflicts of the reserved slots in a week or from `start` to `end`; of all train slots in a week nobody holds."""
     agenda, config = service.agenda, service.config
     if query.week is not None and (query.start or query.end):
         raise Invalid("Give either a week, or start and end.")
@@ -254,7 +256,7 @@ def check_conflicts(body: SlotsIn | ReservationIn, service: TheService) -> Confl
             raise Invalid(f"{slot.start:%Y-%m-%d} is outside the calendar's horizon; choose a nearer time.")
     found = check(config, agenda, slots, train=False)
     return ConflictsOut(
-        slots=[SlotOut.of(slot) for slot in slots], conflicts=[ConflictOut.of(conflict) for conflict in found]
+        slots=[SlotOut.of(slot) for slot in slots], conflicts=[ConflictOut.of(one) for one in found], reserved=False
     )
 
 

@@ -38,7 +38,7 @@ def healthz() -> Health:
 
 @router.get("/readyz", responses=documented(503))
 def readyz(service: TheService) -> Readiness:
-    """Whether the process can serve readers: 503 until the calendar was read once, and 200 from then on, also without it."""
+    """Whether the process can serve readers: 503 until the calendar was read once, then 200, also without it."""
     agenda = service.agenda
     if agenda.token is None:
         raise service.failure or Unreachable("The calendar has not been read yet.", retry_after=1)

@@ -109,7 +109,7 @@ def _rows(service: Service, week: Week, timezone: str) -> list[Row]:
                 against.setdefault(conflict.slot or "", []).append(conflict.message)
     rows = []
     for found, begin, finish in agenda.overlapping(start, end, timezone):
-        kind = found.kind if found.certain else "unknown"
+        kind: str = found.kind if found.certain else "unknown"
         title = titles.get(found.slot, found.summary) if found.kind == "slot" else found.summary
         if found.kind == "slot" and found.slot not in titles:
             kind = "cancelled"

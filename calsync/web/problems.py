@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from calsync import errors
-from calsync.web.models import AlternativeOut, ConflictOut
+from calsync.web.answers import AlternativeOut, ConflictOut
 
 _log = logging.getLogger("calsync")
 
@@ -40,7 +40,7 @@ class Mistake(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error (RFC 9457). `type` is `urn:calsync:problem:` and a name to tell problems apart by; `detail` is for a person."""
+    """An error (RFC 9457). `type` is `urn:calsync:problem:NAME`, which tells problems apart; `detail` is for a person."""
 
     model_config = ConfigDict(title="Problem")
 

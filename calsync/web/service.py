@@ -11,11 +11,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from calsync.agenda import Agenda, Follower
-from calsync.config import Config
 from calsync.conflicts import blocking, check
 from calsync.errors import CalendarError
 from calsync.feed import Feed, Filters, render
 from calsync.reservations import people_of
+from calsync.settings import Config
 from calsync.web.metrics import Metrics
 
 _log = logging.getLogger("calsync")

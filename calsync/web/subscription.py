@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from calsync.config import Config, duration
 from calsync.errors import Invalid
 from calsync.feed import Feed, Filters
+from calsync.settings import Config, duration
 from calsync.web.problems import documented
 from calsync.web.service import TheService
 
 router = APIRouter()
 
 _CACHE = "public, max-age=60, stale-while-revalidate=600, stale-if-error=86400"
+
+
+_ANSWERS: dict[int | str, dict[str, Any]] = documented(421, 422) | {
+    200: {"content": {"text/calendar": {"schema": {"type": "string"}}}, "description": "The feed"},
+    304: {"description": "Not changed"},
+}
 
 
 class FeedQuery(BaseModel):
@@ -51,11 +57,7 @@ class FeedQuery(BaseModel):
 @router.get(
     "/deployments.ics",
     response_class=Response,
-    responses={
-        200: {"content": {"text/calendar": {"schema": {"type": "string"}}}, "description": "The feed"},
-        304: {"description": "Not changed"},
-    }
-    | documented(421, 422),
+    responses=_ANSWERS,
 )
 def feed(query: Annotated[FeedQuery, Query()], request: Request, service: TheService) -> Response:
     """The Deployments calendar as an iCal feed to subscribe to."""
@@ -67,7 +69,7 @@ def feed(query: Annotated[FeedQuery, Query()], request: Request, service: TheSer
     }
     if _is_fresh(found, request.headers):
         return Response(status_code=304, headers=headers)
-    # Never compressed (Outlook refuses that) and without Content-Disposition, so that clients subscribe instead of importing.
+    # Never compressed, which Outlook refuses, and without Content-Disposition, so that clients subscribe and do not import.
     return Response(found.body, media_type="text/calendar; charset=utf-8", headers=headers)
 
 

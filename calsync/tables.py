@@ -1,0 +1,88 @@
+"""What the command line shows to people: seats, slots and conflicts, in words and tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import date, datetime
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from calsync.conflicts import Alternative, Conflict, when
+from calsync.planning import Pair, Seat
+from calsync.reservations import Outcome
+from calsync.web.answers import ReservationOut
+from calsync.weeks import Week
+from calsync.windows import Slot
+from calsync.zones import zone
+
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+def print_json(model: BaseModel) -> None:
+    """For scripts: the API's shape."""
+    sys.stdout.write(model.model_dump_json(indent=2) + "\n")
+
+
+def show_outcome(outcome: Outcome, said: str, *, as_json: bool) -> None:
+    """A reservation, what became of it, and what to know about it."""
+    if as_json:
+        print_json(ReservationOut.of(outcome))
+        return
+    found = outcome.reservation
+    show_seats(found.week, found.pair, found.primary, found.backup)
+    show_slots(found.slots, found.pair, outcome.skipped)
+    show_conflicts(outcome.warnings, ())
+    for line in outcome.changes:
+        out.print(f"[yellow]![/] {escape(line)}")
+    train = " ".join(part for part in (found.title, found.train) if part)
+    out.print(
+        f"[green]{found.week} {said}[/] for {escape(train)}" + (f", {escape(found.ticket)}." if found.ticket else ".")
+    )
+
+
+def show_seats(week: Week, pair: Pair, primary: Seat, backup: Seat) -> None:
+    """Who sits where, and why."""
+    spans = "the pair spans regions" if primary.window != backup.window else "the pair shares a window"
+    out.print(f"[bold]{week}[/]: {spans}")
+    for role, who, seat in (("primary", pair.primary, primary), ("backup", pair.backup, backup)):
+        out.print(
+            f"  {role} [bold]{escape(who.name)}[/] sits in [bold]{seat.window}[/]: {escape(seat.reason)}", soft_wrap=True
+        )
+
+
+def show_slots(slots: Sequence[Slot], pair: Pair, skipped: Sequence[Slot]) -> None:
+    """The slots by start, each on the clocks of the pair and in UTC."""
+    zones = list(dict.fromkeys([pair.primary.timezone, pair.backup.timezone, "UTC"]))
+    table = Table("Day", "Stage", "Window", "For", *zones)
+    for slot in slots:
+        table.add_row(
+            _day(slot.start), slot.stage, slot.window, slot.role, *(_clock(slot, slot.start.date(), name) for name in zones)
+        )
+    out.print(table)
+    for slot in skipped:
+        out.print(f"[dim]{slot.id} is over already and left out.[/]")
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%a} {moment.day} {moment:%b}"
+
+
+def _clock(slot: Slot, day: date, timezone: str) -> str:
+    """The slot on the clocks of a timezone, with the weekday where that is not `day`."""
+    start, end = (edge.astimezone(zone(timezone)) for edge in (slot.start, slot.end))
+    return (f"{start:%a} " if start.date() != day else "") + f"{start:%H:%M}–{end:%H:%M}"
+
+
+def show_conflicts(conflicts: Sequence[Conflict], alternatives: Sequence[Alternative]) -> None:
+    """Each conflict with its kind and reason, then the free places."""
+    for conflict in conflicts:
+        mark = "[red]✗" if conflict.blocking else "[yellow]!"
+        out.print(f"{mark} {conflict.kind}[/]: {escape(conflict.message)}", soft_wrap=True)
+    for free in alternatives:
+        out.print(
+            f"[green]free[/] instead of {free.instead_of}: {when(free.start, free.end)} {free.start.tzinfo} ({free.window})"
+        )
