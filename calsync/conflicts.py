@@ -186,8 +186,9 @@ def alternatives(
     now: datetime,
     own: str = "",
 ) -> tuple[Alternative, ...]:
-    """For each blocked slot: the day's other train windows where they are free, and the nearest free span of the same length
-    before and after it within the working hours of its conductors. Each passes the same check as the slot did not.
+    """Free places for each blocked slot: the day's other train windows, and the nearest spans of its length around it.
+
+    The spans are within the working hours of its conductors. Each place passes the very check that the slot did not.
     """
     blocked = {conflict.slot for conflict in blocking(conflicts)}
     found: list[Alternative] = []

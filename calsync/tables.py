@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from datetime import date, datetime
 
 from pydantic import BaseModel
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from calsync.conflicts import Alternative, Conflict, when
 from calsync.planning import Pair, Seat
@@ -57,7 +58,9 @@ def show_seats(week: Week, pair: Pair, primary: Seat, backup: Seat) -> None:
 def show_slots(slots: Sequence[Slot], pair: Pair, skipped: Sequence[Slot]) -> None:
     """The slots by start, each on the clocks of the pair and in UTC."""
     zones = list(dict.fromkeys([pair.primary.timezone, pair.backup.timezone, "UTC"]))
-    table = Table("Day", "Stage", "Window", "For", *zones)
+    cities = (name.rpartition("/")[2].replace("_", " ") for name in zones)
+    columns = ("Day", "Stage", "Window", "For", *cities)
+    table = Table(*(Column(name, no_wrap=True) for name in columns), box=SIMPLE_HEAD, pad_edge=False)
     for slot in slots:
         table.add_row(
             _day(slot.start), slot.stage, slot.window, slot.role, *(_clock(slot, slot.start.date(), name) for name in zones)
