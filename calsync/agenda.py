@@ -144,7 +144,7 @@ def _entry(resource: Resource, horizon: Horizon) -> Entry:
     except ValueError as error:
         reading = replace(reading, defects=(*reading.defects, f"the reservation cannot be read: {error}"))
         return Entry(resource.href, resource.etag, reading, ics=resource.ics)
-    reservation, changes = events.as_it_stands(written, occurrences)
+    reservation, changes = events.as_it_stands(written, occurrences, horizon)
     return Entry(resource.href, resource.etag, reading, reservation, changes, mark, resource.ics)
 
 

@@ -28,6 +28,7 @@ from calsync.errors import Invalid
 from calsync.hours import Hours
 from calsync.occurrences import SLOT, Occurrence
 from calsync.planning import Conductor, Pair, Seat
+from calsync.recurrence import Horizon, moment_of
 from calsync.vtimezones import vtimezone
 from calsync.weeks import Week
 from calsync.windows import Slot
@@ -230,14 +231,18 @@ def _to_token(reservation: Reservation) -> str:
 def decode(ics: bytes) -> tuple[Reservation, str]:
     """The reservation as calsync wrote it and the mark of that write; `ValueError` where the resource does not carry one.
 
-    What people did to the resource since is not in it; see `as_it_stands`.
+    What people did to the resource since is not in it (see `as_it_stands`), but for its later `modified` and `sequence`.
     """
-    events = [event for event in Calendar.from_ical(ics).events if RECORD in event]
-    if len(events) != 1:
+    components = Calendar.from_ical(ics).events
+    masters = [event for event in components if RECORD in event]
+    if len(masters) != 1:
         raise ValueError(f"{RECORD} is missing")
     try:
-        record = json.loads(base64.urlsafe_b64decode(str(events[0][RECORD])))
-        return _from_record(record), str(events[0].get(MARK, ""))
+        written = _from_record(json.loads(base64.urlsafe_b64decode(str(masters[0][RECORD]))))
+        sequence = max([written.sequence, *(int(event.get("SEQUENCE", 0)) for event in components)])
+        stamps = [moment_of(event, "LAST-MODIFIED") for event in components]
+        modified = max([written.modified, *(stamp for stamp in stamps if isinstance(stamp, datetime) and stamp.tzinfo)])
+        return replace(written, sequence=sequence, modified=modified), str(masters[0].get(MARK, ""))
     except (binascii.Error, UnicodeDecodeError, KeyError, TypeError, AttributeError, Invalid) as error:
         raise ValueError(f"{RECORD} cannot be read: {error}") from None
 
@@ -277,13 +282,21 @@ def _stamp(text: str) -> datetime:
     return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
-def as_it_stands(reservation: Reservation, occurrences: Sequence[Occurrence]) -> tuple[Reservation, tuple[str, ...]]:
-    """The reservation with what people did to its resource, as the occurrences show, and that in sentences, if anything."""
+def as_it_stands(
+    reservation: Reservation, occurrences: Sequence[Occurrence], horizon: Horizon
+) -> tuple[Reservation, tuple[str, ...]]:
+    """The reservation with what people did to its resource, as the occurrences show, and that in sentences, if anything.
+
+    Slots outside the horizon, in which alone occurrences are known, count as they were written.
+    """
     standing = {found.slot: found for found in occurrences if found.slot and found.busy}
     slots: list[Slot] = []
     changes: list[str] = []
     for slot in reservation.slots:
         found = standing.pop(slot.id, None)
+        if found is None and not (slot.start < horizon.end and horizon.start < slot.end):
+            slots.append(slot)
+            continue
         if found is None:
             changes.append(f"{slot.id} was removed from the calendar.")
             continue

@@ -15,7 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -41,7 +41,6 @@ MAX_LINE = 32_768
 SLOT = "X-CALSYNC-SLOT"
 """The property in which a component of a reservation carries the id of its slot."""
 
-_PRIVATE = ("PRIVATE", "CONFIDENTIAL")
 _TIME_PROPERTIES = {
     "UID", "DTSTAMP", "DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "RECURRENCE-ID",
     "SEQUENCE", "CREATED", "LAST-MODIFIED", "STATUS", "TRANSP", "CLASS",
@@ -191,7 +190,9 @@ class _Group:
         try:
             return self._read()
         except Exception as error:  # as in `read` below: other people's values, such as a year beyond 9999
-            return Reading(defects=(*self.defects, _one_line(error)))
+            places = (found for event in self.events for found in self._anywhere(event))
+            inside = tuple(found for found in places if self._within_horizon(found))
+            return Reading(inside, defects=(*self.defects, _one_line(error)))
 
     def _read(self) -> Reading:
         for event in self.events:
@@ -214,28 +215,36 @@ class _Group:
         for name, values in event.items():
             for value in values if isinstance(values, list) else [values]:
                 tzid = getattr(value, "params", {}).get("TZID")
+                moments = [moment for moment in getattr(value, "dts", [value]) if hasattr(moment, "dt")]
                 if tzid is None:
                     continue
-                moments = getattr(value, "dts", [value])
+                if not moments:  # the TZID of a property that calsync does not read
+                    del value.params["TZID"]
+                    continue
                 custom = self.zones.get(str(tzid))
-                for moment in moments:
-                    if custom is not None and isinstance(moment.dt, datetime):
-                        moment.dt = moment.dt.replace(tzinfo=custom.tz)
-                zones = {getattr(moment.dt, "tzinfo", None) for moment in moments}
-                known = next((tz for tz in zones if isinstance(tz, ZoneInfo)), None)
                 if custom is not None:
+                    self._set_timezone(moments, custom.tz)
                     value.params["TZID"] = custom.name
                     self.used[custom.name] = custom.text
-                elif known is not None and known.utcoffset(None) == timedelta():
-                    for moment in moments:
-                        moment.dt = moment.dt.astimezone(UTC)
+                    continue
+                zones = {_timezone_of(moment.dt) for moment in moments}
+                known = next((tz for tz in zones if isinstance(tz, ZoneInfo)), None)
+                if known is not None and known.utcoffset(None) == timedelta():
+                    self._set_timezone(moments, UTC)
                     del value.params["TZID"]
                 elif known is not None:
                     value.params["TZID"] = known.key
                     self.tzids.add(known.key)
-                elif None in zones and any(isinstance(moment.dt, datetime) for moment in moments):
+                elif zones == {None}:
                     self.unknown_zone = True
                     self.defects.append(f'{name} has the timezone "{str(tzid)[:60]}", which nobody knows')
+
+    def _set_timezone(self, moments: list[Any], tz: tzinfo) -> None:
+        for moment in moments:
+            if isinstance(moment.dt, tuple):  # an RDATE of periods
+                moment.dt = tuple(part.replace(tzinfo=tz) if isinstance(part, datetime) else part for part in moment.dt)
+            elif isinstance(moment.dt, datetime):
+                moment.dt = moment.dt.replace(tzinfo=tz)
 
     def _is_loose(self, event: Event) -> bool:
         """Whether the component cannot be expanded as it stands; says so in `defects`."""
@@ -290,7 +299,7 @@ class _Group:
         begin, finish = instant_of(start), instant_of(end)
         if (begin.tzinfo is None) != (finish.tzinfo is None):
             finish = finish.replace(tzinfo=begin.tzinfo)
-        private = str(event.get("CLASS", "")).upper() in _PRIVATE
+        private = _is_private(event)
         return Occurrence(
             begin,
             finish,
@@ -309,6 +318,17 @@ class _Group:
         return start < self.horizon.end + day and end >= self.horizon.start - day
 
 
+def _timezone_of(moment: Any) -> tzinfo | str | None:
+    """The timezone of a date-time or of a period's start, None where it has none; "date" for a date, which needs none."""
+    first = moment[0] if isinstance(moment, tuple) else moment
+    return first.tzinfo if isinstance(first, datetime) else "date"
+
+
+def _is_private(event: Component) -> bool:
+    """Whether no more may be shown than that somebody is busy: a class that is not known counts as private."""
+    return str(event.get("CLASS", "PUBLIC")).upper() != "PUBLIC"
+
+
 def _categories(event: Component) -> tuple[str, ...]:
     found = event.get("CATEGORIES", [])
     lines = found if isinstance(found, list) else [found]
@@ -318,7 +338,7 @@ def _categories(event: Component) -> tuple[str, ...]:
 def _published(event: Event) -> bytes:
     """The VEVENT as it stands, without alarms; of a private one no more than when it is."""
     shown = event.copy()
-    if str(event.get("CLASS", "")).upper() in _PRIVATE:
+    if _is_private(event):
         for name in [name for name in shown if name.upper() not in _TIME_PROPERTIES]:
             del shown[name]
         shown["SUMMARY"] = "busy"

@@ -60,7 +60,7 @@ def show_slots(slots: Sequence[Slot], pair: Pair, skipped: Sequence[Slot]) -> No
     zones = list(dict.fromkeys([pair.primary.timezone, pair.backup.timezone, "UTC"]))
     cities = (name.rpartition("/")[2].replace("_", " ") for name in zones)
     columns = ("Day", "Stage", "Window", "For", *cities)
-    table = Table(*(Column(name, no_wrap=True) for name in columns), box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(*(Column(name, no_wrap=True) for name in columns), box=SIMPLE_HEAD, show_edge=False, padding=(0, 0))
     for slot in slots:
         table.add_row(
             _day(slot.start), slot.stage, slot.window, slot.role, *(_clock(slot, slot.start.date(), name) for name in zones)
