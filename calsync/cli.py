@@ -337,7 +337,9 @@ def serve(
     settings = config.load(file, os.environ)
     check_listening(host, tokens=settings.tokens, hosts=settings.server.hosts)
     calendar = open_calendar(settings)
-    err.print(f"calsync serves [bold]http://{host}:{port}/[/] and the feed http://{host}:{port}/deployments.ics")
+    err.print(
+        f"calsync serves [bold]http://{host}:{port}/[/] and the feed http://{host}:{port}/deployments.ics", soft_wrap=True
+    )
     service = create_app(settings, calendar, context.obj or utc_now)
     uvicorn.run(
         service, host=host, port=port, log_config=_logging(log_format), server_header=False, timeout_graceful_shutdown=10

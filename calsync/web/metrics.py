@@ -27,17 +27,16 @@ class Metrics:
         self._conflicts = Gauge(
             "calsync_standing_conflicts", "Blocking conflicts of reserved slots that are not over.", registry=self.registry
         )
-        self._synced = Gauge(
+        self.synced = Gauge(
             "calsync_synced_timestamp_seconds", "When the agenda was last confirmed.", registry=self.registry
         )
 
-    def show(self, agenda: Agenda, conflicts: int) -> None:
+    def count(self, agenda: Agenda, conflicts: int) -> None:
         """Take the gauges from an agenda."""
         self._resources.set(len(agenda.entries))
         self._defects.set(len(agenda.defects))
         self._reservations.set(sum(1 for one in agenda.reservations if one.reservation and not one.reservation.released))
         self._conflicts.set(conflicts)
-        self._synced.set(agenda.synced.timestamp())
 
     def exposition(self) -> bytes:
         """The metrics as text."""

@@ -36,6 +36,7 @@ class Service:
     """Why the last sync failed; None when it did not."""
 
     def __post_init__(self) -> None:
+        self._counted: object = None
         self._feeds: tuple[Agenda, dict[Filters, Feed]] = (self.follower.agenda, {})
 
     @property
@@ -57,7 +58,11 @@ class Service:
         if self.failure is not None:
             _log.info("the calendar is back")
         self.failure = None
-        self.metrics.show(agenda, self._standing_conflicts(agenda))
+        if self._counted is not agenda.entries:
+            # Conflicts of reserved slots come and go with what stands on the calendar.
+            self._counted = agenda.entries
+            self.metrics.count(agenda, self._standing_conflicts(agenda))
+        self.metrics.synced.set(agenda.synced.timestamp())
 
     def _standing_conflicts(self, agenda: Agenda) -> int:
         now = self.clock()
