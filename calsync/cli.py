@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -107,13 +108,19 @@ def _person(settings: Config, who: str, role: str, hours: str | None = None, win
     return conductor(settings, name or role, timezone=timezone or None, hours=working, window=window)
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         out.print(f"calsync {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Put a deployment train on the calendar."""
 
 
 @app.command(name="plan", epilog="Example: calsync plan ana@Europe/Paris ben@America/Denver --week 2026-W49")
@@ -226,14 +233,14 @@ def change(
     """Change a week's reservation; slots that are over stay as they were."""
     with _session(context, file) as session:
         which = Week.parse(week)
-        entry, standing = held(session.follower.agenda, which, if_match)
+        entry, standing = held(session.follower.agenda, which, (if_match,) if if_match else None)
         given = Pair(
             _person(session.config, primary, "primary") if primary else standing.pair.primary,
             _person(session.config, backup, "backup") if backup else standing.pair.backup,
         )
         request = Request(given, which, train or standing.train, ticket or standing.ticket, override or standing.override)
         outcome = reservations.change(
-            session.follower, which, request, session.now, etag=entry.etag, author=_author(), dry_run=dry_run
+            session.follower, which, request, session.now, etags=(entry.etag,), author=_author(), dry_run=dry_run
         )
     show_outcome(outcome, "could be changed so" if dry_run else "stands as asked", as_json=as_json)
 
@@ -250,7 +257,12 @@ def release(
     """Give a week up; subscribers see its slots as cancelled until they are past."""
     with _session(context, file, synced=False) as session:
         outcome = reservations.release(
-            session.follower, Week.parse(week), session.now, etag=if_match, author=_author(), dry_run=dry_run
+            session.follower,
+            Week.parse(week),
+            session.now,
+            etags=(if_match,) if if_match else None,
+            author=_author(),
+            dry_run=dry_run,
         )
     if as_json:
         print_json(ReservationOut.of(outcome))
@@ -337,10 +349,14 @@ def serve(
     settings = config.load(file, os.environ)
     check_listening(host, tokens=settings.tokens, hosts=settings.server.hosts)
     calendar = open_calendar(settings)
-    err.print(
-        f"calsync serves [bold]http://{host}:{port}/[/] and the feed http://{host}:{port}/deployments.ics", soft_wrap=True
-    )
+    if log_format == "text":
+        err.print(
+            f"calsync serves [bold]http://{host}:{port}/[/] and the feed http://{host}:{port}/deployments.ics",
+            soft_wrap=True,
+        )
     service = create_app(settings, calendar, context.obj or utc_now)
+    # uvicorn stops gracefully and then raises the signal again, which would end the process as if it had been killed.
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
     uvicorn.run(
         service, host=host, port=port, log_config=_logging(log_format), server_header=False, timeout_graceful_shutdown=10
     )

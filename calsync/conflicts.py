@@ -159,10 +159,10 @@ def _with_clocks(config: Config, slot: Slot, window: Window | None, conductors: 
             slot.id,
             f"The clocks of {window.timezone} change during {slot.id}, so its length differs.",
         )
-    before = window.on(slot.date - timedelta(weeks=1))
+    before, here = window.on(slot.date - timedelta(weeks=1)), window.on(slot.date)
     for conductor in conductors:
         theirs = zone(conductor.timezone)
-        usual, now = before.start.astimezone(theirs), slot.start.astimezone(theirs)
+        usual, now = before.start.astimezone(theirs), here.start.astimezone(theirs)
         if usual.time() != now.time():
             message = (
                 f"{slot.id} starts at {now:%H:%M} for {conductor.name}, not at {usual:%H:%M} as a week before: clocks of "

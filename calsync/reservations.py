@@ -8,7 +8,7 @@ because somebody else wrote first is looked at anew: the same reservation by ano
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -165,17 +165,17 @@ def change(
     request: Request,
     now: datetime,
     *,
-    etag: str | None = None,
+    etags: Collection[str] | None = None,
     author: str | None = None,
     dry_run: bool = False,
 ) -> Outcome:
     """Make the week's reservation what `request` says, for the slots that are not over yet, whatever `request.week` is.
 
-    Raises `Changed` where `etag` is given and is not that of the resource, `NotReserved`, and what `reserve` raises.
+    Raises `Changed` where `etags` are given and the resource has none of them, `NotReserved`, and what `reserve` raises.
     """
     for _ in range(ATTEMPTS):
         agenda = follower.sync(now)
-        entry, standing = held(agenda, week, etag)
+        entry, standing = held(agenda, week, etags)
         found = inspect(follower.config, agenda, replace(request, week=week), now)
         reservation = _reservation(follower.config, found.plan, request, now, author, entry)
         if _same(reservation, standing):
@@ -200,7 +200,7 @@ def release(
     week: Week,
     now: datetime,
     *,
-    etag: str | None = None,
+    etags: Collection[str] | None = None,
     author: str | None = None,
     dry_run: bool = False,
 ) -> Outcome:
@@ -211,9 +211,9 @@ def release(
     for _ in range(ATTEMPTS):
         agenda = follower.sync(now)
         entry = agenda.reservation(week)
-        if etag is None and entry is not None and entry.reservation is not None and entry.reservation.released:
+        if etags is None and entry is not None and entry.reservation is not None and entry.reservation.released:
             return Outcome(entry.reservation, entry.etag)
-        entry, standing = held(agenda, week, etag)
+        entry, standing = held(agenda, week, etags)
         released = replace(
             standing,
             slots=tuple(slot for slot in standing.slots if slot.end <= now),
@@ -228,7 +228,7 @@ def release(
         try:
             resource = follower.calendar.put(entry.href, _encode(follower.config, released), etag=entry.etag)
         except Changed:
-            if etag is not None:
+            if etags is not None:
                 raise
             continue
         follower.sync(now)
@@ -236,12 +236,12 @@ def release(
     raise Changed(f"{week} changes all the time; try again.")
 
 
-def held(agenda: Agenda, week: Week, etag: str | None) -> tuple[Entry, Reservation]:
-    """The week's standing reservation; `NotReserved` if there is none, `Changed` if `etag` is given and is another."""
+def held(agenda: Agenda, week: Week, etags: Collection[str] | None) -> tuple[Entry, Reservation]:
+    """The week's standing reservation; `NotReserved` if there is none, `Changed` if `etags` are given and it has none."""
     entry = agenda.reservation(week)
     if entry is None or entry.reservation is None or entry.reservation.released:
         raise NotReserved(f"{week} is not reserved.")
-    if etag is not None and etag != entry.etag:
+    if etags is not None and entry.etag not in etags:
         raise Changed(f"The reservation of {week} was changed since you read it; read it again.")
     return entry, entry.reservation
 

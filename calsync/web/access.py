@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 import time
 from collections.abc import Iterable
 from typing import Annotated
@@ -19,6 +20,8 @@ from calsync.errors import Forbidden, Invalid, Unauthorized
 from calsync.web.metrics import Metrics
 from calsync.web.problems import problem
 from calsync.web.service import TheService
+
+_log = logging.getLogger("calsync")
 
 MAX_BODY = 65_536
 """How long a request's body may be, in bytes."""
@@ -106,6 +109,7 @@ class Guard:
         headers = Headers(scope=scope)
         started = time.perf_counter()
         received = 0
+        answered = False
 
         async def receive_measured() -> Message:
             nonlocal received
@@ -116,7 +120,9 @@ class Guard:
             return message
 
         async def send_guarded(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 answer = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     answer.setdefault(name, value)
@@ -136,7 +142,16 @@ class Guard:
             app = problem(413, "too-large", "Content too large", f"The body is longer than {MAX_BODY} bytes; send less.")
         else:
             app = self._app
-        await app(scope, receive_measured, send_guarded)
+        try:
+            await app(scope, receive_measured, send_guarded)
+        except Exception:
+            if answered:
+                raise
+            _log.exception("%s %s failed", scope["method"], scope["path"])
+            failed = problem(
+                500, "defect", "A defect of calsync", "This should not happen; the log of the server says more."
+            )
+            await failed(scope, receive, send_guarded)
 
     def _knows(self, host: str) -> bool:
         try:

@@ -90,11 +90,11 @@ class AtQuery(_Query):
     at: AwareDatetime | None = None
 
 
-def _etag(if_match: str | None) -> str | None:
-    """The bare etag of an If-Match header (RFC 9110, section 13.1.1); `*` asks for no more than that there is something."""
+def _etags(if_match: str | None) -> tuple[str, ...] | None:
+    """The bare etags of an If-Match header (RFC 9110, section 13.1.1); `*` asks for no more than that there is one."""
     if if_match is None or if_match.strip() == "*":
         return None
-    return if_match.strip().removeprefix('"').removesuffix('"')
+    return tuple(etag.strip().removeprefix('"').removesuffix('"') for etag in if_match.split(","))
 
 
 def _write(service: Service, action: str, author: str | None, call: Callable[[], Outcome]) -> Outcome:
@@ -178,10 +178,12 @@ def change_reservation(
     which, now = Week.parse(week), service.clock()
 
     def call() -> Outcome:
-        entry, standing = held(service.follower.sync(now), which, _etag(if_match))
+        entry, standing = held(service.follower.sync(now), which, _etags(if_match))
         request = body.request(service.config, standing)
         # The request builds on what was just read, so it holds for that etag alone.
-        return reservations.change(service.follower, which, request, now, etag=entry.etag, author=author, dry_run=dry_run)
+        return reservations.change(
+            service.follower, which, request, now, etags=(entry.etag,), author=author, dry_run=dry_run
+        )
 
     return _answer(call() if dry_run else _write(service, "change", author, call))
 
@@ -195,7 +197,7 @@ def release_reservation(
 
     def call() -> Outcome:
         return reservations.release(
-            service.follower, which, service.clock(), etag=_etag(if_match), author=author, dry_run=dry_run
+            service.follower, which, service.clock(), etags=_etags(if_match), author=author, dry_run=dry_run
         )
 
     return _answer(call() if dry_run else _write(service, "release", author, call))

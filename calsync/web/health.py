@@ -7,7 +7,6 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from calsync.errors import Unreachable
 from calsync.web.problems import documented
 from calsync.web.service import TheService
 
@@ -40,8 +39,6 @@ def healthz() -> Health:
 def readyz(service: TheService) -> Readiness:
     """Whether the process can serve readers: 503 until the calendar was read once, then 200, also without it."""
     agenda = service.agenda
-    if agenda.token is None:
-        raise service.failure or Unreachable("The calendar has not been read yet.", retry_after=1)
     return Readiness(
         calendar="away" if service.failure else "here",
         age=max(0, round((service.clock() - agenda.synced).total_seconds())),

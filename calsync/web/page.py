@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.staticfiles import StaticFiles
 
 from calsync.conflicts import check
+from calsync.errors import Invalid
 from calsync.events import summary
 from calsync.planning import next_week
 from calsync.reservations import people_of
@@ -65,8 +66,9 @@ def page(query: Annotated[PageQuery, Query()], request: Request, service: TheSer
     context = {
         "config": service.config,
         "week": week,
-        "before": week.shift(-1),
-        "after": week.shift(1),
+        "before": _neighbour(week, -1),
+        "after": _neighbour(week, 1),
+        "known": service.agenda.covers(*_span(week, query.tz)),
         "tz": query.tz,
         "timezones": list(
             dict.fromkeys(["UTC", *(window.timezone for window in service.config.windows.values()), query.tz])
@@ -91,13 +93,27 @@ def docs(request: Request) -> Response:
     return templates.TemplateResponse(request, "docs.html")
 
 
-def _days(week: Week) -> list[object]:
+def _neighbour(week: Week, weeks: int) -> Week | None:
+    try:
+        return week.shift(weeks)
+    except Invalid:
+        return None
+
+
+def _span(week: Week, timezone: str) -> tuple[datetime, datetime]:
+    """The instants at which the week starts and ends in a timezone."""
+    edges = (datetime.combine(week.monday + timedelta(days=days), time()) for days in (0, 7))
+    start, end = (resolve(edge, zone(timezone))[0] for edge in edges)
+    return start, end
+
+
+def _days(week: Week) -> list[date]:
     return [week.monday + timedelta(days=n) for n in range(7)]
 
 
 def _rows(service: Service, week: Week, timezone: str) -> list[Row]:
     agenda, tz = service.agenda, zone(timezone)
-    start, end = (resolve(datetime.combine(week.shift(n).monday, time()), tz)[0] for n in (0, 1))
+    start, end = _span(week, timezone)
     against: dict[str, list[str]] = {}
     titles: dict[str, str] = {}
     for entry in agenda.reservations:

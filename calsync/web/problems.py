@@ -32,6 +32,14 @@ _MAPPING: tuple[tuple[type[errors.CalsyncError], int, str, str], ...] = (
 )
 
 
+# What the framework refuses by itself.
+_HTTP = {
+    404: ("not-found", "Not found"),
+    405: ("method-not-allowed", "Method not allowed"),
+    413: ("too-large", "Content too large"),
+}
+
+
 class Mistake(BaseModel):
     """One mistake in the input: where (`body/primary/timezone`) and what would be right."""
 
@@ -70,7 +78,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def problem(status: int, name: str, title: str, detail: str, **extra: Any) -> JSONResponse:
     """A problem as a response."""
     body = Problem(type=f"urn:calsync:problem:{name}", title=title, status=status, detail=detail, **extra)
-    content = body.model_dump(mode="json", exclude_none=True)
+    content = {name: value for name, value in body.model_dump(mode="json").items() if value is not None}
     return JSONResponse(content, status_code=status, media_type="application/problem+json")
 
 
@@ -116,8 +124,8 @@ async def _calsync_error(_request: Request, error: Exception) -> JSONResponse:
 
 async def _http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # what it is installed for
-    phrase = HTTPStatus(error.status_code).phrase
-    response = problem(error.status_code, phrase.lower().replace(" ", "-"), phrase, str(error.detail))
+    name, title = _HTTP.get(error.status_code, ("bad-request", "Bad request"))
+    response = problem(error.status_code, name, title, str(error.detail))
     response.headers.update(error.headers or {})
     return response
 

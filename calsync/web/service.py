@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 
 from calsync.agenda import Agenda, Follower
 from calsync.conflicts import blocking, check
-from calsync.errors import CalendarError
+from calsync.errors import CalendarError, Unreachable
 from calsync.feed import Feed, Filters, render
 from calsync.reservations import people_of
 from calsync.settings import Config
@@ -41,8 +41,14 @@ class Service:
 
     @property
     def agenda(self) -> Agenda:
-        """The agenda of this moment; asking for it waits for nothing."""
-        return self.follower.agenda
+        """The agenda of this moment; asking for it waits for nothing.
+
+        Raises `Unreachable` as long as the calendar was never read: an empty agenda would call every week free.
+        """
+        agenda = self.follower.agenda
+        if agenda.token is None:
+            raise self.failure or Unreachable("The calendar has not been read yet; try again in a moment.", retry_after=1)
+        return agenda
 
     def refresh(self) -> None:
         """Take in what changed on the calendar; a calendar that is away is remembered, counted and logged once."""
