@@ -127,8 +127,8 @@ def test_the_etag_is_strong_and_moves_when_an_event_comes_and_back_when_it_goes(
 
 def test_feeds_with_different_filters_have_different_etags(config):
     agenda = agenda_of(config, NOW, events_of_week(reservation(config)))
-    choices = [Filters(), Filters(windows=("european",)), Filters(only_reservations=True), Filters(alarm=timedelta(minutes=5))]
-    assert len({render(config, agenda, NOW, filters).etag for filters in choices}) == len(choices)
+    choices = ({}, {"windows": ("european",)}, {"only_reservations": True}, {"alarm": timedelta(minutes=5)})
+    assert len({render(config, agenda, NOW, Filters(**filters)).etag for filters in choices}) == len(choices)
 
 
 def test_last_modified_is_in_whole_seconds_of_utc_and_not_in_the_future(config):
@@ -515,7 +515,7 @@ def test_lines_are_at_most_75_octets_and_end_in_crlf(config):
 
 SPAN_NOW = utc(2026, 10, 20)
 """With both autumn clock changes within eight weeks."""
-ZONES = ("Europe/Paris", "America/Los_Angeles", "Asia/Kolkata", "Australia/Lord_Howe", "Atlantic/Azores", "America/Santiago")
+ZONES = ("Europe/Paris", "America/Los_Angeles", "Asia/Kolkata", "Australia/Lord_Howe", "America/Santiago")
 
 moments = st.builds(
     datetime.combine,
@@ -577,8 +577,9 @@ reserved_weeks = st.dictionaries(
 @settings(max_examples=60)
 @given(weeks=reserved_weeks, others=st.lists(foreign(), max_size=5))
 def test_who_reads_the_feed_sees_the_calendar(weeks, others):
+    evening = {"start": "20:00:00", "end": "21:00:00", "days": ["mon"]}
     config = configured(
-        windows={"security": {"title": "Security", "timezone": "Europe/Paris", "start": "20:00:00", "end": "21:00:00", "days": ["mon"]}},
+        windows={"security": {"title": "Security", "timezone": "Europe/Paris", **evening}},
         freezes=[{"days": ["sat", "sun"], "timezone": "America/Los_Angeles", "reason": "weekend"}],
     )
     start, end = SPAN_NOW, SPAN_NOW + AHEAD

@@ -4,12 +4,11 @@ import pytest
 import pytz
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import utc
 
 from calsync.errors import Invalid
 from calsync.hours import DEFAULT_HOURS, Hours
 from calsync.zones import zone
-
-from samples import utc
 
 clock = st.times().map(lambda moment: moment.replace(second=0, microsecond=0))
 
@@ -30,7 +29,9 @@ def test_hours_are_read_and_written(text, written):
     assert Hours.parse(written) == Hours.parse(text)
 
 
-@pytest.mark.parametrize("text", ["", "9-18", "09:00", "25:00-26:00", "09:00-24:30", "09:60-18:00", "09:00-09:00", "9.00-18.00", "x" * 999])
+@pytest.mark.parametrize(
+    "text", ["", "9-18", "09:00", "25:00-26:00", "09:00-24:30", "09:60-18:00", "09:00-09:00", "9.00-18.00", "x" * 999]
+)
 def test_what_are_no_hours_is_refused_with_an_example(text):
     with pytest.raises(Invalid, match=r"09:00-18:00|00:00-24:00"):
         Hours.parse(text)
@@ -54,7 +55,10 @@ def test_hours_over_midnight_end_on_the_next_day():
 
 def test_a_working_day_on_which_the_clocks_change_is_an_hour_longer_or_shorter():
     whole = Hours.parse("00:00-24:00")
-    lengths = [closes - opens for opens, closes in (whole.on(day, zone("Europe/Paris")) for day in (date(2026, 3, 29), date(2026, 10, 25)))]
+    lengths = [
+        closes - opens
+        for opens, closes in (whole.on(day, zone("Europe/Paris")) for day in (date(2026, 3, 29), date(2026, 10, 25)))
+    ]
     assert lengths == [timedelta(hours=23), timedelta(hours=25)]
 
 

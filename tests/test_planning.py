@@ -6,13 +6,12 @@ import pytest
 import pytz
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import EU, PAIR, US, configured, person, utc
 
 from calsync.errors import Invalid, UnknownTimezone
 from calsync.hours import Hours
 from calsync.planning import Pair, conductor, next_week, plan, spoken
 from calsync.weeks import WEEKDAYS, Week
-
-from samples import EU, PAIR, US, configured, person, utc
 
 EARLY = utc(2020, 1, 1)
 zones = st.sampled_from(sorted(pytz.all_timezones))
@@ -60,12 +59,18 @@ def naive_seat(windows, days, who):
 )
 def test_everybody_sits_where_a_count_of_minutes_puts_them(places, first, second, week, weekdays):
     windows = {
-        f"w{n}": {"title": "W", "timezone": timezone, "start": start, "end": end} for n, ((start, end), timezone) in enumerate(places)
+        f"w{n}": {"title": "W", "timezone": timezone, "start": start, "end": end}
+        for n, ((start, end), timezone) in enumerate(places)
     }
-    others = {name: {"title": "W", "timezone": "UTC", "start": time(1), "end": time(2), "days": ["mon"]} for name in ("european", "american")}
+    others = {
+        name: {"title": "W", "timezone": "UTC", "start": time(1), "end": time(2), "days": ["mon"]}
+        for name in ("european", "american")
+    }
     train = {"windows": list(windows), "stages": dict.fromkeys(weekdays, "group"), "no_train": []}
     config = configured(windows={**others, **windows}, train=train, conductors=[])
-    primary, backup = (replace(person(name, tz), hours=Hours(*hours)) for name, (tz, hours) in (("p", first), ("b", second)))
+    primary, backup = (
+        replace(person(name, tz), hours=Hours(*hours)) for name, (tz, hours) in (("p", first), ("b", second))
+    )
     found = plan(config, Pair(primary, backup), week, EARLY)
 
     plain = [(start, end, timezone) for (start, end), timezone in places]
@@ -79,7 +84,9 @@ def test_everybody_sits_where_a_count_of_minutes_puts_them(places, first, second
         for day in days
         for span in [minutes(day, *plain[int(name[1:])])]
     }
-    assert {(s.window, s.date, s.role, int(s.start.timestamp()) // 60, int(s.end.timestamp()) // 60) for s in found.slots} == expected
+    assert {
+        (s.window, s.date, s.role, int(s.start.timestamp()) // 60, int(s.end.timestamp()) // 60) for s in found.slots
+    } == expected
     assert [s.start for s in found.slots] == sorted(s.start for s in found.slots)
 
 
@@ -113,8 +120,16 @@ def test_a_pair_in_one_region_gets_that_window_alone():
     [
         (EU, "european", "10:00–12:00 lies in 09:00-18:00 Europe/Paris"),
         (US, "american", "12:00–14:00 lies in 09:00-18:00 America/Denver"),
-        (person("a", "Europe/Paris", "09:00-11:00"), "european", "10:00–12:00 overlaps 09:00-11:00 Europe/Paris for 3 h of 6 h"),
-        (person("a", "Europe/Paris", "11:15-20:00"), "european", "10:00–12:00 overlaps 11:15-20:00 Europe/Paris for 2 h 15 min of 6 h"),
+        (
+            person("a", "Europe/Paris", "09:00-11:00"),
+            "european",
+            "10:00–12:00 overlaps 09:00-11:00 Europe/Paris for 3 h of 6 h",
+        ),
+        (
+            person("a", "Europe/Paris", "11:15-20:00"),
+            "european",
+            "10:00–12:00 overlaps 11:15-20:00 Europe/Paris for 2 h 15 min of 6 h",
+        ),
         (person("a", "Asia/Tokyo"), "european", "18:00–20:00 is nearest to 09:00-18:00 Asia/Tokyo"),
         (person("a", "Australia/Sydney"), "american", "06:00–08:00 is nearest to 09:00-18:00 Australia/Sydney, 1 h away"),
         (person("a", "Asia/Kathmandu"), "european", "14:45–16:45 lies in 09:00-18:00 Asia/Kathmandu"),
@@ -146,12 +161,15 @@ def test_while_only_one_continent_has_changed_its_clocks_both_windows_keep_their
 def test_a_clock_change_moves_somebody_to_the_other_window_for_the_weeks_it_lasts():
     late = person("late", "Europe/Paris", "12:00-20:00")
     pair = Pair(late, US)
-    assert [planned(pair, week).primary.window for week in ("2026-W43", "2026-W44", "2026-W45", "2027-W10", "2027-W11", "2027-W13")] == [
+    weeks = ("2026-W43", "2026-W44", "2026-W45", "2027-W10", "2027-W11", "2027-W13")
+    assert [planned(pair, week).primary.window for week in weeks] == [
         "european", "american", "european", "european", "american", "european",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("week", "hour"), [("2026-W43", 10), ("2026-W44", 9), ("2026-W45", 10), ("2027-W11", 9), ("2027-W13", 10)])
+@pytest.mark.parametrize(
+    ("week", "hour"), [("2026-W43", 10), ("2026-W44", 9), ("2026-W45", 10), ("2027-W11", 9), ("2027-W13", 10)]
+)
 def test_a_european_window_pinned_to_los_angeles_begins_an_hour_earlier_for_europeans_between_the_changes(week, hour):
     pinned = {"european": {"title": "E", "timezone": "America/Los_Angeles", "start": time(1), "end": time(3)}}
     slot = planned(PAIR, week, windows=pinned).slots[0]
@@ -159,7 +177,10 @@ def test_a_european_window_pinned_to_los_angeles_begins_an_hour_earlier_for_euro
 
 
 def test_of_windows_that_lie_alike_the_one_listed_first_is_taken():
-    twins = {name: {"title": "T", "timezone": "Europe/Paris", "start": time(10), "end": time(12)} for name in ("european", "american")}
+    twins = {
+        name: {"title": "T", "timezone": "Europe/Paris", "start": time(10), "end": time(12)}
+        for name in ("european", "american")
+    }
     for order in (["european", "american"], ["american", "european"]):
         assert planned(PAIR, windows=twins, train={"windows": order}).primary.window == order[0]
 

@@ -14,7 +14,8 @@ INTERESTING = [
     "America/Mexico_City",
 ]  # fmt: skip
 SAMPLE = [
-    "Europe/Paris", "America/Los_Angeles", "America/Denver", "Asia/Kolkata", "Asia/Kathmandu", "Pacific/Apia", "Pacific/Chatham",
+    "Europe/Paris", "America/Los_Angeles", "America/Denver", "Asia/Kolkata", "Asia/Kathmandu", "Pacific/Apia",
+    "Pacific/Chatham",
     "America/Sao_Paulo", "America/Santiago", "Asia/Jerusalem", "Asia/Tehran", "Asia/Pyongyang", "America/Havana",
     "America/Nuuk", "Antarctica/Troll", "Europe/Istanbul", "Europe/Volgograd", "Asia/Beirut", "America/Asuncion",
     "Africa/Juba", "Africa/Khartoum", "America/Caracas", "Asia/Amman", "Europe/Moscow", "UTC", "Etc/GMT+12", "Pacific/Fiji",
@@ -63,7 +64,9 @@ def test_no_vtimezone_of_any_timezone_has_an_rdate_or_lacks_what_rfc_5545_asks_f
             assert all(body.count(f"{prop}:") == 1 for prop in ("DTSTART", "TZOFFSETFROM", "TZOFFSETTO", "TZNAME"))
 
 
-@pytest.mark.parametrize(("name", "rules"), [("Europe/Paris", 2), ("America/Los_Angeles", 2), ("Asia/Tokyo", 0), ("Europe/Dublin", 2)])
+@pytest.mark.parametrize(
+    ("name", "rules"), [("Europe/Paris", 2), ("America/Los_Angeles", 2), ("Asia/Tokyo", 0), ("Europe/Dublin", 2)]
+)
 def test_yearly_rules_stand_as_rrules_for_outlook(name, rules):
     text = vtimezone(name).decode()
     assert text.count("RRULE:FREQ=YEARLY") == rules

@@ -15,7 +15,9 @@ def test_a_week_is_named_by_its_number_or_any_date_in_it(text):
     assert Week.parse(text) == Week(2026, 49)
 
 
-@pytest.mark.parametrize("text", ["", "49", "2026-49", "2026-W5", "26-W49", "next", "2026-W49-1", "２０２６-W49", "2026-12-2", "W49"])
+@pytest.mark.parametrize(
+    "text", ["", "49", "2026-49", "2026-W5", "26-W49", "next", "2026-W49-1", "２０２６-W49", "2026-12-2", "W49"]
+)
 def test_what_is_no_week_is_refused_with_an_example(text):
     with pytest.raises(Invalid, match="2026-W49"):
         Week.parse(text)
@@ -40,7 +42,9 @@ def test_years_without_known_clock_changes_are_refused(text):
         Week.parse(text)
 
 
-@pytest.mark.parametrize(("day", "week"), [("2021-01-03", "2020-W53"), ("2024-12-30", "2025-W01"), ("2027-01-01", "2026-W53")])
+@pytest.mark.parametrize(
+    ("day", "week"), [("2021-01-03", "2020-W53"), ("2024-12-30", "2025-W01"), ("2027-01-01", "2026-W53")]
+)
 def test_the_turn_of_the_year_belongs_to_the_iso_year(day, week):
     assert str(Week.parse(day)) == week
 

@@ -4,11 +4,10 @@ from datetime import date, datetime, time, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import utc
 
 from calsync.weeks import WEEKDAYS
 from calsync.windows import Window, standing_windows, train_windows
-
-from samples import utc
 
 EUROPEAN = Window("european", "European", "Europe/Paris", time(10), time(12), ("tue", "wed", "thu"))
 
@@ -22,7 +21,12 @@ def test_a_slot_has_its_wall_clock_times_in_summer_and_winter():
 
 def test_a_slot_is_named_by_date_and_window():
     slot = EUROPEAN.on(date(2026, 12, 1), "primary", "group0")
-    assert (slot.id, slot.uid, slot.role, slot.stage) == ("2026-12-01-european", "2026-12-01-european@calsync", "primary", "group0")
+    assert (slot.id, slot.uid, slot.role, slot.stage) == (
+        "2026-12-01-european",
+        "2026-12-01-european@calsync",
+        "primary",
+        "group0",
+    )
 
 
 @pytest.mark.parametrize("end", [time(2), time(22), time(0)])

@@ -5,14 +5,15 @@ import pytest
 import pytz
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import utc
 
 from calsync.errors import UnknownTimezone
 from calsync.zones import clock_change, resolve, suggestions, zone
 
-from samples import utc
-
 zones = st.sampled_from(sorted(pytz.all_timezones))
-changing = st.sampled_from(sorted(name for name in pytz.common_timezones if getattr(pytz.timezone(name), "_utc_transition_times", None)))
+changing = st.sampled_from(
+    sorted(name for name in pytz.common_timezones if getattr(pytz.timezone(name), "_utc_transition_times", None))
+)
 
 
 def by_zoneinfo(wall, name):

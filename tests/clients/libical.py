@@ -63,7 +63,9 @@ def read(ics: bytes, start: datetime, end: datetime) -> Iterator[tuple[str, str,
     assert calendar, "libical cannot parse it"
     try:
         events = list(_events(calendar))
-        overridden = {(library.icalcomponent_get_uid(event), moment) for event in events if (moment := _recurrence_id(event))}
+        overridden = {
+            (library.icalcomponent_get_uid(event), moment) for event in events if (moment := _recurrence_id(event))
+        }
         for event in events:
             uid, summary = library.icalcomponent_get_uid(event), library.icalcomponent_get_summary(event)
             first = library.icalcomponent_get_dtstart(event)

@@ -1,0 +1,257 @@
+import re
+import tomllib
+from datetime import date, timedelta
+
+import pytest
+from samples import SHIPPED, configured, utc
+
+from calsync.config import load, parse
+from calsync.errors import ConfigInvalid, Invalid
+from calsync.settings import freeze_span
+from calsync.weeks import Week
+
+SECRET = "s3cret-token"
+
+
+def problems(document="", environ=None, *, base=True):
+    """What is wrong with a windows.toml; with `base`, one sound window stands in it."""
+    train = '[train]\nwindows = ["european"]\n[windows.european]\ntitle = "E"\ntimezone = "Europe/Paris"\n'
+    train += "start = 10:00:00\nend = 12:00:00\n"
+    text = document if not base else document + "\n" + train
+    try:
+        parse(tomllib.loads(text), environ or {})
+    except ConfigInvalid as invalid:
+        return list(invalid.problems)
+    return []
+
+
+def test_the_shipped_file_loads_as_it_stands():
+    config = load(SHIPPED, {})
+    assert config.train.windows == ("european", "american")
+    assert config.train.days == ("tue", "wed", "thu")
+    assert config.calendar.name == "Deployments"
+    assert config.calendar.horizon.past == timedelta(days=90)
+    assert config.declined == {Week(2026, 52): "end-of-year holidays", Week(2026, 53): "end-of-year holidays"}
+    assert config.folder == SHIPPED.parent
+    assert config.tokens == {}
+
+
+def test_one_window_is_all_that_a_file_needs():
+    assert problems() == []
+
+
+BROKEN = """
+colour = "blue"
+[calendar]
+url = "mysql://x"
+refresh = "often"
+password = "secret"
+nmae = "Deployments"
+[train]
+windows = ["european", "asian", "european"]
+stages = { tuesday = "group0" }
+backup_slots = "some"
+ticket_url = "https://example.org/"
+no_train = [{ week = "2026-W99", reason = "x" }]
+[windows.european]
+title = "E"
+timezone = "Europe/Pariss"
+start = "ten"
+end = 12:00:00
+[windows.standing]
+title = "S"
+timezone = "UTC"
+start = 10:00:00
+end = 11:00:00
+[windows."Bad Name"]
+title = "B"
+[windows.half]
+title = "H"
+days = ["monday"]
+[[freezes]]
+reason = "x"
+[[freezes]]
+start = 2026-12-02
+end = 2026-12-01
+reason = "x"
+[[freezes]]
+start = 2026-12-02
+end = 2026-12-02T10:00:00
+reason = "x"
+[[freezes]]
+start = 2026-12-02
+end = 2026-12-03
+days = ["mon"]
+reason = "x"
+scope = "some"
+[[conductors]]
+name = "a"
+timezone = "Paris"
+hours = "9 to 5"
+[[conductors]]
+name = "b"
+timezone = "UTC"
+[[conductors]]
+name = "b"
+timezone = "UTC"
+window = "nowhere"
+[conflicts]
+block = ["overlap", "everything"]
+buffer = "-5m"
+"""
+
+EXPECTED = [
+    r"colour: is not a setting; there are calendar, ",
+    r"calendar\.url: .*sqlite:///FILE\.db",
+    r'calendar\.refresh: write a whole number and a unit, such as "30s"',
+    r"calendar\.password: secrets do not stand in this file; set CALSYNC_CALENDAR_PASSWORD",
+    r'calendar\.nmae: is not a setting; did you mean "name"\?',
+    r"train\.backup_slots: .*'all' or 'after-primary'",
+    r"train\.no_train\[0\]\.week: 2026-W99 does not exist; 2026 has the weeks W01 to W53",
+    r'windows\.european\.timezone: "Europe/Pariss" is not a timezone; did you mean "Europe/Paris"',
+    r"windows\.european\.start: write a wall-clock time such as 10:00:00",
+    r'windows\."Bad Name": name it with small letters',
+    r"windows\.half\.timezone: is missing",
+    r"windows\.half\.days: list weekdays out of mon, tue",
+    r"freezes\[0\]: give start and end",
+    r"freezes\[1\]\.end: 2026-12-01 is before the start; swap them",
+    r"freezes\[2\]: give start and end in the same form",
+    r"freezes\[3\]\.scope: ",
+    r'conductors\[0\]\.timezone: .*did you mean "Europe/Paris"',
+    r'conductors\[0\]\.hours: .*write them as "09:00-18:00"',
+    r'conductors\[2\]\.name: "b" is there already',
+    r'conductors\[2\]\.window: "nowhere" is not a train window; there are',
+    r"conflicts\.block\[1\]: .*'overlap'",
+    r"conflicts\.buffer: write a whole number",
+]
+
+
+def test_every_mistake_is_said_at_once_with_its_key_and_the_remedy():
+    said = problems(BROKEN, base=False)
+    assert [pattern for pattern in EXPECTED if not any(re.match(pattern, line) for line in said)] == []
+    assert not any("secret" in line.replace("secrets do not", "") for line in said)
+
+
+@pytest.mark.parametrize(
+    ("train", "remedy"),
+    [
+        ({"windows": []}, "train.windows: name at least one window"),
+        ({"windows": ["european", "european"]}, "train.windows: name each window once"),
+        ({"windows": ["asian"]}, 'train.windows: "asian" is not a window; there are european, american'),
+        ({"stages": {}}, "train.stages: name at least one day"),
+        ({"stages": {"tuesday": "group0"}}, "train.stages.tuesday: is not a weekday"),
+        ({"ticket_url": "https://example.org/"}, "train.ticket_url: write a web address with {ticket} in it"),
+        ({"ticket_url": "javascript:{ticket}"}, "train.ticket_url: write a web address with {ticket} in it"),
+        ({"windows": "european"}, "train.windows: "),
+        ({"no_train": [{"week": "2026-W52"}]}, "train.no_train[0].reason: is missing"),
+    ],
+)
+def test_a_train_that_makes_no_sense_is_refused(train, remedy):
+    with pytest.raises(ConfigInvalid) as refusal:
+        configured(train=train)
+    assert any(line.startswith(remedy) for line in refusal.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("[conflicts]\nblock = ['hours']\nwarn = ['hours']", 'conflicts.warn: "hours" is in conflicts.block too'),
+        ("[conflicts]\nwarn = ['reserved']", 'conflicts.warn: "reserved" always blocks'),
+        ("[calendar]\nrefresh = '0s'", "calendar.refresh: refresh at most ten times a second"),
+        ("[calendar]\nhorizon = { past = '1y' }", "calendar.horizon.past: write a whole number"),
+        ("windows = []\n", "windows: describe at least one window"),
+        ("freezes = 1\n", "freezes: write each as a table of its own, [[freezes]]"),
+        ("calendar = 1\n", "calendar: write it as a table"),
+        ("[windows.x]\ntitle = 'X'\ntimezone = 'UTC'\nstart = 10:00:00\nend = 11:00:00", "windows.x.days: is missing"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(text, remedy):
+    base = not text.startswith("windows")
+    assert any(line.startswith(remedy) for line in problems(text, base=base))
+
+
+def test_days_of_a_train_window_belong_to_its_stages():
+    with pytest.raises(ConfigInvalid, match=r"windows\.european\.days: a train window has the days of train\.stages"):
+        configured(
+            windows={"european": {"title": "E", "timezone": "UTC", "start": "10:00", "end": "12:00", "days": ["tue"]}}
+        )
+
+
+def test_a_syntax_error_is_said_with_file_line_and_column(tmp_path):
+    file = tmp_path / "windows.toml"
+    file.write_text('[train]\ntitle = "Train\n')
+    with pytest.raises(ConfigInvalid, match=r"windows\.toml: .*line 2, column \d+"):
+        load(file, {})
+
+
+def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path):
+    with pytest.raises(Invalid, match="name your configuration with --config FILE"):
+        load(tmp_path / "windows.toml", {})
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    for path in (tmp_path, tmp_path / "bytes.toml"):
+        with pytest.raises(Invalid, match="cannot be read"):
+            load(path, {})
+
+
+def test_the_environment_goes_before_the_file():
+    config = configured(
+        {"CALSYNC_CALENDAR_NAME": "Ours", "CALSYNC_CALENDAR_URL": "sqlite:////tmp/x.db", "CALSYNC_CONFLICTS_BUFFER": "15m"}
+    )
+    assert (config.calendar.name, config.calendar.url, config.conflicts.buffer) == (
+        "Ours",
+        "sqlite:////tmp/x.db",
+        timedelta(minutes=15),
+    )
+    assert configured({"CALSYNC_TRAIN_WINDOWS": '["american", "european"]'}).train.windows == ("american", "european")
+
+
+@pytest.mark.parametrize("name", ["2026", "true", "Deployments #2", '"quoted"', "a = b"])
+def test_any_text_from_the_environment_can_be_a_name(name):
+    assert configured({"CALSYNC_CALENDAR_NAME": name}).calendar.name == name.strip('"')
+
+
+def test_a_mistake_in_the_environment_is_said_like_one_in_the_file():
+    assert any(line.startswith("calendar.refresh: ") for line in problems(environ={"CALSYNC_CALENDAR_REFRESH": "often"}))
+
+
+def test_any_setting_can_come_from_a_file(tmp_path):
+    file = tmp_path / "tokens"
+    file.write_text(f"ops:{SECRET}\n")
+    config = configured({"CALSYNC_TOKENS_FILE": str(file)})
+    assert config.tokens["ops"].get_secret_value() == SECRET
+    both = problems(environ={"CALSYNC_TOKENS_FILE": str(file), "CALSYNC_TOKENS": "a:b"})
+    assert any("CALSYNC_TOKENS: is set, and CALSYNC_TOKENS_FILE too" in line for line in both)
+    assert any(
+        line.startswith("CALSYNC_TOKENS_FILE: ") for line in problems(environ={"CALSYNC_TOKENS_FILE": str(tmp_path / "no")})
+    )
+
+
+def test_tokens_are_named_and_never_shown():
+    config = configured({"CALSYNC_TOKENS": f"ops:{SECRET}, bot:another:with:colons"})
+    assert {name: token.get_secret_value() for name, token in config.tokens.items()} == {
+        "ops": SECRET,
+        "bot": "another:with:colons",
+    }
+    assert SECRET not in repr(config)
+
+
+@pytest.mark.parametrize(
+    "tokens", ["justatoken", "ops:", ":longenough", "ops:short", f"ops:{SECRET},ops:{SECRET}x", "ops:ümläutümläut"]
+)
+def test_bad_tokens_are_refused_without_showing_them(tokens):
+    said = problems(environ={"CALSYNC_TOKENS": tokens})
+    assert said
+    assert all(line.startswith("CALSYNC_TOKENS: ") for line in said)
+    assert not any(SECRET in line or "longenough" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "span"),
+    [
+        ({"start": date(2026, 12, 1), "end": date(2026, 12, 1)}, (utc(2026, 11, 30, 23), utc(2026, 12, 1, 23))),
+        ({"start": utc(2026, 12, 1, 5), "end": utc(2026, 12, 1, 6)}, (utc(2026, 12, 1, 5), utc(2026, 12, 1, 6))),
+    ],
+)
+def test_a_freeze_of_dates_holds_to_the_end_of_its_last_day(freeze, span):
+    config = configured(freezes=[{**freeze, "timezone": "Europe/Paris", "reason": "r"}])
+    assert freeze_span(config.freezes[0]) == span

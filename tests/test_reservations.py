@@ -1,0 +1,332 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from samples import EU, PAIR, US, ics, person, utc
+
+from calsync import events
+from calsync.agenda import Follower
+from calsync.calendars.sql import SqlCalendar
+from calsync.errors import Changed, Conflicted, Invalid, NotReserved, ReservedByAnother, Unreachable
+from calsync.planning import Pair
+from calsync.reservations import Request, change, inspect, release, reserve
+from calsync.weeks import Week
+
+WEEK = Week(2026, 49)
+REQUEST = Request(PAIR, WEEK, train="1.46.0-wmf.5", ticket="T400001")
+OTHERS = Pair(person("p", "Europe/Paris"), person("q", "America/Denver"))
+IN_THE_WAY = ics("DTSTART:20261202T093000Z", "DTEND:20261202T100000Z", "SUMMARY:hotfix", uid="hotfix")
+
+
+@pytest.fixture
+def everything(calendar):
+    return lambda: {resource.href: (resource.etag, resource.ics) for resource in calendar.changes(None).changed}
+
+
+def standing(follower, now, week=WEEK):
+    return follower.sync(now).reservation(week).reservation
+
+
+def test_a_reservation_is_one_resource_with_every_slot(follower, now, everything):
+    outcome = reserve(follower, REQUEST, now, author="ops")
+    assert outcome.created
+    assert len(outcome.reservation.slots) == 6
+    assert outcome.reservation == standing(follower, now)
+    assert {href: etag for href, (etag, _) in everything().items()} == {"train-2026-W49.ics": outcome.etag}
+    assert events.decode(everything()["train-2026-W49.ics"][1])[0] == outcome.reservation
+    assert (outcome.reservation.author, outcome.reservation.train, outcome.reservation.sequence) == (
+        "ops",
+        "1.46.0-wmf.5",
+        0,
+    )
+
+
+def test_the_very_same_reservation_again_is_a_success_that_writes_nothing(follower, now, everything):
+    first = reserve(follower, REQUEST, now, author="ops")
+    before = everything()
+    for request in (REQUEST, replace(REQUEST, train=None, ticket=None)):
+        again = reserve(follower, request, now + timedelta(minutes=5), author="somebody else")
+        assert (again.created, again.reservation, again.etag) == (False, first.reservation, first.etag)
+    assert everything() == before
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(follower, now, everything):
+    dry = reserve(follower, REQUEST, now, dry_run=True)
+    assert everything() == {}
+    assert (dry.created, dry.etag) == (False, "")
+    wet = reserve(follower, REQUEST, now)
+    assert (wet.reservation, wet.warnings, wet.skipped) == (dry.reservation, dry.warnings, dry.skipped)
+    before = everything()
+    change(follower, WEEK, replace(REQUEST, train="2"), now, dry_run=True)
+    release(follower, WEEK, now, dry_run=True)
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    "request_", [replace(REQUEST, pair=OTHERS), replace(REQUEST, train="9"), replace(REQUEST, pair=Pair(US, EU))]
+)
+def test_a_week_that_is_reserved_is_refused_to_anybody_else(follower, now, everything, request_):
+    reserve(follower, REQUEST, now)
+    before = everything()
+    with pytest.raises(ReservedByAnother, match="2026-W49 is reserved for") as refusal:
+        reserve(follower, request_, now)
+    assert [(conflict.kind, conflict.blocking) for conflict in refusal.value.conflicts] == [("reserved", True)]
+    assert everything() == before
+
+
+def test_not_even_an_override_takes_a_week_from_another_pair(follower, now):
+    reserve(follower, REQUEST, now)
+    with pytest.raises(ReservedByAnother, match="conductor-eu and conductor-us"):
+        reserve(follower, Request(OTHERS, WEEK, override="we want it"), now)
+
+
+def test_a_reservation_that_nobody_can_read_is_not_overwritten(follower, calendar, now, everything):
+    calendar.put("train-2026-W49.ics", b"garbage", etag=None)
+    before = everything()
+    with pytest.raises(ReservedByAnother, match="cannot be read"):
+        reserve(follower, REQUEST, now)
+    with pytest.raises(NotReserved):
+        release(follower, WEEK, now)
+    assert everything() == before
+
+
+def test_a_conflict_is_refused_with_free_alternatives(follower, calendar, now, everything):
+    calendar.put("hotfix.ics", IN_THE_WAY, etag=None)
+    before = everything()
+    with pytest.raises(Conflicted, match="hotfix") as refusal:
+        reserve(follower, REQUEST, now)
+    assert not isinstance(refusal.value, ReservedByAnother)
+    assert {conflict.slot for conflict in refusal.value.conflicts if conflict.blocking} == {"2026-12-02-european"}
+    assert refusal.value.alternatives
+    assert everything() == before
+
+
+def test_an_override_reserves_despite_the_conflict_and_says_why_on_the_calendar(follower, calendar, now):
+    calendar.put("hotfix.ics", IN_THE_WAY, etag=None)
+    outcome = reserve(follower, replace(REQUEST, override="hotfix comes first"), now)
+    assert outcome.created
+    assert any(conflict.blocking for conflict in outcome.warnings)
+    assert standing(follower, now).override == "hotfix comes first"
+    assert b"hotfix comes first" in calendar.changes(None).changed[1].ics.replace(b"\r\n ", b"")
+
+
+def test_a_released_week_stays_as_cancelled_and_can_be_reserved_again(follower, now, everything):
+    reserve(follower, REQUEST, now)
+    gone = release(follower, WEEK, now, author="ops")
+    assert gone.reservation.released
+    assert (gone.reservation.slots, len(gone.reservation.cancelled)) == ((), 6)
+    assert standing(follower, now) == gone.reservation
+    before = everything()
+    assert release(follower, WEEK, now).etag == gone.etag
+    assert everything() == before
+    with pytest.raises(NotReserved):
+        change(follower, WEEK, REQUEST, now)
+    anew = reserve(follower, Request(OTHERS, WEEK), now)
+    assert (anew.created, anew.reservation.pair, len(anew.reservation.slots)) == (True, OTHERS, 6)
+    assert anew.reservation.sequence == 2
+    assert list(everything()) == ["train-2026-W49.ics"]
+
+
+def test_a_release_in_the_middle_of_the_week_keeps_what_has_been(follower, now):
+    reserve(follower, REQUEST, now)
+    gone = release(follower, WEEK, utc(2026, 12, 2, 12)).reservation
+    assert [slot.id for slot in gone.slots] == ["2026-12-01-european", "2026-12-01-american", "2026-12-02-european"]
+    assert len(gone.cancelled) == 3
+
+
+def test_a_change_keeps_the_week_and_counts_the_writes(follower, now, everything):
+    first = reserve(follower, REQUEST, now)
+    changed = change(
+        follower, WEEK, replace(REQUEST, train="1.46.0-wmf.6"), now + timedelta(hours=1), etag=first.etag, author="ops"
+    )
+    assert (changed.reservation.train, changed.reservation.sequence, changed.reservation.author) == (
+        "1.46.0-wmf.6",
+        1,
+        "ops",
+    )
+    assert changed.reservation.slots == first.reservation.slots
+    assert changed.etag != first.etag
+    before = everything()
+    same = change(follower, WEEK, replace(REQUEST, train="1.46.0-wmf.6"), now + timedelta(hours=2), author="another")
+    assert (same.etag, everything()) == (changed.etag, before)
+
+
+def test_slots_that_a_change_gives_up_are_cancelled_for_subscribers(follower, now):
+    reserve(follower, REQUEST, now)
+    changed = change(follower, WEEK, Request(Pair(EU, person("l", "Africa/Lagos")), WEEK), now).reservation
+    assert {slot.window for slot in changed.slots} == {"european"}
+    assert {slot.window for slot in changed.cancelled} == {"american"}
+    back = change(follower, WEEK, REQUEST, now).reservation
+    assert (len(back.slots), back.cancelled) == (6, ())
+
+
+def test_a_change_in_the_middle_of_the_week_leaves_what_has_been(follower, now):
+    reserve(follower, REQUEST, now)
+    late = utc(2026, 12, 2, 12)
+    changed = change(follower, WEEK, replace(REQUEST, pair=Pair(EU, person("l", "Africa/Lagos"))), late).reservation
+    assert [slot.id for slot in changed.slots] == [
+        "2026-12-01-european", "2026-12-01-american", "2026-12-02-european", "2026-12-03-european",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda f, etag, now: change(f, WEEK, replace(REQUEST, train="2"), now, etag=etag),
+        lambda f, etag, now: release(f, WEEK, now, etag=etag),
+    ],
+)
+def test_who_read_an_older_state_is_told_so_and_changes_nothing(follower, now, everything, write):
+    old = reserve(follower, REQUEST, now).etag
+    change(follower, WEEK, replace(REQUEST, ticket="T2"), now)
+    before = everything()
+    with pytest.raises(Changed, match="read it again"):
+        write(follower, old, now)
+    assert everything() == before
+
+
+def test_what_is_not_reserved_can_neither_be_changed_nor_released(follower, now, everything):
+    with pytest.raises(NotReserved, match="2026-W49 is not reserved"):
+        change(follower, WEEK, REQUEST, now)
+    with pytest.raises(NotReserved):
+        release(follower, WEEK, now)
+    assert everything() == {}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(PAIR, Week(2026, 52)),
+        Request(PAIR, Week(2026, 40)),
+        Request(PAIR, Week(2030, 10)),
+        Request(Pair(EU, replace(US, name=EU.name)), WEEK),
+        Request(Pair(EU, replace(US, window="backport-night")), WEEK),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_written(follower, calendar, now, request_):
+    before = calendar.changes(None)
+    for dry_run in (True, False):
+        with pytest.raises(Invalid):
+            reserve(follower, request_, now, dry_run=dry_run)
+    assert calendar.changes(None) == before
+
+
+def test_a_week_that_has_begun_is_reserved_for_what_is_left_of_it(follower):
+    outcome = reserve(follower, REQUEST, utc(2026, 12, 2, 12))
+    assert len(outcome.skipped) == len(outcome.reservation.slots) == 3
+
+
+def test_without_a_week_the_next_train_is_reserved(follower, now):
+    assert reserve(follower, replace(REQUEST, week=None), now).reservation.week == WEEK
+
+
+class Meddled:
+    """A calendar on which `meddle` happens just after (or before) our first write."""
+
+    def __init__(self, calendar, meddle, *, before=False):
+        self.calendar, self.meddle, self.before = calendar, meddle, before
+
+    def __getattr__(self, name):
+        return getattr(self.calendar, name)
+
+    def put(self, href, ics, *, etag):
+        meddle, self.meddle = self.meddle, None
+        if meddle and self.before:
+            meddle()
+        stored = self.calendar.put(href, ics, etag=etag)
+        if meddle and not self.before:
+            meddle()
+        return stored
+
+
+def test_a_reservation_is_taken_back_if_somebodys_event_came_in_between(calendar, config, now, everything):
+    meddled = Meddled(calendar, lambda: calendar.put("hotfix.ics", IN_THE_WAY, etag=None))
+    follower = Follower(meddled, config, now)
+    with pytest.raises(Conflicted, match=r"taken back.*hotfix"):
+        reserve(follower, REQUEST, now)
+    assert list(everything()) == ["hotfix.ics"]
+    assert follower.agenda.reservation(WEEK) is None
+
+
+def test_a_change_that_somebodys_event_came_between_leaves_the_reservation_before_it(calendar, config, now, everything):
+    reserve(Follower(calendar, config, now), Request(Pair(US, person("d", "America/Denver")), WEEK), now)
+    before = everything()["train-2026-W49.ics"][1]
+    follower = Follower(Meddled(calendar, lambda: calendar.put("hotfix.ics", IN_THE_WAY, etag=None)), config, now)
+    with pytest.raises(Conflicted, match="taken back"):
+        change(follower, WEEK, REQUEST, now)
+    assert everything()["train-2026-W49.ics"][1] == before
+
+
+def test_an_override_is_not_taken_back(calendar, config, now, everything):
+    follower = Follower(Meddled(calendar, lambda: calendar.put("hotfix.ics", IN_THE_WAY, etag=None)), config, now)
+    assert reserve(follower, replace(REQUEST, override="yes"), now).created
+    assert len(everything()) == 2
+
+
+def test_whoever_is_second_by_a_moment_learns_whose_week_it_is(calendar, config, now):
+    theirs = Follower(calendar, config, now)
+    follower = Follower(Meddled(calendar, lambda: reserve(theirs, Request(OTHERS, WEEK), now), before=True), config, now)
+    with pytest.raises(ReservedByAnother, match="p and q"):
+        reserve(follower, REQUEST, now)
+    assert standing(theirs, now).pair == OTHERS
+
+
+def test_the_same_reservation_by_another_hand_at_the_same_moment_is_a_success(calendar, config, now, everything):
+    theirs = Follower(calendar, config, now)
+    follower = Follower(Meddled(calendar, lambda: reserve(theirs, REQUEST, now), before=True), config, now)
+    outcome = reserve(follower, REQUEST, now)
+    assert not outcome.created
+    assert outcome.etag == everything()["train-2026-W49.ics"][0]
+
+
+def test_a_calendar_that_is_away_is_said_and_nothing_is_promised(follower, now):
+    class Away:
+        def changes(self, since):
+            raise Unreachable("away")
+
+    follower.calendar = Away()
+    with pytest.raises(Unreachable):
+        reserve(follower, REQUEST, now)
+
+
+@pytest.mark.parametrize("own_process", [False, True])
+def test_of_twenty_pairs_at_once_exactly_one_gets_the_week(calendar, config, follower, tmp_path, now, own_process):
+    calendars = [SqlCalendar.sqlite(tmp_path / "deployments.db") if own_process else calendar for _ in range(20)]
+    followers = [Follower(one, config, now) if own_process else follower for one in calendars]
+    ready = threading.Barrier(20)
+
+    def attempt(n):
+        ready.wait()
+        try:
+            return reserve(followers[n], Request(Pair(person(f"p{n}", "Europe/Paris"), US), WEEK), now)
+        except ReservedByAnother:
+            return None
+
+    with ThreadPoolExecutor(20) as pool:
+        outcomes = list(pool.map(attempt, range(20)))
+    (winner,) = [outcome for outcome in outcomes if outcome]
+    assert winner.created
+    (resource,) = calendar.changes(None).changed
+    assert events.decode(resource.ics)[0] == winner.reservation
+    for one in calendars:
+        one.close()
+
+
+def test_conflicts_that_people_create_later_are_found_by_the_same_check(follower, calendar, now):
+    reserve(follower, REQUEST, now)
+    calendar.put("hotfix.ics", IN_THE_WAY, etag=None)
+    found = inspect(follower.config, follower.sync(now), REQUEST, now)
+    assert [conflict.event.summary for conflict in found.conflicts if conflict.blocking] == ["hotfix"]
+    assert reserve(follower, REQUEST, now).warnings == found.conflicts
+
+
+def test_what_people_moved_on_the_calendar_is_said_with_the_reservation(follower, calendar, now):
+    first = reserve(follower, REQUEST, now)
+    (resource,) = calendar.changes(None).changed
+    moved = resource.ics.replace(b"DTSTART;TZID=Europe/Paris:20261202T100000", b"DTSTART;TZID=Europe/Paris:20261202T093000")
+    calendar.put(resource.href, moved, etag=first.etag)
+    again = reserve(follower, REQUEST, now)
+    assert again.changes == ("2026-12-02-european was moved to Wed 02 Dec 09:30–12:00 Europe/Paris.",)
+    assert again.reservation.slots[2].start == datetime(2026, 12, 2, 8, 30, tzinfo=UTC)

@@ -1,0 +1,207 @@
+import re
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from calsync import events
+from calsync.calendars.sql import SqlCalendar
+from calsync.errors import Changed, Refused, Unreachable
+
+
+def hrefs(changes):
+    return [resource.href for resource in changes.changed]
+
+
+def test_a_resource_is_stored_and_read_back_byte_for_byte(calendar):
+    stored = calendar.put("a.ics", b"\x00\xff bytes", etag=None)
+    changes = calendar.changes(None)
+    assert changes.changed == (stored,)
+    assert changes.complete
+    assert (stored.href, stored.ics) == ("a.ics", b"\x00\xff bytes")
+
+
+def test_a_resource_is_created_only_where_there_is_none(calendar):
+    calendar.put("a.ics", b"1", etag=None)
+    with pytest.raises(Changed, match="exists already"):
+        calendar.put("a.ics", b"2", etag=None)
+    assert calendar.changes(None).changed[0].ics == b"1"
+
+
+def test_a_write_or_removal_with_another_etag_is_refused_and_changes_nothing(calendar):
+    first = calendar.put("a.ics", b"1", etag=None)
+    second = calendar.put("a.ics", b"2", etag=first.etag)
+    assert second.etag != first.etag
+    state = calendar.changes(None)
+    for attempt in (
+        lambda: calendar.put("a.ics", b"3", etag=first.etag),
+        lambda: calendar.put("a.ics", b"3", etag=""),
+        lambda: calendar.put("b.ics", b"3", etag=first.etag),
+        lambda: calendar.delete("a.ics", etag=first.etag),
+        lambda: calendar.delete("b.ics", etag=second.etag),
+    ):
+        with pytest.raises(Changed):
+            attempt()
+    assert calendar.changes(None) == state
+    assert calendar.changes(state.token).token == state.token
+
+
+def test_a_removed_resource_is_gone_and_can_be_made_again_under_a_new_etag(calendar):
+    etags = set()
+    for _ in range(3):
+        made = calendar.put("a.ics", b"1", etag=None)
+        etags.add(made.etag)
+        calendar.delete("a.ics", etag=made.etag)
+        with pytest.raises(Changed, match="is gone"):
+            calendar.put("a.ics", b"1", etag=made.etag)
+    assert len(etags) == 3
+    assert calendar.changes(None).changed == ()
+
+
+def test_changes_since_a_token_are_what_was_written_and_removed_since(calendar):
+    a, b = calendar.put("a.ics", b"1", etag=None), calendar.put("b.ics", b"1", etag=None)
+    token = calendar.changes(None).token
+    nothing = calendar.changes(token)
+    assert (nothing.changed, nothing.removed, nothing.complete, nothing.token) == ((), (), False, token)
+    calendar.put("a.ics", b"2", etag=a.etag)
+    calendar.delete("b.ics", etag=b.etag)
+    calendar.put("c.ics", b"1", etag=None)
+    changes = calendar.changes(token)
+    assert (hrefs(changes), changes.removed, changes.complete) == (["a.ics", "c.ics"], ("b.ics",), False)
+    assert calendar.changes(changes.token).changed == ()
+
+
+@pytest.mark.parametrize(
+    "token", ["", "nonsense", "-1", "other-1", "{uuid}-", "{uuid}-999", "{uuid}--1", "{uuid}-1x", "{uuid}-²", "\0"]
+)
+def test_a_token_that_the_calendar_does_not_know_is_answered_with_everything(calendar, token):
+    known = calendar.put("a.ics", b"1", etag=None).etag.rpartition("-")[0]
+    changes = calendar.changes(token.replace("{uuid}", known))
+    assert changes.complete
+    assert hrefs(changes) == ["a.ics"]
+
+
+def test_a_token_of_another_calendar_file_means_nothing_here(calendar, tmp_path):
+    other = SqlCalendar.sqlite(tmp_path / "other.db")
+    other.put("x.ics", b"1", etag=None)
+    calendar.put("a.ics", b"1", etag=None)
+    assert calendar.changes(other.changes(None).token).complete
+    other.close()
+
+
+def test_what_was_written_is_there_for_the_next_process_and_tokens_still_hold(calendar, tmp_path):
+    stored = calendar.put("a.ics", b"1", etag=None)
+    token = calendar.changes(None).token
+    calendar.close()
+    again = SqlCalendar.sqlite(tmp_path / "deployments.db")
+    assert again.changes(None).changed == (stored,)
+    assert not again.changes(token).complete
+    again.put("a.ics", b"2", etag=stored.etag)
+    again.close()
+
+
+def test_two_openers_of_one_file_see_each_others_writes(calendar, tmp_path):
+    other = SqlCalendar.sqlite(tmp_path / "deployments.db")
+    token = other.changes(None).token
+    made = calendar.put("a.ics", b"1", etag=None)
+    assert other.changes(token).changed == (made,)
+    with pytest.raises(Changed):
+        other.put("a.ics", b"2", etag=None)
+    other.close()
+
+
+def test_of_many_writers_at_once_one_creates_and_no_change_is_lost(calendar):
+    def create(n):
+        try:
+            return calendar.put("a.ics", str(n).encode(), etag=None)
+        except Changed:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        (winner,) = [made for made in pool.map(create, range(16)) if made]
+        list(pool.map(lambda n: calendar.put(f"{n}.ics", b"1", etag=None), range(16)))
+    changes = calendar.changes(winner.etag)
+    assert len(hrefs(changes)) == 16
+    assert len({resource.etag for resource in changes.changed}) == 16
+
+
+def test_a_newer_schema_is_refused_with_the_remedy(calendar, tmp_path):
+    calendar.close()
+    with sqlite3.connect(tmp_path / "deployments.db") as connection:
+        connection.execute("UPDATE calendar SET schema_version = 2")
+    connection.close()
+    with pytest.raises(Refused, match="schema version 2, and this calsync knows version 1; run"):
+        SqlCalendar.sqlite(tmp_path / "deployments.db")
+
+
+def test_a_file_that_is_no_database_or_has_no_folder_is_refused(tmp_path):
+    (tmp_path / "text.db").write_text("no database" * 1000)
+    with pytest.raises(Refused, match="cannot be used"):
+        SqlCalendar.sqlite(tmp_path / "text.db")
+    with pytest.raises(Refused, match="does not exist; make it first"):
+        SqlCalendar.sqlite(tmp_path / "missing" / "a.db")
+    with pytest.raises(Refused, match="cannot be used"):
+        SqlCalendar.sqlite(tmp_path)
+
+
+def test_a_calendar_that_somebody_keeps_locked_is_busy_and_not_broken(calendar, tmp_path):
+    calendar.put("a.ics", b"1", etag=None)
+    holder = sqlite3.connect(tmp_path / "deployments.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with calendar._engine.connect() as connection:
+        connection.connection.driver_connection.execute("PRAGMA busy_timeout = 1")
+    with pytest.raises(Unreachable, match="busy"):
+        calendar.put("b.ics", b"1", etag=None)
+    assert hrefs(calendar.changes(None)) == ["a.ics"]
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert calendar.put("b.ics", b"1", etag=None)
+
+
+WRITER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from calsync import events
+from calsync.calendars.sql import SqlCalendar
+from calsync.events import Reservation
+from calsync.planning import plan
+from calsync.weeks import Week
+from samples import PAIR, configured, utc
+
+calendar = SqlCalendar.sqlite(Path(sys.argv[1]))
+found = plan(configured(), PAIR, Week(2026, 49), utc(2020, 1, 1))
+reservation = Reservation(found.week, "Train", PAIR, found.primary, found.backup, found.slots, utc(2026, 11, 24))
+for n in range(100_000):
+    stored = calendar.put(f"train-{n}.ics", events.encode(replace(reservation, sequence=n), str(n)), etag=None)
+    print(stored.href, stored.etag, flush=True)
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 7, 40])
+def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, lines):
+    here = Path(__file__).parent
+    environment = {"PYTHONPATH": f"{here.parent}:{here}", "PATH": ""}
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "a.db")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    acknowledged = [process.stdout.readline() for _ in range(lines)]
+    process.kill()
+    rest, said = process.communicate()
+    assert all(acknowledged), said
+    acknowledged += re.findall(r".+\n", rest)
+    calendar = SqlCalendar.sqlite(tmp_path / "a.db")
+    found = {resource.href: resource for resource in calendar.changes(None).changed}
+    for href, etag in (line.split() for line in acknowledged):
+        assert found[href].etag == etag
+        assert f"train-{events.decode(found[href].ics)[0].sequence}.ics" == href
+    assert len(found) <= len(acknowledged) + 1
+    assert all(events.decode(resource.ics) for resource in found.values())
+    calendar.close()
