@@ -19,6 +19,7 @@ from typing import Annotated, NoReturn
 
 import pytz
 import typer
+from pythonjsonlogger.core import RESERVED_ATTRS
 from rich.markup import escape
 
 from calsync import __version__, config, errors, feed, reservations
@@ -370,8 +371,9 @@ def _logging(form: str) -> dict[str, object]:
         "formatters": {
             "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
             "json": {
-                "class": "pythonjsonlogger.json.JsonFormatter",
-                "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+                "()": "pythonjsonlogger.json.JsonFormatter",
+                "reserved_attrs": [*RESERVED_ATTRS, "color_message"],  # uvicorn's message again, with escape codes
+                "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
                 "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
             },
         },

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 
 from calsync.errors import ConfigInvalid, Invalid
 from calsync.settings import (
@@ -73,7 +74,7 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], *, folder: Pa
     strange = sorted(document.keys() - _SECTIONS.keys() - _TABLES.keys())
     problems += (f"{key}: " + _unknown(key, [*_SECTIONS, *_TABLES]) for key in strange)
     for key, section in _SECTIONS.items():
-        parts[key] = _section(section, document.get(key, {}), key, problems) or section()
+        parts[key] = _section(section, document.get(key, {}), key, problems)
     windows = document.get("windows", {})
     if not isinstance(windows, dict) or not windows:
         problems.append("windows: describe at least one window, as [windows.NAME]")
@@ -89,8 +90,8 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], *, folder: Pa
         if not isinstance(entries, list):
             problems.append(f"{key}: write each as a table of its own, [[{key}]]")
             entries = []
-        checked = (_section(_TABLES[key], entry, f"{key}[{n}]", problems) for n, entry in enumerate(entries))
-        parts[key] = tuple(entry for entry in checked if entry is not None)
+        # An unsound entry keeps its place, so that the others keep their numbers.
+        parts[key] = [_section(_TABLES[key], entry, f"{key}[{n}]", problems) for n, entry in enumerate(entries)]
     problems += _contradictions(parts, windows)
     if problems:
         raise ConfigInvalid(problems)
@@ -113,7 +114,9 @@ def _sentence(section: type[Section], path: str, detail: Any) -> str:
     where = path + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in detail["loc"])
     match detail["type"]:
         case "extra_forbidden" if detail["loc"][-1] in ("username", "password", "tokens", "token"):
-            return f"{where}: secrets do not stand in this file; set CALSYNC_{path.upper()}_{detail['loc'][-1].upper()}"
+            return (
+                f"{where}: secrets do not stand in this file; tokens come from CALSYNC_TOKENS, and SQLite needs no password"
+            )
         case "extra_forbidden":
             return f"{where}: " + _unknown(str(detail["loc"][-1]), list(section.model_fields))
         case "missing":
@@ -136,8 +139,35 @@ def _unknown(key: str, known: list[str]) -> str:
 
 
 def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any]) -> Iterable[str]:
-    """What no section can see by itself. `windows` has the names of unsound windows too."""
-    train: TrainSection = parts["train"]
+    """What no section can see by itself; `windows` has the names of unsound windows too, and unsound parts are None."""
+    train: TrainSection | None = parts["train"]
+    if train is not None:
+        yield from _train_contradictions(train, parts["windows"], windows)
+    for n, freeze in enumerate(parts["freezes"]):
+        if freeze is not None:
+            yield from _freeze_contradictions(f"freezes[{n}]", freeze)
+    seen: set[str] = set()
+    for n, conductor in enumerate(parts["conductors"]):
+        if conductor is None:
+            continue
+        if conductor.name in seen:
+            yield f'conductors[{n}].name: "{conductor.name}" is there already; give each person a name of their own'
+        seen.add(conductor.name)
+        if train is not None and conductor.window is not None and conductor.window not in train.windows:
+            yield f'conductors[{n}].window: "{conductor.window}" is not a train window; ' + _of(train.windows)
+    conflicts: ConflictsSection | None = parts["conflicts"]
+    if conflicts is not None and {"block", "warn"} <= conflicts.model_fields_set:
+        for kind in sorted(set(conflicts.block) & set(conflicts.warn)):
+            yield f'conflicts.warn: "{kind}" is in conflicts.block too; keep it in one of them'
+    if conflicts is not None and "reserved" in conflicts.warn:
+        yield 'conflicts.warn: "reserved" always blocks, since no week is reserved twice; take it out'
+    if parts["calendar"] is not None and parts["calendar"].refresh < timedelta(milliseconds=100):
+        yield 'calendar.refresh: refresh at most ten times a second; "1s" is quick'
+
+
+def _train_contradictions(
+    train: TrainSection, sound: Mapping[str, WindowSection], windows: Mapping[str, Any]
+) -> Iterable[str]:
     if not train.windows:
         yield "train.windows: name at least one window"
     if len(set(train.windows)) < len(train.windows):
@@ -152,28 +182,11 @@ def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any]) -> Ite
             yield f"train.stages.{day}: is not a weekday; there are {', '.join(WEEKDAYS)}"
     if train.ticket_url is not None and not re.match(r"https?://.*\{ticket\}", train.ticket_url):
         yield "train.ticket_url: write a web address with {ticket} in it"
-    for name, window in parts["windows"].items():
+    for name, window in sound.items():
         if name in train.windows and window.days is not None:
             yield f"windows.{name}.days: a train window has the days of train.stages; leave days out"
         if name not in train.windows and window.days is None:
             yield f'windows.{name}.days: is missing; a window outside train.windows needs its days, such as ["mon"]'
-    for n, freeze in enumerate(parts["freezes"]):
-        yield from _freeze_contradictions(f"freezes[{n}]", freeze)
-    seen: set[str] = set()
-    for n, conductor in enumerate(parts["conductors"]):
-        if conductor.name in seen:
-            yield f'conductors[{n}].name: "{conductor.name}" is there already; give each person a name of their own'
-        seen.add(conductor.name)
-        if conductor.window is not None and conductor.window not in train.windows:
-            yield f'conductors[{n}].window: "{conductor.window}" is not a train window; ' + _of(train.windows)
-    conflicts: ConflictsSection = parts["conflicts"]
-    if {"block", "warn"} <= conflicts.model_fields_set:
-        for kind in sorted(set(conflicts.block) & set(conflicts.warn)):
-            yield f'conflicts.warn: "{kind}" is in conflicts.block too; keep it in one of them'
-    if "reserved" in conflicts.warn:
-        yield 'conflicts.warn: "reserved" always blocks, since no week is reserved twice; take it out'
-    if parts["calendar"].refresh < timedelta(milliseconds=100):
-        yield 'calendar.refresh: refresh at most ten times a second; "1s" is quick'
 
 
 def _freeze_contradictions(path: str, freeze: Freeze) -> Iterable[str]:
@@ -205,7 +218,10 @@ def _overlay_environment(document: dict[str, Any], environ: Mapping[str, str], p
             continue
         section, key = known[setting]
         table = document.get(section, {})
-        document[section] = {**(table if isinstance(table, dict) else {}), key: _toml_value(value)}
+        document[section] = {
+            **(table if isinstance(table, dict) else {}),
+            key: _value(value, _SECTIONS[section].model_fields[key]),
+        }
     tokens: dict[str, SecretStr] = {}
     for pair in re.split(r"[\s,]+", (_from_environment("CALSYNC_TOKENS", environ, problems) or "").strip()):
         name, colon, token = pair.partition(":")
@@ -233,9 +249,11 @@ def _from_environment(variable: str, environ: Mapping[str, str], problems: list[
         return None
 
 
-def _toml_value(text: str) -> Any:
-    """What `text` is in TOML; a plain string where it is nothing else."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+def _value(text: str, field: FieldInfo) -> Any:
+    """A setting from the environment: TOML where it is a list or a table, otherwise text; commas part a list too."""
+    if text.lstrip()[:1] in ("[", "{"):
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            return text
+    return [part.strip() for part in text.split(",")] if isinstance(field.default, tuple) else text

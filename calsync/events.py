@@ -22,7 +22,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from icalendar import Calendar, Event, vRecur
+from icalendar import Calendar, Event, vDatetime, vRecur
 
 from calsync.errors import Invalid
 from calsync.hours import Hours
@@ -127,6 +127,7 @@ def encode(reservation: Reservation, mark: str, ticket_url: str | None = None) -
     """The reservation as a resource (CRLF lines); `mark` is a plain token that names this write."""
     slots = sorted([*reservation.slots, *reservation.cancelled], key=lambda slot: (slot.start, slot.window))
     components = [_component(reservation, slot, ticket_url) for slot in slots]
+    master_zones: set[str] = set()
     if len(slots) == 1:
         master = components[0]
     else:
@@ -134,6 +135,7 @@ def encode(reservation: Reservation, mark: str, ticket_url: str | None = None) -
         del master[SLOT]
         master["RRULE"] = vRecur({"FREQ": "DAILY", "COUNT": len(slots)})
         recurrence_ids = _recurrence_ids(slots)
+        master_zones.add(str(recurrence_ids[0].tzinfo))
         master.pop("DTSTART")
         master.pop("DTEND")
         master.add("DTSTART", recurrence_ids[0])
@@ -145,7 +147,7 @@ def encode(reservation: Reservation, mark: str, ticket_url: str | None = None) -
     master.add("STATUS", "CANCELLED" if reservation.released else "CONFIRMED")
     master.add(RECORD, _to_token(reservation))
     master.add(MARK, mark)
-    timezones = sorted({_timezone(slot) for slot in slots})
+    timezones = sorted({_timezone(slot) for slot in slots} | master_zones)
     parts = [f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()]
     parts += (vtimezone(name) for name in timezones)
     parts += (component.to_ical() for component in components)
@@ -177,10 +179,16 @@ def _timezone(slot: Slot) -> str:
 
 
 def _recurrence_ids(slots: Sequence[Slot]) -> list[datetime]:
-    """One instance a day in the first slot's timezone, at its time of day, or at noon where a clock change touches that."""
-    tz = zone(_timezone(slots[0]))
-    for clock in (slots[0].start.time(), time(12)):
-        days = (slots[0].start.date() + timedelta(days=n) for n in range(len(slots)))
+    """One instance a day in the first slot's timezone, at its time of day, or at noon where a clock change touches that.
+
+    A time in UTC carries no TZID, and engines do not match a RECURRENCE-ID without one; London stands in for it.
+    """
+    first = slots[0].start
+    if not vDatetime(first).params.get("TZID"):
+        first = first.astimezone(zone("Europe/London"))
+    tz = zone(str(first.tzinfo))
+    for clock in (first.time(), time(12)):
+        days = (first.date() + timedelta(days=n) for n in range(len(slots)))
         instances = [resolve(datetime.combine(day, clock), tz) for day in days]
         if not any(oddity for _, oddity in instances):
             break

@@ -1,8 +1,8 @@
 """Any iCalendar resource → occurrences: what stands on the calendar, when, and whether it makes anybody busy.
 
 People put everything on a calendar, so nothing here trusts its input. What cannot be read in full is a defect: it is
-reported, it stays out of the feed, and it counts as busy wherever it may take place, never as free. An expansion has a
-budget in instances and in processor time, so that one endless rule does not stop the others from being read.
+reported, its event stays out of the feed, and it counts as busy wherever it may take place, never as free. Lines of more than
+`MAX_LINE` bytes alone are left out, without the event.
 
 All-day and floating events (RFC 5545, section 3.3.5) have no instant of their own; their occurrences are naive, and whoever
 compares them brings the timezone of the observer.
@@ -20,6 +20,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from icalendar import Calendar, Component, Event, Timezone, vCategory
+from icalendar.prop import vBroken
 
 from calsync.recurrence import (
     MAX_SECONDS,
@@ -122,11 +123,18 @@ def read(ics: bytes, href: str, horizon: Horizon) -> Reading:
     return Reading(tuple(occurrences), b"".join(published), used, frozenset(tzids), tuple(defects))
 
 
+def _calendar(text: bytes) -> Calendar:
+    component = Calendar.from_ical(text)
+    if not isinstance(component, Calendar):
+        raise ValueError(f"it is a {component.name}, not a VCALENDAR")
+    return component
+
+
 def _parse(text: bytes) -> tuple[Calendar, dict[str, _CustomZone]]:
     if b"BEGIN:VTIMEZONE" not in text and len(text) < MAX_LINE:
-        return Calendar.from_ical(text), {}
+        return _calendar(text), {}
     with processor_time(MAX_SECONDS * (1 + len(text) / MAX_LINE)):
-        calendar = Calendar.from_ical(text)
+        calendar = _calendar(text)
         return calendar, _custom_zones(calendar)
 
 
@@ -214,6 +222,8 @@ class _Group:
         """Give every time of the event the timezone that its TZID means here, under the name that the feed uses."""
         for name, values in event.items():
             for value in values if isinstance(values, list) else [values]:
+                if isinstance(value, vBroken):
+                    continue
                 tzid = getattr(value, "params", {}).get("TZID")
                 moments = [moment for moment in getattr(value, "dts", [value]) if hasattr(moment, "dt")]
                 if tzid is None:
@@ -259,8 +269,12 @@ class _Group:
         if end is not None and isinstance(start, datetime) != isinstance(end, datetime):
             self.defects.append("DTSTART and DTEND are not of one kind")
             return True
-        if end is not None and utc_of(end) < utc_of(start):
-            self.defects.append("DTEND is before DTSTART")
+        if any("FREQ" not in rule for rule in rules_of(event)):
+            self.defects.append("RRULE has no FREQ")
+            return True
+        start, end = span_of(event)
+        if utc_of(end) < utc_of(start):
+            self.defects.append("DURATION is negative" if "DURATION" in event else "DTEND is before DTSTART")
             return True
         return False
 

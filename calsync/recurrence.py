@@ -18,6 +18,7 @@ from typing import Any
 
 import recurring_ical_events
 from icalendar import Calendar, Component, Event, vDDDTypes, vRecur
+from icalendar.prop import vBroken
 
 MAX_INSTANCES = 5_000
 """How many instances one event may have within the horizon."""
@@ -26,7 +27,8 @@ MAX_SECONDS = 0.5
 
 _CORE = "X-CALSYNC-CORE"  # marks the instances that a rule generates, in memory only
 _PERIODS = {"SECONDLY": timedelta(seconds=1), "MINUTELY": timedelta(minutes=1), "HOURLY": timedelta(hours=1)}
-_STEADY = {"HOURLY": timedelta(hours=1), "DAILY": timedelta(days=1), "WEEKLY": timedelta(weeks=1)}
+_STEADY = {**_PERIODS, "DAILY": timedelta(days=1), "WEEKLY": timedelta(weeks=1)}
+_SLOW = {"HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY"}
 _PLAIN = {"FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST"}
 
 
@@ -65,19 +67,17 @@ def processor_time(seconds: float) -> Iterator[None]:
 
 
 def instances(events: list[Event], horizon: Horizon) -> list[tuple[Component, date, date]]:
-    """The instances within the horizon (and a little beyond) of a master with its overrides, or of overrides alone, each as
-    its component, start and end. Raises `OverBudget` where that would take too long or yield too much.
+    """The instances of a master with its overrides in the horizon and a little beyond, each as component, start and end.
+
+    Raises `OverBudget` where that would take too long or yield too much.
     """
     if not events:
         return []
     if len(events) == 1 and not any(name in events[0] for name in ("RRULE", "RDATE", "RECURRENCE-ID")):
         return [(events[0], *span_of(events[0]))]
-    rules = [rule for event in events for rule in rules_of(event)]
-    if any(_is_endless(rule, horizon) for rule in rules):
+    if any(_is_endless(rule, event, horizon) for event in events for rule in rules_of(event)):
         raise OverBudget(f"recurs more than {MAX_INSTANCES:,} times within the horizon")
-    # A plain rule yields an instance every period, so that the number of instances alone bounds its time.
-    plain = all(_PLAIN.issuperset(rule) and _interval(rule) > 0 for rule in rules)
-    with nullcontext() if plain else processor_time(MAX_SECONDS):
+    with nullcontext() if all(_is_plain(event) for event in events) else processor_time(MAX_SECONDS):
         return [(found, *_instance_span(found)) for found in _expanded(events, horizon)]
 
 
@@ -85,12 +85,26 @@ def _interval(rule: vRecur) -> int:
     return int(rule.get("INTERVAL", [1])[0])
 
 
-def _is_endless(rule: vRecur, horizon: Horizon) -> bool:
-    """Whether the rule alone shows that it exceeds the budget, without trying."""
-    period = _PERIODS.get(str(rule.get("FREQ", [""])[0]).upper())
-    if period is None or "UNTIL" in rule or any(key.upper().startswith("BY") for key in rule):
+def _frequency(rule: vRecur) -> str:
+    return str(rule.get("FREQ", [""])[0]).upper()
+
+
+def _is_plain(event: Event) -> bool:
+    """Whether the event yields an instance every period, so that the budget in instances alone bounds its time."""
+    rules = rules_of(event)
+    if len(rules) > 1 or any(int(rule.get("COUNT", [0])[0]) > MAX_INSTANCES for rule in rules):
         return False
-    found = (horizon.end - horizon.start) / (period * max(_interval(rule), 1))
+    return all(_PLAIN.issuperset(rule) and _interval(rule) > 0 and _frequency(rule) in _SLOW for rule in rules)
+
+
+def _is_endless(rule: vRecur, event: Event, horizon: Horizon) -> bool:
+    """Whether the rule alone shows that it exceeds the budget, without trying."""
+    period = _PERIODS.get(_frequency(rule))
+    if period is None or any(key.upper().startswith("BY") for key in rule):
+        return False
+    start = max(horizon.start, utc_of(span_of(event)[0]))
+    end = min([horizon.end, *(utc_of(until) for until in rule.get("UNTIL", []))])
+    found = (end - start) / (period * max(_interval(rule), 1))
     if "COUNT" in rule:
         found = min(found, int(rule["COUNT"][0]))
     return found > MAX_INSTANCES
@@ -117,21 +131,22 @@ def _catch_up(master: Event, start: datetime) -> None:
     rules = rules_of(master)
     if len(rules) != 1 or {"COUNT", "BYSETPOS"} & {key.upper() for key in rules[0]}:
         return
-    period = _STEADY.get(str(rules[0].get("FREQ", [""])[0]).upper())
+    period = _STEADY.get(_frequency(rules[0]))
     first, last = span_of(master)
     lead = timedelta(days=60) + (utc_of(last) - utc_of(first))
     if period is None or not (behind := start - lead - utc_of(first)) > timedelta():
         return
-    ahead = behind // (period * max(_interval(rules[0]), 1)) * (period * max(_interval(rules[0]), 1))
+    step = period * max(_interval(rules[0]), 1)
+    ahead = behind // step * step
     master["DTSTART"] = vDDDTypes(first + ahead)
     if (end := moment_of(master, "DTEND")) is not None:
         master["DTEND"] = vDDDTypes(end + ahead)
 
 
 def moment_of(event: Component, name: str) -> date | None:
-    """The date or date-time of a property; None where it has none."""
+    """The date or date-time of a property; None where it has none that can be read."""
     value = event.get(name)
-    return getattr(value, "dt", None)
+    return None if isinstance(value, vBroken) else getattr(value, "dt", None)
 
 
 def rules_of(event: Component) -> list[vRecur]:
@@ -147,11 +162,11 @@ def span_of(event: Component) -> tuple[date, date]:
         raise ValueError("DTSTART is missing")
     if end is not None:
         return start, end
-    if duration is None:
+    if duration is None or isinstance(duration, vBroken):
         return start, start if isinstance(start, datetime) else start + timedelta(days=1)
     span: timedelta = duration.dt
     if not isinstance(start, datetime):
-        return start, start + max(timedelta(days=span.days), timedelta(days=1))
+        return start, start + (timedelta(days=span.days) or timedelta(days=1))
     nominal = start + timedelta(days=span.days)
     exact = timedelta(seconds=span.seconds)
     return start, nominal + exact if nominal.tzinfo is None else instant_of(nominal) + exact

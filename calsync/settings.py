@@ -179,9 +179,10 @@ class ConflictsSection(Section):
 
     def blocks(self, kind: Kind) -> bool:
         """Whether a conflict of this kind stands in the way of a reservation."""
-        if kind in self.warn:
-            return False
-        return kind in self.block or kind not in ("hours", "dst")
+        for name, verdict in (("block", True), ("warn", False)):
+            if name in self.model_fields_set and kind in getattr(self, name):
+                return verdict
+        return kind not in ("hours", "dst")
 
 
 class ServerSection(Section):

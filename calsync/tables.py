@@ -50,9 +50,8 @@ def show_seats(week: Week, pair: Pair, primary: Seat, backup: Seat) -> None:
     spans = "the pair spans regions" if primary.window != backup.window else "the pair shares a window"
     out.print(f"[bold]{week}[/]: {spans}")
     for role, who, seat in (("primary", pair.primary, primary), ("backup", pair.backup, backup)):
-        out.print(
-            f"  {role} [bold]{escape(who.name)}[/] sits in [bold]{seat.window}[/]: {escape(seat.reason)}", soft_wrap=True
-        )
+        name = "" if who.name == role else f" [bold]{escape(who.name)}[/]"
+        out.print(f"  {role}{name} sits in [bold]{seat.window}[/]: {escape(seat.reason)}", soft_wrap=True)
 
 
 def show_slots(slots: Sequence[Slot], pair: Pair, skipped: Sequence[Slot]) -> None:

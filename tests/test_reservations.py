@@ -139,7 +139,7 @@ def test_a_release_in_the_middle_of_the_week_keeps_what_has_been(follower, now):
 def test_a_change_keeps_the_week_and_counts_the_writes(follower, now, everything):
     first = reserve(follower, REQUEST, now)
     changed = change(
-        follower, WEEK, replace(REQUEST, train="1.46.0-wmf.6"), now + timedelta(hours=1), etag=first.etag, author="ops"
+        follower, WEEK, replace(REQUEST, train="1.46.0-wmf.6"), now + timedelta(hours=1), etags=(first.etag,), author="ops"
     )
     assert (changed.reservation.train, changed.reservation.sequence, changed.reservation.author) == (
         "1.46.0-wmf.6",
@@ -174,8 +174,8 @@ def test_a_change_in_the_middle_of_the_week_leaves_what_has_been(follower, now):
 @pytest.mark.parametrize(
     "write",
     [
-        lambda f, etag, now: change(f, WEEK, replace(REQUEST, train="2"), now, etag=etag),
-        lambda f, etag, now: release(f, WEEK, now, etag=etag),
+        lambda f, etag, now: change(f, WEEK, replace(REQUEST, train="2"), now, etags=(etag,)),
+        lambda f, etag, now: release(f, WEEK, now, etags=(etag,)),
     ],
 )
 def test_who_read_an_older_state_is_told_so_and_changes_nothing(follower, now, everything, write):

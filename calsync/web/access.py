@@ -50,14 +50,16 @@ def is_loopback(host: str) -> bool:
 
 def check_listening(host: str, *, tokens: Iterable[str], hosts: Iterable[str]) -> None:
     """Refuse to listen where strangers could write, or where no Host header would be accepted."""
-    if is_loopback(host):
+    names = [name for name in hosts if not is_loopback(name)]
+    if is_loopback(host) and not names:
         return
     if not list(tokens):
+        reached = host if not is_loopback(host) else names[0]
         raise Invalid(
-            f"Without tokens anybody who reaches {host} could write; set CALSYNC_TOKENS (name:token pairs), "
-            "or listen on 127.0.0.1."
+            f"Without tokens anybody who reaches {reached} could write; set CALSYNC_TOKENS (name:token pairs), "
+            "or listen on 127.0.0.1 and leave server.hosts empty."
         )
-    if not list(hosts):
+    if not names:
         raise Invalid(
             f"Say under which names calsync is reached when it listens on {host}: set server.hosts in windows.toml or "
             'CALSYNC_SERVER_HOSTS, such as ["calsync.example.org"].'

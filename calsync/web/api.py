@@ -73,6 +73,8 @@ class RangeQuery(_Query):
             end = datetime.combine(self.end, time(), UTC) + timedelta(days=1) if self.end else agenda.horizon.end
         except OverflowError:
             raise Invalid("end is too far away; choose an earlier day.") from None
+        if end <= start and self.end is None:
+            raise Invalid(f"start is beyond the calendar's horizon, which ends on {end:%Y-%m-%d}; choose an earlier day.")
         if end <= start:
             raise Invalid("end is before start; swap them.")
         return start, end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +50,7 @@ class Row:
     title: str
     kind: str
     conflicts: tuple[str, ...]
+    all_day: bool = False
 
 
 @router.head("/")
@@ -62,7 +63,7 @@ def page(query: Annotated[PageQuery, Query()], request: Request, service: TheSer
     rows = _rows(service, week, query.tz)
     entry = service.agenda.reservation(week)
     held = entry.reservation if entry and entry.reservation and not entry.reservation.released else None
-    days = [(day, [row for row in rows if row.start.date() == day]) for day in _days(week)]
+    days = [(day, _on(rows, day, query.tz)) for day in _days(week)]
     context = {
         "config": service.config,
         "week": week,
@@ -111,6 +112,17 @@ def _days(week: Week) -> list[date]:
     return [week.monday + timedelta(days=n) for n in range(7)]
 
 
+def _on(rows: list[Row], day: date, timezone: str) -> list[Row]:
+    """What happens on one day, each row cut to that day."""
+    edges = (datetime.combine(day + timedelta(days=n), time()) for n in (0, 1))
+    start, end = (resolve(edge, zone(timezone))[0] for edge in edges)
+    return [
+        replace(row, start=max(row.start, start), end=min(row.end, end), all_day=row.start <= start and end <= row.end)
+        for row in rows
+        if row.start < end and start < row.end
+    ]
+
+
 def _rows(service: Service, week: Week, timezone: str) -> list[Row]:
     agenda, tz = service.agenda, zone(timezone)
     start, end = _span(week, timezone)
@@ -130,5 +142,5 @@ def _rows(service: Service, week: Week, timezone: str) -> list[Row]:
         if found.kind == "slot" and found.slot not in titles:
             kind = "cancelled"
         reasons = tuple(against.get(found.slot, ())) if found.kind == "slot" else ()
-        rows.append(Row(max(begin, start).astimezone(tz), finish.astimezone(tz), title, kind, reasons))
+        rows.append(Row(begin.astimezone(tz), finish.astimezone(tz), title, kind, reasons))
     return sorted(rows, key=lambda row: (row.start, row.end, row.title))

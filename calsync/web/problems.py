@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -132,9 +133,14 @@ async def _http_error(_request: Request, error: Exception) -> JSONResponse:
 
 async def _validation_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # what it is installed for
-    mistakes = [Mistake(where="/".join(map(str, one["loc"])), detail=_sentence(one)) for one in error.errors()]
+    mistakes = [Mistake(where=_where(one["loc"]), detail=_sentence(one)) for one in error.errors()]
     detail = "; ".join(f"{mistake.where}: {mistake.detail}" for mistake in mistakes[:5]) + "."
     return problem(422, "invalid", "This makes no sense as it stands", detail, errors=mistakes)
+
+
+def _where(steps: tuple[str | int, ...]) -> str:
+    """The path to a value; the names of models and types, among which the validator chose, are no part of it."""
+    return "/".join(str(step) for step in steps if isinstance(step, int) or re.fullmatch(r"[a-z_]+", step))
 
 
 def _sentence(mistake: dict[str, Any]) -> str:
