@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
+from zlib import crc32
 
 from calsync import events
 from calsync.calendars import Calendar, Changes, Resource, SyncToken
@@ -88,7 +89,7 @@ class Agenda:
     @cached_property
     def unplaced(self) -> tuple[str, ...]:
         """The hrefs of resources that may hide an event of which not even the time is known."""
-        return tuple(href for href in self.defects if not self.entries[href].reading.occurrences)
+        return tuple(href for href in self.defects if self.entries[href].reading.unplaced)
 
     def covers(self, start: datetime, end: datetime) -> bool:
         """Whether the whole span lies within the horizon."""
@@ -136,7 +137,7 @@ def _entry(resource: Resource, horizon: Horizon) -> Entry:
         return Entry(resource.href, resource.etag, reading)
     occurrences = tuple(replace(found, kind="slot") for found in reading.occurrences)
     # The feed draws a reservation from its record, never as it stands.
-    reading = Reading(occurrences, defects=reading.defects)
+    reading = Reading(occurrences, defects=reading.defects, unplaced=reading.unplaced)
     try:
         written, mark = events.decode(resource.ics)
         if written.week != week:
@@ -172,7 +173,7 @@ def _freezes(config: Config, horizon: Horizon) -> Iterator[Occurrence]:
             yield Occurrence(
                 start.astimezone(UTC),
                 end.astimezone(UTC),
-                f"freeze-{start:%Y%m%dT%H%M%SZ}-{end:%Y%m%dT%H%M%SZ}@calsync",
+                f"freeze-{start:%Y%m%dT%H%M%SZ}-{end:%Y%m%dT%H%M%SZ}-{crc32(freeze.reason.encode()):08x}@calsync",
                 freeze.reason,
                 kind="freeze",
                 train_only=freeze.scope == "train",

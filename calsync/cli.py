@@ -26,9 +26,10 @@ from calsync import __version__, config, errors, feed, reservations
 from calsync.agenda import Follower
 from calsync.calendars import Calendar, open_calendar
 from calsync.conflicts import blocking, check
+from calsync.events import Reservation
 from calsync.hours import Hours
 from calsync.planning import Conductor, Pair, conductor, plan
-from calsync.reservations import Request, held, inspect, people_of
+from calsync.reservations import Request, inspect
 from calsync.settings import Config
 from calsync.tables import err, out, print_json, show_conflicts, show_outcome, show_seats, show_slots
 from calsync.web.access import check_listening
@@ -101,10 +102,9 @@ def _author() -> str | None:
 def _person(settings: Config, who: str, role: str, hours: str | None = None, window: str | None = None) -> Conductor:
     """The conductor that `who` names: one of the roster, `NAME@TIMEZONE`, or a timezone for somebody unnamed."""
     name, at, timezone = who.rpartition("@")
-    if not at and who not in {entry.name for entry in settings.conductors} and who in pytz.all_timezones_set:
-        name, timezone = role, who
-    elif not at:
-        name, timezone = who, ""
+    if not at or who in {entry.name for entry in settings.conductors}:
+        unnamed = who in pytz.all_timezones_set and who not in {entry.name for entry in settings.conductors}
+        name, timezone = (role, who) if unnamed else (who, "")
     working = Hours.parse(hours) if hours else None
     return conductor(settings, name or role, timezone=timezone or None, hours=working, window=window)
 
@@ -232,16 +232,24 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Change a week's reservation; slots that are over stay as they were."""
-    with _session(context, file) as session:
-        which = Week.parse(week)
-        entry, standing = held(session.follower.agenda, which, (if_match,) if if_match else None)
-        given = Pair(
-            _person(session.config, primary, "primary") if primary else standing.pair.primary,
-            _person(session.config, backup, "backup") if backup else standing.pair.backup,
-        )
-        request = Request(given, which, train or standing.train, ticket or standing.ticket, override or standing.override)
+    with _session(context, file, synced=False) as session:
+        which, settings = Week.parse(week), session.config
+
+        def asked(standing: Reservation) -> Request:
+            pair = Pair(
+                _person(settings, primary, "primary") if primary else standing.pair.primary,
+                _person(settings, backup, "backup") if backup else standing.pair.backup,
+            )
+            return Request(pair, which, train or standing.train, ticket or standing.ticket, override or standing.override)
+
         outcome = reservations.change(
-            session.follower, which, request, session.now, etags=(entry.etag,), author=_author(), dry_run=dry_run
+            session.follower,
+            which,
+            asked,
+            session.now,
+            etags=(if_match,) if if_match else None,
+            author=_author(),
+            dry_run=dry_run,
         )
     show_outcome(outcome, "could be changed so" if dry_run else "stands as asked", as_json=as_json)
 
@@ -304,7 +312,7 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
             conflict
             for entry, slots in ahead
             if slots and entry.reservation is not None
-            for conflict in check(session.config, agenda, slots, people_of(entry.reservation), own=entry.href)
+            for conflict in check(session.config, agenda, slots, entry.reservation.conductors, own=entry.href)
             if conflict.slot is not None
         ]
         changes = [change for entry, slots in ahead if slots for change in entry.changes]

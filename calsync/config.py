@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,10 @@ from calsync.settings import (
     WindowSection,
     freeze_span,
 )
-from calsync.weeks import WEEKDAYS
+from calsync.weeks import FIRST_YEAR, LAST_YEAR, WEEKDAYS
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*", re.ASCII)
+_FAR = timedelta(days=3660)
 _TOKEN = re.compile(r"[!-~]{8,}", re.ASCII)
 
 _SECTIONS: dict[str, type[Section]] = {
@@ -92,10 +93,18 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], *, folder: Pa
             entries = []
         # An unsound entry keeps its place, so that the others keep their numbers.
         parts[key] = [_section(_TABLES[key], entry, f"{key}[{n}]", problems) for n, entry in enumerate(entries)]
-    problems += _contradictions(parts, windows)
+    train = parts["train"]
+    named = train.windows if train is not None else _named(document["train"])
+    problems += _contradictions(parts, windows, named)
     if problems:
         raise ConfigInvalid(problems)
     return Config(**parts, tokens=tokens, folder=folder)
+
+
+def _named(train: object) -> list[str]:
+    """The train windows that an unsound `[train]` names."""
+    windows = train.get("windows") if isinstance(train, dict) else None
+    return [name for name in windows if isinstance(name, str)] if isinstance(windows, list) else [*TrainSection().windows]
 
 
 def _section(section: type[Section], table: object, path: str, problems: list[str]) -> Any:
@@ -138,8 +147,11 @@ def _unknown(key: str, known: list[str]) -> str:
     return "is not a setting; " + (f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}")
 
 
-def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any]) -> Iterable[str]:
-    """What no section can see by itself; `windows` has the names of unsound windows too, and unsound parts are None."""
+def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any], named: Sequence[str]) -> Iterable[str]:
+    """What no section can see by itself; unsound parts are None.
+
+    `windows` has the unsound windows too, and `named` the names of train windows.
+    """
     train: TrainSection | None = parts["train"]
     if train is not None:
         yield from _train_contradictions(train, parts["windows"], windows)
@@ -153,14 +165,16 @@ def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any]) -> Ite
         if conductor.name in seen:
             yield f'conductors[{n}].name: "{conductor.name}" is there already; give each person a name of their own'
         seen.add(conductor.name)
-        if train is not None and conductor.window is not None and conductor.window not in train.windows:
-            yield f'conductors[{n}].window: "{conductor.window}" is not a train window; ' + _of(train.windows)
+        if conductor.window is not None and conductor.window not in named:
+            yield f'conductors[{n}].window: "{conductor.window}" is not a train window; ' + _of(named)
     conflicts: ConflictsSection | None = parts["conflicts"]
     if conflicts is not None and {"block", "warn"} <= conflicts.model_fields_set:
         for kind in sorted(set(conflicts.block) & set(conflicts.warn)):
             yield f'conflicts.warn: "{kind}" is in conflicts.block too; keep it in one of them'
     if conflicts is not None and "reserved" in conflicts.warn:
         yield 'conflicts.warn: "reserved" always blocks, since no week is reserved twice; take it out'
+    if parts["calendar"] is not None and max(parts["calendar"].horizon.past, parts["calendar"].horizon.future) > _FAR:
+        yield 'calendar.horizon: look at most ten years back and ahead; "400d" is far'
     if parts["calendar"] is not None and parts["calendar"].refresh < timedelta(milliseconds=100):
         yield 'calendar.refresh: refresh at most ten times a second; "1s" is quick'
 
@@ -200,7 +214,11 @@ def _freeze_contradictions(path: str, freeze: Freeze) -> Iterable[str]:
     if isinstance(freeze.start, datetime) != isinstance(freeze.end, datetime):
         yield f"{path}: give start and end in the same form, both dates or both date-times"
         return
-    start, end = freeze_span(freeze)
+    try:
+        start, end = freeze_span(freeze)
+    except OverflowError:
+        yield f"{path}: start or end is too far away; choose years from {FIRST_YEAR} to {LAST_YEAR}"
+        return
     if end <= start:
         yield f"{path}.end: {freeze.end} is before the start; swap them"
 

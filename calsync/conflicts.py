@@ -201,7 +201,7 @@ def alternatives(
             return (
                 place.start > now
                 and not any(place.start < other.end and other.start < place.end for other in taken)
-                and not blocking(check(config, agenda, [place], own=own))
+                and not blocking(check(config, agenda, [place], people, own=own))
             )
 
         windows = (window.on(slot.date, slot.role, slot.stage) for window in train_windows(config))

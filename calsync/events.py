@@ -13,7 +13,6 @@ and `X-CALSYNC-SLOT` (the slot's id, on each component that is one).
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Sequence
@@ -70,9 +69,11 @@ class Reservation:
 
     def conductors(self, slot: Slot) -> tuple[Conductor, ...]:
         """Who sits in the slot: the one of its role, and both where they share a window."""
-        return (
-            (self.pair.conductor(slot.role or "primary"),) if self.spans_regions else (self.pair.primary, self.pair.backup)
-        )
+        return self.pair.seated(slot.role, together=not self.spans_regions)
+
+    def names(self, slot: Slot) -> tuple[str, ...]:
+        """The names of those who sit in the slot, or who did, where it was over when the pair changed."""
+        return slot.who or tuple(conductor.name for conductor in self.conductors(slot))
 
 
 def href(week: Week) -> str:
@@ -91,7 +92,7 @@ def week_of(href: str) -> Week | None:
 def summary(reservation: Reservation, slot: Slot) -> str:
     """A slot's title: train, version, stage, the secondary timeslot marked as such, and who sits there."""
     train = " ".join(part for part in (reservation.title, reservation.train) if part)
-    who = ", ".join(conductor.name for conductor in reservation.conductors(slot))
+    who = ", ".join(reservation.names(slot))
     secondary = ["secondary timeslot"] if slot.role == "backup" else []
     return " – ".join([train, slot.stage or slot.window, *secondary, who])
 
@@ -215,6 +216,7 @@ def _to_token(reservation: Reservation) -> str:
             "end": f"{slot.end.astimezone(UTC):%Y%m%dT%H%M%SZ}",
             "role": slot.role,
             "stage": slot.stage,
+            "who": list(slot.who),
         }
 
     record = {
@@ -241,7 +243,8 @@ def decode(ics: bytes) -> tuple[Reservation, str]:
 
     What people did to the resource since is not in it (see `as_it_stands`), but for its later `modified` and `sequence`.
     """
-    components = Calendar.from_ical(ics).events
+    calendar = Calendar.from_ical(ics)
+    components = calendar.events if isinstance(calendar, Calendar) else []
     masters = [event for event in components if RECORD in event]
     if len(masters) != 1:
         raise ValueError(f"{RECORD} is missing")
@@ -250,39 +253,51 @@ def decode(ics: bytes) -> tuple[Reservation, str]:
         sequence = max([written.sequence, *(int(event.get("SEQUENCE", 0)) for event in components)])
         stamps = [moment_of(event, "LAST-MODIFIED") for event in components]
         modified = max([written.modified, *(stamp for stamp in stamps if isinstance(stamp, datetime) and stamp.tzinfo)])
-        return replace(written, sequence=sequence, modified=modified), str(masters[0].get(MARK, ""))
-    except (binascii.Error, UnicodeDecodeError, KeyError, TypeError, AttributeError, Invalid) as error:
+    except Exception as error:  # the record stood where anybody may write
         raise ValueError(f"{RECORD} cannot be read: {error}") from None
+    return replace(written, sequence=sequence, modified=modified), str(masters[0].get(MARK, ""))
 
 
 def _from_record(record: dict[str, Any]) -> Reservation:
+    """Read a record; raises whatever comes of one that somebody else wrote."""
+
+    def text(value: object) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"{value!r} is not a text")
+        return value
+
+    def maybe(value: object) -> str | None:
+        return None if value is None else text(value)
+
     def person(entry: dict[str, Any]) -> Conductor:
         zone(entry["timezone"])
-        return Conductor(entry["name"], entry["timezone"], Hours.parse(entry["hours"]), entry["override"])
+        return Conductor(text(entry["name"]), entry["timezone"], Hours.parse(entry["hours"]), maybe(entry["override"]))
 
     def seat(entry: dict[str, Any]) -> Seat:
-        return Seat(entry["window"], entry["reason"])
+        return Seat(text(entry["window"]), text(entry["reason"]))
 
     def slot(entry: dict[str, Any]) -> Slot:
         tz = zone(entry["timezone"])
         start, end = _stamp(entry["start"]).astimezone(tz), _stamp(entry["end"]).astimezone(tz)
-        return Slot(entry["window"], date.fromisoformat(entry["date"]), start, end, entry["role"], entry["stage"])
+        role = entry["role"] if entry["role"] in ("primary", "backup") else None
+        who = tuple(text(name) for name in entry["who"])
+        return Slot(text(entry["window"]), date.fromisoformat(entry["date"]), start, end, role, maybe(entry["stage"]), who)
 
     return Reservation(
         week=Week.parse(record["week"]),
-        title=record["title"],
+        title=text(record["title"]),
         pair=Pair(person(record["primary"]), person(record["backup"])),
         primary=seat(record["primary"]),
         backup=seat(record["backup"]),
         slots=tuple(slot(entry) for entry in record["slots"]),
         cancelled=tuple(slot(entry) for entry in record["cancelled"]),
         modified=_stamp(record["modified"]),
-        train=record["train"],
-        ticket=record["ticket"],
-        override=record["override"],
-        author=record["author"],
-        sequence=record["sequence"],
-        released=record["released"],
+        train=maybe(record["train"]),
+        ticket=maybe(record["ticket"]),
+        override=maybe(record["override"]),
+        author=maybe(record["author"]),
+        sequence=int(record["sequence"]),
+        released=bool(record["released"]),
     )
 
 
@@ -299,18 +314,22 @@ def as_it_stands(
     """
     standing = {found.slot: found for found in occurrences if found.slot and found.busy}
     slots: list[Slot] = []
+    removed: list[Slot] = []
     changes: list[str] = []
     for slot in reservation.slots:
         found = standing.pop(slot.id, None)
-        if found is None and not (slot.start < horizon.end and horizon.start < slot.end):
-            slots.append(slot)
-            continue
-        if found is None:
+        if found is None and slot.start < horizon.end and horizon.start < slot.end:
             changes.append(f"{slot.id} was removed from the calendar.")
+            removed.append(slot)
             continue
-        tz = zone(_timezone(slot))
-        start, end = (moment.astimezone(tz) for moment in found.span(_timezone(slot)))
-        if (start, end) != (slot.start, slot.end):
-            changes.append(f"{slot.id} was moved to {start:%a %d %b %H:%M}–{end:%H:%M} {tz}.")
-        slots.append(replace(slot, start=start, end=end))
-    return replace(reservation, slots=tuple(slots)), tuple(changes)
+        if found is not None and not found.certain:
+            changes.append(f"{slot.id} cannot be read any more; it is shown as it was reserved.")
+        elif found is not None:
+            tz = zone(_timezone(slot))
+            start, end = (moment.astimezone(tz) for moment in found.span(_timezone(slot)))
+            if (start, end) != (slot.start, slot.end):
+                changes.append(f"{slot.id} was moved to {start:%a %d %b %H:%M}–{end:%H:%M} {tz}.")
+            slot = replace(slot, start=start, end=end)
+        slots.append(slot)
+    cancelled = (*reservation.cancelled, *removed)
+    return replace(reservation, slots=tuple(slots), cancelled=cancelled), tuple(changes)

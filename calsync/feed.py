@@ -101,7 +101,7 @@ def _reserved(agenda: Agenda, filters: Filters) -> Iterator[tuple[Reservation, S
         assert reservation is not None  # as Agenda.reservations promises
         slots = [*((slot, False) for slot in reservation.slots), *((slot, True) for slot in reservation.cancelled)]
         for slot, cancelled in sorted(slots, key=lambda pair: (pair[0].start, pair[0].window)):
-            names = {conductor.name for conductor in reservation.conductors(slot)}
+            names = reservation.names(slot)
             if filters.windows and slot.window not in filters.windows:
                 continue
             if filters.conductor is None or filters.conductor in names:

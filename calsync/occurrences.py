@@ -1,8 +1,8 @@
 """Any iCalendar resource → occurrences: what stands on the calendar, when, and whether it makes anybody busy.
 
 People put everything on a calendar, so nothing here trusts its input. What cannot be read in full is a defect: it is
-reported, its event stays out of the feed, and it counts as busy wherever it may take place, never as free. Lines of more than
-`MAX_LINE` bytes alone are left out, without the event.
+reported, its event stays out of the feed, and it counts as busy wherever it may take place, never as free. A text of more
+than `MAX_LINE` bytes is left out alone, without its event.
 
 All-day and floating events (RFC 5545, section 3.3.5) have no instant of their own; their occurrences are naive, and whoever
 compares them brings the timezone of the observer.
@@ -84,6 +84,7 @@ class Reading:
 
     `published` holds VEVENTs as they stand (CRLF lines), `timezones` the VTIMEZONEs of its own that they need and
     `tzids` the names of the pytz timezones they need.
+    `unplaced` tells that something of which not even the time can be read stands on it.
     """
 
     occurrences: tuple[Occurrence, ...] = ()
@@ -91,6 +92,7 @@ class Reading:
     timezones: Mapping[str, bytes] = field(default_factory=dict)
     tzids: frozenset[str] = frozenset()
     defects: tuple[str, ...] = ()
+    unplaced: bool = False
 
 
 def read(ics: bytes, href: str, horizon: Horizon) -> Reading:
@@ -104,23 +106,25 @@ def read(ics: bytes, href: str, horizon: Horizon) -> Reading:
         try:
             calendar, zones = _parse(_VTIMEZONES.sub(b"", text))
         except Exception:  # then it was not the timezones
-            return Reading(defects=tuple(defects))
+            return Reading(defects=tuple(defects), unplaced=True)
     groups: dict[str, list[Event]] = defaultdict(list)
     for event in calendar.events:
         groups[str(event.get("UID", ""))].append(event)
     occurrences: list[Occurrence] = []
+    unplaced = False
     published: list[bytes] = []
     tzids: set[str] = set()
     used: dict[str, bytes] = {}
     for uid, events in groups.items():
         found = _Group(uid, href, events, zones, horizon).read()
         occurrences += found.occurrences
+        unplaced = unplaced or found.unplaced
         defects += (f"{uid or 'event without UID'}: {defect}" for defect in found.defects)
         if found.published:
             published.append(found.published)
             tzids |= found.tzids
             used.update(found.timezones)
-    return Reading(tuple(occurrences), b"".join(published), used, frozenset(tzids), tuple(defects))
+    return Reading(tuple(occurrences), b"".join(published), used, frozenset(tzids), tuple(defects), unplaced)
 
 
 def _calendar(text: bytes) -> Calendar:
@@ -147,6 +151,8 @@ def _without_long_lines(ics: bytes, defects: list[str]) -> bytes:
         if len(line) > MAX_LINE:
             name = re.split(rb"[:;]", line, maxsplit=1)[0][:30].decode("ascii", "replace")
             defects.append(f"{name} has {len(line):,} bytes and is left out")
+            if name.upper() in _TIME_PROPERTIES:
+                kept.append(f"{name}:left out".encode())  # unreadable, so that the event counts wherever it may be
         else:
             kept.append(line)
     return b"\r\n".join([*kept, b""])
@@ -189,7 +195,8 @@ class _Group:
         self.uid, self.href, self.events, self.horizon = uid, href, events, horizon
         self.zones = zones
         self.defects: list[str] = []
-        self.unknown_zone = False
+        self.unknown_zone = self.unplaced = False
+        self.private = any(_is_private(event) for event in events)
         self.tzids: set[str] = set()
         self.used: dict[str, bytes] = {}
 
@@ -200,12 +207,12 @@ class _Group:
         except Exception as error:  # as in `read` below: other people's values, such as a year beyond 9999
             places = (found for event in self.events for found in self._anywhere(event))
             inside = tuple(found for found in places if self._within_horizon(found))
-            return Reading(inside, defects=(*self.defects, _one_line(error)))
+            return Reading(inside, defects=(*self.defects, _one_line(error)), unplaced=self.unplaced)
 
     def _read(self) -> Reading:
         for event in self.events:
             self._settle_timezones(event)
-        text = b"".join(_published(event) for event in self.events)
+        text = b"".join(_published(event, private=self.private) for event in self.events)
         loose: list[Event] = []
         whole: list[Event] = []
         for event in self.events:
@@ -215,7 +222,7 @@ class _Group:
             occurrences = [self._widened(occurrence) for occurrence in occurrences]
         inside = tuple(found for found in occurrences if self._within_horizon(found))
         if self.defects:
-            return Reading(inside, defects=tuple(self.defects))
+            return Reading(inside, defects=tuple(self.defects), unplaced=self.unplaced)
         return Reading(inside, text, self.used, frozenset(self.tzids))
 
     def _settle_timezones(self, event: Event) -> None:
@@ -292,6 +299,7 @@ class _Group:
         try:
             start, end = sorted(utc_of(moment) for moment in span_of(event))
         except Exception:  # no start that anybody could read: nothing but the defect is known
+            self.unplaced = True
             return []
         unread = {str(name) for name, _ in event.errors}
         if unread & {"DTEND", "DURATION"}:
@@ -313,15 +321,14 @@ class _Group:
         begin, finish = instant_of(start), instant_of(end)
         if (begin.tzinfo is None) != (finish.tzinfo is None):
             finish = finish.replace(tzinfo=begin.tzinfo)
-        private = _is_private(event)
         return Occurrence(
             begin,
             finish,
             self.uid,
-            "busy" if private else str(event.get("SUMMARY", "")).strip() or "event without a title",
+            "busy" if self.private else str(event.get("SUMMARY", "")).strip() or "event without a title",
             self.href,
             slot=str(event.get(SLOT, "")),
-            categories=() if private else _categories(event),
+            categories=() if self.private else _categories(event),
             busy=str(event.get("STATUS", "")).upper() != "CANCELLED"
             and str(event.get("TRANSP", "")).upper() != "TRANSPARENT",
         )
@@ -349,10 +356,10 @@ def _categories(event: Component) -> tuple[str, ...]:
     return tuple(str(category) for line in lines if isinstance(line, vCategory) for category in line.cats)
 
 
-def _published(event: Event) -> bytes:
+def _published(event: Event, *, private: bool) -> bytes:
     """The VEVENT as it stands, without alarms; of a private one no more than when it is."""
     shown = event.copy()
-    if _is_private(event):
+    if private:
         for name in [name for name in shown if name.upper() not in _TIME_PROPERTIES]:
             del shown[name]
         shown["SUMMARY"] = "busy"

@@ -40,9 +40,11 @@ class Pair:
     primary: Conductor
     backup: Conductor
 
-    def conductor(self, role: Role) -> Conductor:
-        """The one in that role."""
-        return self.primary if role == "primary" else self.backup
+    def seated(self, role: Role | None, *, together: bool) -> tuple[Conductor, ...]:
+        """Who sits in a slot of that role: both where they sit `together` in one window."""
+        if together:
+            return (self.primary, self.backup)
+        return (self.backup,) if role == "backup" else (self.primary,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ class Plan:
     def spans_regions(self) -> bool:
         """Whether the two sit in different windows, so that both are reserved."""
         return self.primary.window != self.backup.window
+
+    def conductors(self, slot: Slot) -> tuple[Conductor, ...]:
+        """Who sits in the slot: the one of its role, and both where they share a window."""
+        return self.pair.seated(slot.role, together=not self.spans_regions)
 
 
 def plan(config: Config, pair: Pair, week: Week | None, now: datetime) -> Plan:

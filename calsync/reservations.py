@@ -8,16 +8,16 @@ because somebody else wrote first is looked at anew: the same reservation by ano
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from calsync import events
 from calsync.agenda import Agenda, Entry, Follower
-from calsync.conflicts import Alternative, Conflict, People, alternatives, blocking, check
+from calsync.conflicts import Alternative, Conflict, alternatives, blocking, check
 from calsync.errors import Changed, Conflicted, Invalid, NotReserved, ReservedByAnother
 from calsync.events import Reservation
-from calsync.planning import Conductor, Pair, Plan, plan
+from calsync.planning import Pair, Plan, plan
 from calsync.settings import Config
 from calsync.weeks import Week
 from calsync.windows import Slot
@@ -75,26 +75,11 @@ def inspect(config: Config, agenda: Agenda, request: Request, now: datetime) -> 
             "choose a nearer week, or set calendar.horizon.future."
         )
     own = events.href(planned.week)
-    people = _people(planned)
-    conflicts = check(config, agenda, planned.slots, people, own=own)
-    free = alternatives(config, agenda, planned, conflicts, people, now=now, own=own)
+    conflicts = check(config, agenda, planned.slots, planned.conductors, own=own)
+    free = alternatives(config, agenda, planned, conflicts, planned.conductors, now=now, own=own)
     entry = agenda.reservation(planned.week)
     holder = entry if entry is not None and not (entry.reservation and entry.reservation.released) else None
     return Check(planned, conflicts, free, holder)
-
-
-def _people(planned: Plan) -> People:
-    def conductors(slot: Slot) -> Sequence[Conductor]:
-        if planned.spans_regions:
-            return (planned.pair.conductor(slot.role or "primary"),)
-        return (planned.pair.primary, planned.pair.backup)
-
-    return conductors
-
-
-def people_of(reservation: Reservation) -> People:
-    """Who sits in the slots of a reservation."""
-    return reservation.conductors
 
 
 def reserve(
@@ -110,15 +95,17 @@ def reserve(
         found = inspect(follower.config, agenda, request, now)
         if found.holder is not None:
             return _held(follower.config, found, request, agenda)
-        reservation = _reservation(follower.config, found.plan, request, now, author, agenda.reservation(found.plan.week))
+        entry = agenda.reservation(found.plan.week)
+        former = entry.reservation if entry is not None else None
+        reservation = _reservation(follower.config, found.plan, request, now, author, former)
         _refuse(found, request.override)
         if dry_run:
             return Outcome(reservation, "", skipped=found.plan.skipped, warnings=found.conflicts)
         try:
-            entry = _write(follower, reservation, agenda.reservation(found.plan.week), now)
+            written = _write(follower, reservation, entry, now)
         except Changed:
             continue
-        return Outcome(reservation, entry.etag, True, found.plan.skipped, found.conflicts)
+        return Outcome(reservation, written.etag, True, found.plan.skipped, found.conflicts)
     raise Changed(f"{found.plan.week} changes all the time; try again.")
 
 
@@ -151,7 +138,7 @@ def _held(config: Config, found: Check, request: Request, agenda: Agenda) -> Out
             f"{week} is reserved for this pair already, with {' and '.join(differing)}; change the reservation instead.",
             [_reserved(standing, week, "this pair")],
         )
-    conflicts = check(config, agenda, standing.slots, people_of(standing), own=found.holder.href)
+    conflicts = check(config, agenda, standing.slots, standing.conductors, own=found.holder.href)
     return Outcome(standing, found.holder.etag, False, found.plan.skipped, conflicts, found.holder.changes)
 
 
@@ -162,22 +149,23 @@ def _reserved(standing: Reservation, week: Week, whose: str) -> Conflict:
 def change(
     follower: Follower,
     week: Week,
-    request: Request,
+    asked: Callable[[Reservation], Request],
     now: datetime,
     *,
     etags: Collection[str] | None = None,
     author: str | None = None,
     dry_run: bool = False,
 ) -> Outcome:
-    """Make the week's reservation what `request` says, for the slots that are not over yet, whatever `request.week` is.
+    """Make the week's reservation what `asked` says of the one that stands, for the slots that are not over yet.
 
     Raises `Changed` where `etags` are given and the resource has none of them, `NotReserved`, and what `reserve` raises.
     """
     for _ in range(ATTEMPTS):
         agenda = follower.sync(now)
         entry, standing = held(agenda, week, etags)
-        found = inspect(follower.config, agenda, replace(request, week=week), now)
-        reservation = _reservation(follower.config, found.plan, request, now, author, entry)
+        request = replace(asked(standing), week=week)
+        found = inspect(follower.config, agenda, request, now)
+        reservation = _reservation(follower.config, found.plan, request, now, author, standing)
         if _same(reservation, standing):
             return Outcome(standing, entry.etag, False, found.plan.skipped, found.conflicts, entry.changes)
         _refuse(found, request.override)
@@ -217,7 +205,7 @@ def release(
         released = replace(
             standing,
             slots=tuple(slot for slot in standing.slots if slot.end <= now),
-            cancelled=_given_up(standing, tuple(slot for slot in standing.slots if slot.end <= now)),
+            cancelled=_given_up(standing, {slot.id for slot in standing.slots if slot.end <= now}),
             modified=_stamp(now),
             sequence=standing.sequence + 1,
             author=author,
@@ -247,19 +235,28 @@ def held(agenda: Agenda, week: Week, etags: Collection[str] | None) -> tuple[Ent
 
 
 def _reservation(
-    config: Config, planned: Plan, request: Request, now: datetime, author: str | None, entry: Entry | None
+    config: Config, planned: Plan, request: Request, now: datetime, author: str | None, former: Reservation | None
 ) -> Reservation:
-    """What is to stand on the calendar. Slots that are over stay as they were, and slots given up stay as cancelled."""
-    former = entry.reservation if entry is not None else None
-    over = tuple(slot for slot in former.slots if slot.end <= now) if former is not None else ()
-    slots = tuple(sorted((*over, *planned.slots), key=lambda slot: (slot.start, slot.window)))
+    """What is to stand on the calendar.
+
+    Slots that are over stay as they were, with who conducted them; slots that the same pair keeps stay where people moved
+    them; slots given up stay as cancelled.
+    """
+    slots = {slot.id: slot for slot in planned.slots}
+    if former is not None and former.pair == planned.pair:
+        kept = [slot for slot in former.slots if slot.id in slots]
+        slots |= {slot.id: replace(slots[slot.id], start=slot.start, end=slot.end) for slot in kept}
+    if former is not None:
+        over = (slot for slot in former.slots if slot.end <= now)
+        same = former.pair == planned.pair
+        slots |= {slot.id: slot if same else replace(slot, who=former.names(slot)) for slot in over}
     return Reservation(
         week=planned.week,
         title=config.train.title,
         pair=planned.pair,
         primary=planned.primary,
         backup=planned.backup,
-        slots=slots,
+        slots=tuple(sorted(slots.values(), key=lambda slot: (slot.start, slot.window))),
         cancelled=_given_up(former, slots) if former is not None else (),
         modified=_stamp(now),
         train=request.train,
@@ -270,10 +267,9 @@ def _reservation(
     )
 
 
-def _given_up(former: Reservation, kept: Sequence[Slot]) -> tuple[Slot, ...]:
-    """The slots that `former` held, or had given up before, and that are not among `kept`."""
-    ids = {slot.id for slot in kept}
-    return tuple(slot for slot in (*former.slots, *former.cancelled) if slot.id not in ids)
+def _given_up(former: Reservation, kept: Collection[str]) -> tuple[Slot, ...]:
+    """The slots that `former` held, or had given up before, and whose ids are not among `kept`."""
+    return tuple(slot for slot in (*former.slots, *former.cancelled) if slot.id not in kept)
 
 
 def _stamp(now: datetime) -> datetime:
@@ -285,21 +281,29 @@ def _encode(config: Config, reservation: Reservation) -> bytes:
 
 
 def _write(follower: Follower, reservation: Reservation, former: Entry | None, now: datetime) -> Entry:
-    """Put the reservation in the place of `former`, look again, and take it back if something came in between."""
+    """Put the reservation in the place of `former`, look again, and take it back if something came in between.
+
+    Raises `Changed` if somebody wrote first, and `Conflicted` once the write is taken back. A calendar that goes away after
+    the write leaves it standing: asking again finds it, as the very same reservation.
+    """
     href = events.href(reservation.week)
     ics = _encode(follower.config, reservation)
-    follower.calendar.put(href, ics, etag=former.etag if former is not None else None)
+    put = follower.calendar.put(href, ics, etag=former.etag if former is not None else None)
     agenda = follower.sync(now)
     entry = agenda.entries.get(href)
-    if entry is None or entry.mark != events.decode(ics)[1]:
+    if entry is None or entry.etag != put.etag:
         raise Changed(f"{href} was overwritten by somebody else.")
-    after = check(follower.config, agenda, reservation.slots, people_of(reservation), own=href)
-    if blocking(after) and not reservation.override:
+    ahead = [slot for slot in reservation.slots if slot.end > now]
+    after = check(follower.config, agenda, ahead, reservation.conductors, own=href)
+    if not blocking(after) or reservation.override:
+        return entry
+    message = f"Somebody else was quicker, and the reservation was taken back: {blocking(after)[0].message}"
+    try:
         if former is None:
             follower.calendar.delete(href, etag=entry.etag)
         else:
             follower.calendar.put(href, former.ics, etag=entry.etag)
-        follower.sync(now)
-        message = f"Somebody else was quicker, and the reservation was taken back: {blocking(after)[0].message}"
-        raise Conflicted(message, after)
-    return entry
+    except Changed:
+        message = f"Somebody else changed {reservation.week} meanwhile, and it conflicts: {blocking(after)[0].message}"
+    follower.sync(now)
+    raise Conflicted(message, after)

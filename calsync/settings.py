@@ -34,7 +34,7 @@ def duration(text: object) -> timedelta:
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise ValueError('write a whole number and a unit, such as "30s", "15m", "2h" or "90d"')
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    return min(timedelta(**{_UNITS[match[2]]: int(match[1])}), timedelta(days=36_600))
 
 
 def _timezone(name: object) -> str:
@@ -51,9 +51,12 @@ def _wall_clock(value: object) -> time:
     if isinstance(value, time) and value.tzinfo is None:
         return value
     try:
-        return time.fromisoformat(value if isinstance(value, str) else "")
+        wall = time.fromisoformat(value if isinstance(value, str) else "")
     except ValueError:
         raise ValueError("write a wall-clock time such as 10:00:00") from None
+    if wall.tzinfo is not None:
+        raise ValueError("write a wall-clock time without an offset, such as 10:00:00")
+    return wall
 
 
 def _weekdays(value: object) -> tuple[str, ...]:

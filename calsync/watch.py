@@ -69,8 +69,7 @@ def _duties(config: Config, agenda: Agenda, at: datetime) -> Iterator[Duty]:
     for reservation in _reservations(agenda):
         for slot in reservation.slots:
             if slot.end > at and slot.start < until:
-                names = tuple(conductor.name for conductor in reservation.conductors(slot))
-                yield Duty(slot, summary(reservation, slot), names)
+                yield Duty(slot, summary(reservation, slot), reservation.names(slot))
     for window in standing_windows(config):
         for slot in window.between(at, at + timedelta(weeks=1)):
             yield Duty(slot, window.title, ())

@@ -25,6 +25,7 @@ class Slot:
     """One dated place of the window called `window`; `date` is the day on which it starts in the window's timezone.
 
     `start` and `end` are aware, in the window's timezone. Train slots have a `role` and a `stage`, others have neither.
+    `who` names those who conducted it, where it was over when the pair changed.
     """
 
     window: str
@@ -33,6 +34,7 @@ class Slot:
     end: datetime
     role: Role | None = None
     stage: str | None = None
+    who: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

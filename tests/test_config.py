@@ -104,7 +104,7 @@ EXPECTED = [
     r"colour: is not a setting; there are calendar, ",
     r"calendar\.url: .*sqlite:///FILE\.db",
     r'calendar\.refresh: write a whole number and a unit, such as "30s"',
-    r"calendar\.password: secrets do not stand in this file; set CALSYNC_CALENDAR_PASSWORD",
+    r"calendar\.password: secrets do not stand in this file; tokens come from CALSYNC_TOKENS",
     r'calendar\.nmae: is not a setting; did you mean "name"\?',
     r"train\.backup_slots: .*'all' or 'after-primary'",
     r"train\.no_train\[0\]\.week: 2026-W99 does not exist; 2026 has the weeks W01 to W53",
@@ -207,7 +207,7 @@ def test_the_environment_goes_before_the_file():
 
 @pytest.mark.parametrize("name", ["2026", "true", "Deployments #2", '"quoted"', "a = b"])
 def test_any_text_from_the_environment_can_be_a_name(name):
-    assert configured({"CALSYNC_CALENDAR_NAME": name}).calendar.name == name.strip('"')
+    assert configured({"CALSYNC_CALENDAR_NAME": name}).calendar.name == name
 
 
 def test_a_mistake_in_the_environment_is_said_like_one_in_the_file():

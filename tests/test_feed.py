@@ -246,7 +246,7 @@ def test_sequence_and_last_modified_move_with_every_change_and_the_release(follo
     later = now + timedelta(minutes=1)
     reserve(follower, Request(PAIR, week), later)
     assert state(later) == first, "the very same reservation again changes nothing"
-    change(follower, week, Request(PAIR, week, train="1.46.0-wmf.5"), later)
+    change(follower, week, lambda _: Request(PAIR, week, train="1.46.0-wmf.5"), later)
     second = state(later)
     latest = now + timedelta(minutes=2)
     release(follower, week, latest)

@@ -6,18 +6,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from samples import EU, PAIR, US, ics, person, utc
 
-from calsync import events
+from calsync import events, reservations
 from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.errors import Changed, Conflicted, Invalid, NotReserved, ReservedByAnother, Unreachable
 from calsync.planning import Pair
-from calsync.reservations import Request, change, inspect, release, reserve
+from calsync.reservations import Request, inspect, release, reserve
 from calsync.weeks import Week
 
 WEEK = Week(2026, 49)
 REQUEST = Request(PAIR, WEEK, train="1.46.0-wmf.5", ticket="T400001")
 OTHERS = Pair(person("p", "Europe/Paris"), person("q", "America/Denver"))
 IN_THE_WAY = ics("DTSTART:20261202T093000Z", "DTEND:20261202T100000Z", "SUMMARY:hotfix", uid="hotfix")
+
+
+def change(follower, week, request, now, **more):
+    return reservations.change(follower, week, lambda _standing: request, now, **more)
 
 
 @pytest.fixture

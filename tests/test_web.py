@@ -4,7 +4,7 @@ import re
 import warnings
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
 import pytest
@@ -592,7 +592,7 @@ def test_every_error_is_a_problem(readers, method, url, json, status, name):
 def test_a_defect_of_calsyncs_is_a_problem_too(config, calendar, now, monkeypatch):
     with served(config, calendar, now, raise_server_exceptions=False) as client:
         monkeypatch.setattr("calsync.web.api.watch", lambda *_: 1 / 0)
-        body = problem(client.get("/api/now"), 500, "internal-server-error")
+        body = problem(client.get("/api/now"), 500, "defect")
     assert "division" not in body["detail"]
 
 
@@ -645,13 +645,16 @@ def test_an_unchanged_feed_is_304_by_etag_and_by_date(readers):
     assert client.head("/deployments.ics", headers={"If-None-Match": etag}).status_code == 304
 
 
-def test_a_change_moves_the_feeds_etag_and_its_date(config, calendar, now):
+def test_a_change_moves_the_feeds_etag_and_is_seen_by_date_even_within_the_same_second(config, calendar, now):
     with served(config, calendar, now) as client:
         before = client.get("/deployments.ics").headers
+        since = {"If-Modified-Since": before["last-modified"]}
+        assert client.get("/deployments.ics", headers=since).status_code == 304
         reserve(client)
-        after = client.get("/deployments.ics").headers
-    assert before["etag"] != after["etag"]
-    assert before["last-modified"] != after["last-modified"]
+        after = client.get("/deployments.ics", headers=since)
+    assert after.status_code == 200
+    assert before["etag"] != after.headers["etag"]
+    assert parsedate_to_datetime(after.headers["last-modified"]) <= now
 
 
 def test_two_servers_publish_the_same_bytes(config, calendar, now):

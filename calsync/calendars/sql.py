@@ -53,7 +53,9 @@ class SqlCalendar:
         """The calendar in the SQLite file at `file`, which is made if it is not there; its folder must be."""
         if not file.parent.is_dir():
             raise Refused(f"The folder {file.parent} of the calendar's file does not exist; make it first.")
-        engine = sa.create_engine(f"sqlite:///{file}", connect_args={"timeout": 30, "isolation_level": None})
+        engine = sa.create_engine(
+            sa.URL.create("sqlite", database=str(file)), connect_args={"timeout": 30, "isolation_level": None}
+        )
         sa.event.listen(engine, "connect", _prepare)
         sa.event.listen(engine, "begin", _begin)
         return cls(engine, str(file))
@@ -145,6 +147,8 @@ class SqlCalendar:
             if isinstance(error.orig, sqlite3.OperationalError) and ("locked" in said or "busy" in said):
                 raise Unreachable(f"The calendar {self._name} is busy: {said}.", retry_after=5) from error
             raise Refused(f"The calendar {self._name} cannot be used: {said}.") from error
+        except sa.exc.TimeoutError as error:
+            raise Unreachable(f"The calendar {self._name} is busy: too many calls at once.", retry_after=5) from error
 
 
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:

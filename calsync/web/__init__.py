@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -19,6 +20,8 @@ from calsync.web.access import Guard
 from calsync.web.metrics import Metrics
 from calsync.web.service import Clock, Service
 
+_log = logging.getLogger("calsync")
+
 
 def utc_now() -> datetime:
     """The time, aware."""
@@ -32,14 +35,14 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> Fa
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(service.refresh)
-        following = asyncio.create_task(_follow(service))
         try:
+            await asyncio.to_thread(service.refresh)
+            following = asyncio.create_task(_follow(service))
             yield
-        finally:
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await following
+        finally:
             calendar.close()
 
     app = FastAPI(
@@ -64,4 +67,7 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> Fa
 async def _follow(service: Service) -> None:
     while True:
         await asyncio.sleep(service.config.calendar.refresh.total_seconds())
-        await asyncio.to_thread(service.refresh)
+        try:
+            await asyncio.to_thread(service.refresh)
+        except Exception:  # a defect must not freeze the agenda for good
+            _log.exception("the agenda was not refreshed")

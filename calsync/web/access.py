@@ -71,9 +71,8 @@ def writer(
 ) -> str | None:
     """The name whose token came with the request; None on a loopback server without tokens."""
     origin = request.headers.get("origin")
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
-        origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    ):
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    if site not in ("same-origin", "none") or (origin is not None and not _is_same(origin, request.headers.get("host"))):
         raise Forbidden(
             "Another web site may not write through your browser; use calsync's own page, or a token and no browser."
         )
@@ -91,6 +90,13 @@ def writer(
     if not names:
         raise Unauthorized("This token is not known; ask whoever runs calsync for one.")
     return names[0]
+
+
+def _is_same(origin: str, host: str | None) -> bool:
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:
+        return False
 
 
 Writer = Annotated[str | None, Depends(writer)]

@@ -13,10 +13,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from calsync import reservations
 from calsync.agenda import Agenda, Entry
-from calsync.conflicts import Conflict, check, nobody
+from calsync.conflicts import Conflict, People, check, nobody
 from calsync.errors import CalsyncError, Conflicted, Invalid, NotReserved
 from calsync.planning import next_week, train_slots
-from calsync.reservations import Outcome, held, inspect, people_of
+from calsync.reservations import Outcome, held, inspect
 from calsync.settings import Config
 from calsync.watch import watch
 from calsync.web.access import Writer
@@ -180,11 +180,14 @@ def change_reservation(
     which, now = Week.parse(week), service.clock()
 
     def call() -> Outcome:
-        entry, standing = held(service.follower.sync(now), which, _etags(if_match))
-        request = body.request(service.config, standing)
-        # The request builds on what was just read, so it holds for that etag alone.
         return reservations.change(
-            service.follower, which, request, now, etags=(entry.etag,), author=author, dry_run=dry_run
+            service.follower,
+            which,
+            lambda standing: body.request(service.config, standing),
+            now,
+            etags=_etags(if_match),
+            author=author,
+            dry_run=dry_run,
         )
 
     return _answer(call() if dry_run else _write(service, "change", author, call))
@@ -211,6 +214,7 @@ def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheSe
     agenda, config = service.agenda, service.config
     if query.week is not None and (query.start or query.end):
         raise Invalid("Give either a week, or start and end.")
+    whole = query.week is None and query.start is None and query.end is None
     if query.week is not None:
         weeks = [Week.parse(query.week)]
         start = datetime.combine(weeks[0].monday - timedelta(days=1), time(), UTC)
@@ -218,7 +222,7 @@ def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheSe
     else:
         start, end = query.span(agenda, service.clock())
         first, last = Week.containing(start.date()), Week.containing((end - timedelta(seconds=1)).date())
-        if (last.monday - first.monday).days > 7 * 60:
+        if not whole and (last.monday - first.monday).days > 7 * 60:
             raise Invalid("From start to end is more than 60 weeks; ask for less.")
         weeks = [first.shift(n) for n in range((last.monday - first.monday).days // 7 + 1)]
     slots: list[Slot] = []
@@ -227,12 +231,15 @@ def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheSe
     for week in weeks:
         entry = agenda.reservation(week)
         standing = entry.reservation if entry else None
-        if standing is not None and not standing.released:
-            reserved, wanted, people, own = True, standing.slots, people_of(standing), entry.href if entry else ""
+        people: People = nobody
+        if entry is not None and standing is not None and not standing.released:
+            reserved, wanted, people, own = True, standing.slots, standing.conductors, entry.href
         else:
-            wanted, people, own = tuple(train_slots(config, train_windows(config), week)), nobody, ""
+            wanted, own = tuple(train_slots(config, train_windows(config), week)), ""
         wanted = tuple(slot for slot in wanted if slot.start < end and start < slot.end)
         if wanted and not agenda.covers(wanted[0].start, wanted[-1].end):
+            if whole:
+                break
             raise Invalid(f"{week} is outside the calendar's horizon; choose a nearer week.")
         slots += wanted
         conflicts += (found for found in check(config, agenda, wanted, people, own=own) if found not in conflicts)
@@ -299,4 +306,4 @@ def now(query: Annotated[AtQuery, Query()], service: TheService) -> NowOut:
 def _standing(config: Config, agenda: Agenda, entry: Entry) -> tuple[Conflict, ...]:
     if entry.reservation is None:
         raise NotReserved(f"{entry.href} is not a reservation.")
-    return check(config, agenda, entry.reservation.slots, people_of(entry.reservation), own=entry.href)
+    return check(config, agenda, entry.reservation.slots, entry.reservation.conductors, own=entry.href)

@@ -17,7 +17,6 @@ from calsync.conflicts import check
 from calsync.errors import Invalid
 from calsync.events import summary
 from calsync.planning import next_week
-from calsync.reservations import people_of
 from calsync.watch import watch
 from calsync.web.problems import documented
 from calsync.web.service import Service, TheService
@@ -132,14 +131,14 @@ def _rows(service: Service, week: Week, timezone: str) -> list[Row]:
         if entry.reservation and entry.reservation.slots:
             titles |= {slot.id: summary(entry.reservation, slot) for slot in entry.reservation.slots}
             for conflict in check(
-                service.config, agenda, entry.reservation.slots, people_of(entry.reservation), own=entry.href
+                service.config, agenda, entry.reservation.slots, entry.reservation.conductors, own=entry.href
             ):
                 against.setdefault(conflict.slot or "", []).append(conflict.message)
     rows = []
     for found, begin, finish in agenda.overlapping(start, end, timezone):
         kind: str = found.kind if found.certain else "unknown"
         title = titles.get(found.slot, found.summary) if found.kind == "slot" else found.summary
-        if found.kind == "slot" and found.slot not in titles:
+        if found.kind == "slot" and not found.busy:
             kind = "cancelled"
         reasons = tuple(against.get(found.slot, ())) if found.kind == "slot" else ()
         rows.append(Row(begin.astimezone(tz), finish.astimezone(tz), title, kind, reasons))

@@ -14,7 +14,6 @@ from calsync.agenda import Agenda, Follower
 from calsync.conflicts import blocking, check
 from calsync.errors import CalendarError, Unreachable
 from calsync.feed import Feed, Filters, render
-from calsync.reservations import people_of
 from calsync.settings import Config
 from calsync.web.metrics import Metrics
 
@@ -73,7 +72,7 @@ class Service:
     def _standing_conflicts(self, agenda: Agenda) -> int:
         now = self.clock()
         return sum(
-            len(blocking(check(self.config, agenda, ahead, people_of(entry.reservation), own=entry.href)))
+            len(blocking(check(self.config, agenda, ahead, entry.reservation.conductors, own=entry.href)))
             for entry in agenda.reservations
             if entry.reservation and (ahead := [slot for slot in entry.reservation.slots if slot.end > now])
         )
@@ -81,11 +80,11 @@ class Service:
     def feed(self, filters: Filters) -> Feed:
         """The feed through these filters, rendered once for each agenda and as long as it stays right."""
         agenda, now = self.agenda, self.clock()
-        if self._feeds[0] is not agenda:
-            # A sync without changes makes a new agenda of the same content.
-            same = self._feeds[0].entries is agenda.entries and self._feeds[0].horizon == agenda.horizon
-            self._feeds = (agenda, self._feeds[1] if same else {})
-        feeds = self._feeds[1]
+        known, feeds = self._feeds
+        # A sync without changes makes a new agenda of the same content.
+        if known.entries is not agenda.entries or known.horizon != agenda.horizon:
+            feeds = {}
+            self._feeds = (agenda, feeds)
         found = feeds.get(filters)
         if found is None or found.expires <= now:
             if len(feeds) >= 256:  # filters come from outside

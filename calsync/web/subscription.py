@@ -64,7 +64,8 @@ def feed(query: Annotated[FeedQuery, Query()], request: Request, service: TheSer
     found = service.feed(query.filters(service.config))
     headers = {
         "ETag": found.etag,
-        "Last-Modified": format_datetime(found.modified.astimezone(UTC), usegmt=True),
+        # Never later than Date (RFC 9110, section 8.8.2.1).
+        "Last-Modified": format_datetime(min(found.modified, service.clock()).astimezone(UTC), usegmt=True),
         "Cache-Control": _CACHE,
     }
     if _is_fresh(found, request.headers):
