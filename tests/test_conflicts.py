@@ -38,9 +38,7 @@ def found(config, *resources, pair=PAIR, week=WEEK, own="", people=None):
 
 
 def of_slot(planned):
-    return lambda slot: (
-        (planned.pair.conductor(slot.role),) if planned.spans_regions else (planned.pair.primary, planned.pair.backup)
-    )
+    return planned.conductors
 
 
 def kinds(conflicts):

@@ -1,3 +1,5 @@
+import base64
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -334,3 +336,77 @@ def test_what_people_moved_on_the_calendar_is_said_with_the_reservation(follower
     again = reserve(follower, REQUEST, now)
     assert again.changes == ("2026-12-02-european was moved to Wed 02 Dec 09:30–12:00 Europe/Paris.",)
     assert again.reservation.slots[2].start == datetime(2026, 12, 2, 8, 30, tzinfo=UTC)
+
+
+# What people do to a reservation, and what a change makes of it
+
+
+def edited(calendar, old, new):
+    """A person changes the text of the week's resource in their client."""
+    resource = next(found for found in calendar.changes(None).changed if found.href == "train-2026-W49.ics")
+    assert old in resource.ics
+    calendar.put(resource.href, resource.ics.replace(old, new), etag=resource.etag)
+
+
+MOVED = (b"DTSTART;TZID=America/Los_Angeles:20261203T110000", b"DTSTART;TZID=America/Los_Angeles:20261203T103000")
+
+
+def test_a_slot_that_people_moved_stays_there_when_the_ticket_changes(follower, calendar, now):
+    reserve(follower, REQUEST, now)
+    edited(calendar, *MOVED)
+    reservation = change(follower, WEEK, replace(REQUEST, ticket="T2"), now).reservation
+    moved = next(slot for slot in reservation.slots if slot.id == "2026-12-03-american")
+    assert f"{moved.start:%H:%M}" == "10:30"
+
+
+def test_a_slot_moved_to_an_earlier_day_is_there_once_after_a_change(follower, calendar, now):
+    reserve(follower, REQUEST, now)
+    edited(
+        calendar,
+        b"DTSTART;TZID=Europe/Paris:20261203T100000\r\nDTEND;TZID=Europe/Paris:20261203T120000",
+        b"DTSTART;TZID=Europe/Paris:20261201T140000\r\nDTEND;TZID=Europe/Paris:20261201T150000",
+    )
+    ids = [
+        slot.id for slot in change(follower, WEEK, replace(REQUEST, ticket="T2"), now + timedelta(days=8)).reservation.slots
+    ]
+    assert sorted(ids) == sorted(set(ids))
+    assert len(ids) == 6
+
+
+def test_who_conducted_a_slot_that_is_over_stays_on_it(follower, now):
+    reserve(follower, REQUEST, now)
+    others = Pair(person("cyd", "Europe/Paris"), REQUEST.pair.backup)
+    reservation = change(follower, WEEK, replace(REQUEST, pair=others), now + timedelta(days=8)).reservation
+    first, *_, last = [slot for slot in reservation.slots if slot.window == "european"]
+    assert reservation.names(first) == (REQUEST.pair.primary.name,)
+    assert reservation.names(last) == ("cyd",)
+
+
+def test_a_week_whose_every_slot_people_cancelled_can_be_released(follower, calendar, now):
+    reserve(follower, REQUEST, now)
+    edited(calendar, b"STATUS:CONFIRMED", b"STATUS:CANCELLED")
+    assert not follower.sync(now).reservation(WEEK).reservation.slots
+    released = release(follower, WEEK, now).reservation
+    assert released.released
+    assert len(released.cancelled) == 6
+
+
+def test_an_event_over_a_slot_that_has_been_does_not_undo_a_change(follower, calendar, now):
+    reserve(follower, REQUEST, now)
+    calendar.put("tuesday.ics", ics("DTSTART:20261201T093000Z", "DTEND:20261201T100000Z", uid="tuesday"), etag=None)
+    assert change(follower, WEEK, replace(REQUEST, ticket="T2"), now + timedelta(days=8)).reservation.ticket == "T2"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [{}, [], {"version": 1}, {"week": "2026-W49", "primary": {"name": 5}}, {"modified": "00010101T000000Z"}],
+)
+def test_a_record_that_somebody_else_wrote_holds_the_week_and_stops_nothing(follower, calendar, now, record):
+    token = base64.urlsafe_b64encode(json.dumps(record).encode()).decode()
+    lines = ("DTSTART:20261201T090000Z", "DTEND:20261201T110000Z", f"X-CALSYNC-RECORD:{token}")
+    calendar.put("train-2026-W49.ics", ics(*lines, uid="train-2026-W49"), etag=None)
+    calendar.put("train-2026-W50.ics", b"BEGIN:VEVENT\r\nEND:VEVENT\r\n", etag=None)
+    agenda = follower.sync(now)
+    assert set(agenda.defects) == {"train-2026-W49.ics", "train-2026-W50.ics"}
+    with pytest.raises(ReservedByAnother):
+        reserve(follower, REQUEST, now)
