@@ -214,7 +214,8 @@ def release(
         if dry_run:
             return Outcome(released, entry.etag)
         try:
-            resource = follower.calendar.put(entry.href, _encode(follower.config, released), etag=entry.etag)
+            ics = events.encode(released, uuid.uuid4().hex, follower.config.train.ticket_url)
+            resource = follower.calendar.put(entry.href, ics, etag=entry.etag)
         except Changed:
             if etags is not None:
                 raise
@@ -276,10 +277,6 @@ def _stamp(now: datetime) -> datetime:
     return now.astimezone(UTC).replace(microsecond=0)
 
 
-def _encode(config: Config, reservation: Reservation) -> bytes:
-    return events.encode(reservation, uuid.uuid4().hex, config.train.ticket_url)
-
-
 def _write(follower: Follower, reservation: Reservation, former: Entry | None, now: datetime) -> Entry:
     """Put the reservation in the place of `former`, look again, and take it back if something came in between.
 
@@ -287,11 +284,12 @@ def _write(follower: Follower, reservation: Reservation, former: Entry | None, n
     the write leaves it standing: asking again finds it, as the very same reservation.
     """
     href = events.href(reservation.week)
-    ics = _encode(follower.config, reservation)
-    put = follower.calendar.put(href, ics, etag=former.etag if former is not None else None)
+    mark = uuid.uuid4().hex
+    ics = events.encode(reservation, mark, follower.config.train.ticket_url)
+    follower.calendar.put(href, ics, etag=former.etag if former is not None else None)
     agenda = follower.sync(now)
     entry = agenda.entries.get(href)
-    if entry is None or entry.etag != put.etag:
+    if entry is None or entry.mark != mark:
         raise Changed(f"{href} was overwritten by somebody else.")
     ahead = [slot for slot in reservation.slots if slot.end > now]
     after = check(follower.config, agenda, ahead, reservation.conductors, own=href)
