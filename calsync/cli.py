@@ -25,13 +25,14 @@ from rich.markup import escape
 from calsync import __version__, config, errors, feed, reservations
 from calsync.agenda import Follower
 from calsync.calendars import Calendar, open_calendar
-from calsync.conflicts import blocking, check
+from calsync.conflicts import blocking
+from calsync.doctor import diagnose
 from calsync.events import Reservation
 from calsync.hours import Hours
 from calsync.planning import Conductor, Pair, conductor, plan
 from calsync.reservations import Request, inspect
 from calsync.settings import Config
-from calsync.tables import err, out, print_json, show_conflicts, show_outcome, show_seats, show_slots
+from calsync.tables import err, out, print_json, show_conflicts, show_diagnosis, show_outcome, show_seats, show_slots
 from calsync.web.access import check_listening
 from calsync.web.answers import AlternativeOut, ConflictOut, ConflictsOut, PlanOut, ReservationOut
 from calsync.web.subscription import FeedQuery
@@ -303,40 +304,21 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
     """Check the configuration and the calendar, and say what is wrong in words; exits with 1 where something needs care."""
     with _session(context, file) as session:
         agenda = session.follower.agenda
-        ahead = [
-            (entry, [slot for slot in entry.reservation.slots if slot.end > session.now])
-            for entry in agenda.reservations
-            if entry.reservation is not None and not entry.reservation.released
-        ]
-        conflicts = [
-            conflict
-            for entry, slots in ahead
-            if slots and entry.reservation is not None
-            for conflict in check(session.config, agenda, slots, entry.reservation.conductors, own=entry.href)
-            if conflict.slot is not None
-        ]
-        changes = [change for entry, slots in ahead if slots for change in entry.changes]
-        if as_json:
-            report = {
-                "calendar": session.config.calendar.url,
-                "resources": len(agenda.entries),
-                "defects": {href: list(defects) for href, defects in agenda.defects.items()},
-                "changes": changes,
-                "conflicts": [ConflictOut.of(conflict).model_dump(mode="json") for conflict in conflicts],
-            }
-            sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-        else:
-            out.print(f"[green]✓[/] {escape(str(file))} is sound: {len(session.config.windows)} windows.")
-            out.print(f"[green]✓[/] {escape(session.config.calendar.url)} answers: {len(agenda.entries)} resources.")
-            for href, defects in agenda.defects.items():
-                for defect in defects:
-                    out.print(f"[red]✗[/] {escape(href)}: {escape(defect)}")
-            for change in changes:
-                out.print(f"[yellow]![/] {escape(change)}")
-            show_conflicts(conflicts, ())
-            if not (agenda.defects or changes or conflicts):
-                out.print("[green]✓[/] Everything on it can be read, and nothing conflicts with a reserved slot.")
-    if agenda.defects or changes or blocking(conflicts):
+        found = diagnose(session.config, agenda, session.now)
+    if as_json:
+        report = {
+            "calendar": session.config.calendar.url,
+            "resources": len(agenda.entries),
+            "defects": {href: list(defects) for href, defects in found.defects.items()},
+            "changes": list(found.changes),
+            "conflicts": [ConflictOut.of(conflict).model_dump(mode="json") for conflict in found.conflicts],
+        }
+        sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    else:
+        out.print(f"[green]✓[/] {escape(str(file))} is sound: {len(session.config.windows)} windows.")
+        out.print(f"[green]✓[/] {escape(session.config.calendar.url)} answers: {len(agenda.entries)} resources.")
+        show_diagnosis(found)
+    if found.needs_care:
         raise typer.Exit(CONFLICT)
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from calsync.agenda import Agenda
+from calsync.agenda import Agenda, Entry
+from calsync.events import Reservation
 from calsync.planning import Conductor, Plan
 from calsync.settings import KINDS, Config, Kind
 from calsync.windows import Slot, Window, train_windows
@@ -81,6 +82,17 @@ def check(
     starts = {slot.id: slot.start for slot in slots}
     found.sort(key=lambda conflict: (starts[conflict.slot or ""], KINDS.index(conflict.kind)))
     return (*found, *(_unplaced(href) for href in agenda.unplaced if href != own))
+
+
+def standing(config: Config, agenda: Agenda, after: datetime) -> Iterator[tuple[Entry, Reservation, tuple[Conflict, ...]]]:
+    """Every week that is held and has slots that end after `after` (aware), with the conflicts of those slots."""
+    for entry in agenda.reservations:
+        reservation = entry.reservation
+        if reservation is None or reservation.released:
+            continue
+        ahead = [slot for slot in reservation.slots if slot.end > after]
+        if ahead:
+            yield entry, reservation, check(config, agenda, ahead, reservation.conductors, own=entry.href)
 
 
 def blocking(conflicts: Sequence[Conflict]) -> tuple[Conflict, ...]:

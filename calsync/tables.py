@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from calsync.conflicts import Alternative, Conflict, when
+from calsync.doctor import Diagnosis
 from calsync.planning import Pair, Seat
 from calsync.reservations import Outcome
 from calsync.web.answers import ReservationOut
@@ -88,3 +89,15 @@ def show_conflicts(conflicts: Sequence[Conflict], alternatives: Sequence[Alterna
         out.print(
             f"[green]free[/] instead of {free.instead_of}: {when(free.start, free.end)} {free.start.tzinfo} ({free.window})"
         )
+
+
+def show_diagnosis(found: Diagnosis) -> None:
+    """What needs care, a line each, and that nothing does."""
+    for href, defects in found.defects.items():
+        for defect in defects:
+            out.print(f"[red]✗[/] {escape(href)}: {escape(defect)}", soft_wrap=True)
+    for change in found.changes:
+        out.print(f"[yellow]![/] {escape(change)}", soft_wrap=True)
+    show_conflicts(found.conflicts, ())
+    if found.is_clean:
+        out.print("[green]✓[/] Everything on it can be read, and nothing conflicts with a reserved slot.")

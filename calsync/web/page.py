@@ -13,7 +13,7 @@ from fastapi.templating import Jinja2Templates
 from pydantic import BaseModel, ConfigDict
 from starlette.staticfiles import StaticFiles
 
-from calsync.conflicts import check
+from calsync.conflicts import standing
 from calsync.errors import Invalid
 from calsync.events import summary
 from calsync.planning import next_week
@@ -127,19 +127,16 @@ def _rows(service: Service, week: Week, timezone: str) -> list[Row]:
     start, end = _span(week, timezone)
     against: dict[str, list[str]] = {}
     titles: dict[str, str] = {}
-    for entry in agenda.reservations:
-        if entry.reservation and entry.reservation.slots:
-            titles |= {slot.id: summary(entry.reservation, slot) for slot in entry.reservation.slots}
-            for conflict in check(
-                service.config, agenda, entry.reservation.slots, entry.reservation.conductors, own=entry.href
-            ):
-                against.setdefault(conflict.slot or "", []).append(conflict.message)
+    for _, reservation, found in standing(service.config, agenda, start):
+        titles |= {slot.id: summary(reservation, slot) for slot in reservation.slots}
+        for conflict in found:
+            against.setdefault(conflict.slot or "", []).append(conflict.message)
     rows = []
-    for found, begin, finish in agenda.overlapping(start, end, timezone):
-        kind: str = found.kind if found.certain else "unknown"
-        title = titles.get(found.slot, found.summary) if found.kind == "slot" else found.summary
-        if found.kind == "slot" and not found.busy:
+    for one, begin, finish in agenda.overlapping(start, end, timezone):
+        kind: str = one.kind if one.certain else "unknown"
+        title = titles.get(one.slot, one.summary) if one.kind == "slot" else one.summary
+        if one.kind == "slot" and not one.busy:
             kind = "cancelled"
-        reasons = tuple(against.get(found.slot, ())) if found.kind == "slot" else ()
+        reasons = tuple(against.get(one.slot, ())) if one.kind == "slot" else ()
         rows.append(Row(begin.astimezone(tz), finish.astimezone(tz), title, kind, reasons))
     return sorted(rows, key=lambda row: (row.start, row.end, row.title))

@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from calsync.agenda import Agenda, Follower
-from calsync.conflicts import blocking, check
+from calsync.conflicts import blocking, standing
 from calsync.errors import CalendarError, Unreachable
 from calsync.feed import Feed, Filters, render
 from calsync.settings import Config
@@ -66,16 +66,9 @@ class Service:
         if self._counted is not agenda.entries:
             # Conflicts of reserved slots come and go with what stands on the calendar.
             self._counted = agenda.entries
-            self.metrics.count(agenda, self._standing_conflicts(agenda))
+            held = standing(self.config, agenda, self.clock())
+            self.metrics.count(agenda, sum(len(blocking(found)) for _, _, found in held))
         self.metrics.synced.set(agenda.synced.timestamp())
-
-    def _standing_conflicts(self, agenda: Agenda) -> int:
-        now = self.clock()
-        return sum(
-            len(blocking(check(self.config, agenda, ahead, entry.reservation.conductors, own=entry.href)))
-            for entry in agenda.reservations
-            if entry.reservation and (ahead := [slot for slot in entry.reservation.slots if slot.end > now])
-        )
 
     def feed(self, filters: Filters) -> Feed:
         """The feed through these filters, rendered once for each agenda and as long as it stays right."""

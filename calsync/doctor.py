@@ -1,0 +1,41 @@
+"""What needs care: what cannot be read, what people changed on reservations, and what conflicts with reserved slots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from calsync.agenda import Agenda
+from calsync.conflicts import Conflict, blocking, standing
+from calsync.settings import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The findings: defects by href, changes by people in sentences, and conflicts of slots that are not over."""
+
+    defects: Mapping[str, tuple[str, ...]]
+    changes: tuple[str, ...]
+    conflicts: tuple[Conflict, ...]
+
+    @property
+    def needs_care(self) -> bool:
+        """Whether somebody should look; warnings alone do not ask for that."""
+        return bool(self.defects or self.changes or blocking(self.conflicts))
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether there is nothing at all to say."""
+        return not (self.defects or self.changes or self.conflicts)
+
+
+def diagnose(config: Config, agenda: Agenda, now: datetime) -> Diagnosis:
+    """Look at everything on the agenda at `now` (aware)."""
+    held = list(standing(config, agenda, now))
+    return Diagnosis(
+        defects=agenda.defects,
+        changes=tuple(change for entry, _, _ in held for change in entry.changes),
+        # Those without a slot are about the defects.
+        conflicts=tuple(conflict for _, _, found in held for conflict in found if conflict.slot is not None),
+    )
