@@ -17,8 +17,8 @@ from zlib import crc32
 
 from calsync import events
 from calsync.calendars import Calendar, Changes, Resource, SyncToken
-from calsync.events import Reservation
 from calsync.occurrences import Occurrence, Reading, read
+from calsync.records import Reservation
 from calsync.recurrence import Horizon
 from calsync.settings import Config, freeze_span
 from calsync.weeks import WEEKDAYS, Week

@@ -27,9 +27,9 @@ from calsync.agenda import Follower
 from calsync.calendars import Calendar, open_calendar
 from calsync.conflicts import blocking
 from calsync.doctor import diagnose
-from calsync.events import Reservation
 from calsync.hours import Hours
 from calsync.planning import Conductor, Pair, conductor, plan
+from calsync.records import Reservation
 from calsync.reservations import Request, inspect
 from calsync.settings import Config
 from calsync.tables import err, out, print_json, show_conflicts, show_diagnosis, show_outcome, show_seats, show_slots

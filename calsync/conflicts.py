@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from calsync.agenda import Agenda, Entry
-from calsync.events import Reservation
 from calsync.planning import Conductor, Plan
+from calsync.records import Reservation
 from calsync.settings import KINDS, Config, Kind
 from calsync.windows import Slot, Window, train_windows
 from calsync.zones import clock_change, resolve, zone

@@ -12,21 +12,17 @@ and `X-CALSYNC-SLOT` (the slot's id, on each component that is one).
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from dataclasses import replace
+from datetime import datetime, time, timedelta
 from urllib.parse import quote
 
 from icalendar import Calendar, Event, vDatetime, vRecur
 
 from calsync.errors import Invalid
-from calsync.hours import Hours
 from calsync.occurrences import SLOT, Occurrence
-from calsync.planning import Conductor, Pair, Seat
+from calsync.records import Reservation, from_token, timezone_of, to_token
 from calsync.recurrence import Horizon, moment_of
 from calsync.vtimezones import vtimezone
 from calsync.weeks import Week
@@ -37,43 +33,6 @@ RECORD, MARK = "X-CALSYNC-RECORD", "X-CALSYNC-MARK"
 PRODID = "-//calsync//calsync//EN"
 
 _HREF = re.compile(r"train-(\d{4}-W\d{2})\.ics", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """A train week on the calendar: the pair, where each of them sits, and the slots they hold, by start.
-
-    `cancelled` are slots that were held and given up. `author` is who wrote it last, at `modified` (UTC, whole seconds);
-    `sequence` counts the writes (RFC 5545, section 3.8.7.4). A `released` week is free again and kept for its subscribers.
-    """
-
-    week: Week
-    title: str
-    pair: Pair
-    primary: Seat
-    backup: Seat
-    slots: tuple[Slot, ...]
-    modified: datetime
-    cancelled: tuple[Slot, ...] = ()
-    train: str | None = None
-    ticket: str | None = None
-    override: str | None = None
-    author: str | None = None
-    sequence: int = 0
-    released: bool = False
-
-    @property
-    def spans_regions(self) -> bool:
-        """Whether the two sit in different windows."""
-        return self.primary.window != self.backup.window
-
-    def conductors(self, slot: Slot) -> tuple[Conductor, ...]:
-        """Who sits in the slot: the one of its role, and both where they share a window."""
-        return self.pair.seated(slot.role, together=not self.spans_regions)
-
-    def names(self, slot: Slot) -> tuple[str, ...]:
-        """The names of those who sit in the slot, or who did, where it was over when the pair changed."""
-        return slot.who or tuple(conductor.name for conductor in self.conductors(slot))
 
 
 def href(week: Week) -> str:
@@ -146,9 +105,9 @@ def encode(reservation: Reservation, mark: str, ticket_url: str | None = None) -
         components.insert(0, master)
     master.pop("STATUS")
     master.add("STATUS", "CANCELLED" if reservation.released else "CONFIRMED")
-    master.add(RECORD, _to_token(reservation))
+    master.add(RECORD, to_token(reservation))
     master.add(MARK, mark)
-    timezones = sorted({_timezone(slot) for slot in slots} | master_zones)
+    timezones = sorted({timezone_of(slot) for slot in slots} | master_zones)
     parts = [f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()]
     parts += (vtimezone(name) for name in timezones)
     parts += (component.to_ical() for component in components)
@@ -175,10 +134,6 @@ def _component(reservation: Reservation, slot: Slot, ticket_url: str | None) -> 
     return event
 
 
-def _timezone(slot: Slot) -> str:
-    return str(slot.start.tzinfo)  # a pytz timezone prints as its name
-
-
 def _recurrence_ids(slots: Sequence[Slot]) -> list[datetime]:
     """One instance a day in the first slot's timezone, at its time of day, or at noon where a clock change touches that.
 
@@ -196,48 +151,6 @@ def _recurrence_ids(slots: Sequence[Slot]) -> list[datetime]:
     return [instant for instant, _ in instances]
 
 
-def _to_token(reservation: Reservation) -> str:
-    def person(conductor: Conductor, seat: Seat) -> dict[str, Any]:
-        return {
-            "name": conductor.name,
-            "timezone": conductor.timezone,
-            "hours": str(conductor.hours),
-            "override": conductor.window,
-            "window": seat.window,
-            "reason": seat.reason,
-        }
-
-    def place(slot: Slot) -> dict[str, Any]:
-        return {
-            "window": slot.window,
-            "date": str(slot.date),
-            "timezone": _timezone(slot),
-            "start": f"{slot.start.astimezone(UTC):%Y%m%dT%H%M%SZ}",
-            "end": f"{slot.end.astimezone(UTC):%Y%m%dT%H%M%SZ}",
-            "role": slot.role,
-            "stage": slot.stage,
-            "who": list(slot.who),
-        }
-
-    record = {
-        "version": 1,
-        "week": str(reservation.week),
-        "title": reservation.title,
-        "primary": person(reservation.pair.primary, reservation.primary),
-        "backup": person(reservation.pair.backup, reservation.backup),
-        "slots": [place(slot) for slot in reservation.slots],
-        "cancelled": [place(slot) for slot in reservation.cancelled],
-        "modified": f"{reservation.modified:%Y%m%dT%H%M%SZ}",
-        "train": reservation.train,
-        "ticket": reservation.ticket,
-        "override": reservation.override,
-        "author": reservation.author,
-        "sequence": reservation.sequence,
-        "released": reservation.released,
-    }
-    return base64.urlsafe_b64encode(json.dumps(record, separators=(",", ":")).encode()).decode()
-
-
 def decode(ics: bytes) -> tuple[Reservation, str]:
     """The reservation as calsync wrote it and the mark of that write; `ValueError` where the resource does not carry one.
 
@@ -249,60 +162,13 @@ def decode(ics: bytes) -> tuple[Reservation, str]:
     if len(masters) != 1:
         raise ValueError(f"{RECORD} is missing")
     try:
-        written = _from_record(json.loads(base64.urlsafe_b64decode(str(masters[0][RECORD]))))
+        written = from_token(str(masters[0][RECORD]))
         sequence = max([written.sequence, *(int(event.get("SEQUENCE", 0)) for event in components)])
         stamps = [moment_of(event, "LAST-MODIFIED") for event in components]
         modified = max([written.modified, *(stamp for stamp in stamps if isinstance(stamp, datetime) and stamp.tzinfo)])
     except Exception as error:  # the record stood where anybody may write
         raise ValueError(f"{RECORD} cannot be read: {error}") from None
     return replace(written, sequence=sequence, modified=modified), str(masters[0].get(MARK, ""))
-
-
-def _from_record(record: dict[str, Any]) -> Reservation:
-    """Read a record; raises whatever comes of one that somebody else wrote."""
-
-    def text(value: object) -> str:
-        if not isinstance(value, str):
-            raise TypeError(f"{value!r} is not a text")
-        return value
-
-    def maybe(value: object) -> str | None:
-        return None if value is None else text(value)
-
-    def person(entry: dict[str, Any]) -> Conductor:
-        zone(entry["timezone"])
-        return Conductor(text(entry["name"]), entry["timezone"], Hours.parse(entry["hours"]), maybe(entry["override"]))
-
-    def seat(entry: dict[str, Any]) -> Seat:
-        return Seat(text(entry["window"]), text(entry["reason"]))
-
-    def slot(entry: dict[str, Any]) -> Slot:
-        tz = zone(entry["timezone"])
-        start, end = _stamp(entry["start"]).astimezone(tz), _stamp(entry["end"]).astimezone(tz)
-        role = entry["role"] if entry["role"] in ("primary", "backup") else None
-        who = tuple(text(name) for name in entry["who"])
-        return Slot(text(entry["window"]), date.fromisoformat(entry["date"]), start, end, role, maybe(entry["stage"]), who)
-
-    return Reservation(
-        week=Week.parse(record["week"]),
-        title=text(record["title"]),
-        pair=Pair(person(record["primary"]), person(record["backup"])),
-        primary=seat(record["primary"]),
-        backup=seat(record["backup"]),
-        slots=tuple(slot(entry) for entry in record["slots"]),
-        cancelled=tuple(slot(entry) for entry in record["cancelled"]),
-        modified=_stamp(record["modified"]),
-        train=maybe(record["train"]),
-        ticket=maybe(record["ticket"]),
-        override=maybe(record["override"]),
-        author=maybe(record["author"]),
-        sequence=int(record["sequence"]),
-        released=bool(record["released"]),
-    )
-
-
-def _stamp(text: str) -> datetime:
-    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
 def as_it_stands(
@@ -325,8 +191,8 @@ def as_it_stands(
         if found is not None and not found.certain:
             changes.append(f"{slot.id} cannot be read any more; it is shown as it was reserved.")
         elif found is not None:
-            tz = zone(_timezone(slot))
-            start, end = (moment.astimezone(tz) for moment in found.span(_timezone(slot)))
+            tz = zone(timezone_of(slot))
+            start, end = (moment.astimezone(tz) for moment in found.span(timezone_of(slot)))
             if (start, end) != (slot.start, slot.end):
                 changes.append(f"{slot.id} was moved to {start:%a %d %b %H:%M}–{end:%H:%M} {tz}.")
             slot = replace(slot, start=start, end=end)

@@ -16,8 +16,9 @@ from datetime import UTC, datetime, time, timedelta
 from icalendar import Alarm, Calendar, Event, vDuration
 
 from calsync.agenda import Agenda
-from calsync.events import PRODID, Reservation, description, summary, ticket_link
+from calsync.events import PRODID, description, summary, ticket_link
 from calsync.occurrences import Occurrence
+from calsync.records import Reservation
 from calsync.settings import Config
 from calsync.vtimezones import vtimezone
 from calsync.windows import Slot

@@ -10,8 +10,6 @@ compares them brings the timezone of the observer.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,35 +17,26 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from icalendar import Calendar, Component, Event, Timezone, vCategory
+from icalendar import Component, Event, vCategory
 from icalendar.prop import vBroken
 
+from calsync.parsing import TIME_PROPERTIES, CustomZone, parse
 from calsync.recurrence import (
-    MAX_SECONDS,
     Horizon,
     OverBudget,
     instances,
     instant_of,
     moment_of,
-    processor_time,
     rules_of,
     span_of,
     utc_of,
 )
 from calsync.zones import resolve, zone
 
-MAX_LINE = 32_768
-"""How long one content line may be, in bytes; longer ones are left unread."""
-
 SLOT = "X-CALSYNC-SLOT"
 """The property in which a component of a reservation carries the id of its slot."""
 
-_TIME_PROPERTIES = {
-    "UID", "DTSTAMP", "DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "RECURRENCE-ID",
-    "SEQUENCE", "CREATED", "LAST-MODIFIED", "STATUS", "TRANSP", "CLASS",
-}  # fmt: skip
 _LONGEST_AHEAD, _LONGEST_BEHIND = timedelta(hours=14), timedelta(hours=12)  # UTC+14 to UTC−12
-_VTIMEZONES = re.compile(rb"^BEGIN:VTIMEZONE\r?$.*?^END:VTIMEZONE\r?\n", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +87,10 @@ class Reading:
 def read(ics: bytes, href: str, horizon: Horizon) -> Reading:
     """Read one resource (bytes of `text/calendar`); never raises for what stands in it."""
     defects: list[str] = []
-    text = _without_long_lines(ics, defects)
     try:
-        calendar, zones = _parse(text)
+        calendar, zones = parse(ics, defects)
     except Exception as error:  # whatever a parser makes of other people's bytes, the defect is the resource's
-        defects.append(f"cannot be parsed: {_one_line(error)}")
-        try:
-            calendar, zones = _parse(_VTIMEZONES.sub(b"", text))
-        except Exception:  # then it was not the timezones
-            return Reading(defects=tuple(defects), unplaced=True)
+        return Reading(defects=(*defects, f"cannot be parsed: {_one_line(error)}"), unplaced=True)
     groups: dict[str, list[Event]] = defaultdict(list)
     for event in calendar.events:
         groups[str(event.get("UID", ""))].append(event)
@@ -127,71 +111,14 @@ def read(ics: bytes, href: str, horizon: Horizon) -> Reading:
     return Reading(tuple(occurrences), b"".join(published), used, frozenset(tzids), tuple(defects), unplaced)
 
 
-def _calendar(text: bytes) -> Calendar:
-    component = Calendar.from_ical(text)
-    if not isinstance(component, Calendar):
-        raise ValueError(f"it is a {component.name}, not a VCALENDAR")
-    return component
-
-
-def _parse(text: bytes) -> tuple[Calendar, dict[str, _CustomZone]]:
-    if b"BEGIN:VTIMEZONE" not in text and len(text) < MAX_LINE:
-        return _calendar(text), {}
-    with processor_time(MAX_SECONDS * (1 + len(text) / MAX_LINE)):
-        calendar = _calendar(text)
-        return calendar, _custom_zones(calendar)
-
-
-def _without_long_lines(ics: bytes, defects: list[str]) -> bytes:
-    """The resource without content lines of more than `MAX_LINE` bytes, which are named in `defects`."""
-    if len(ics) <= MAX_LINE:
-        return ics
-    kept = []
-    for line in re.sub(rb"\r?\n[ \t]", b"", ics).splitlines():
-        if len(line) > MAX_LINE:
-            name = re.split(rb"[:;]", line, maxsplit=1)[0][:30].decode("ascii", "replace")
-            defects.append(f"{name} has {len(line):,} bytes and is left out")
-            if name.upper() in _TIME_PROPERTIES:
-                kept.append(f"{name}:left out".encode())  # unreadable, so that the event counts wherever it may be
-        else:
-            kept.append(line)
-    return b"\r\n".join([*kept, b""])
-
-
 def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".replace("\r", " ").replace("\n", " ")[:160]
-
-
-@dataclass(frozen=True, slots=True)
-class _CustomZone:
-    """A timezone that only the resource's own VTIMEZONE knows. `name` tells it from others of the same TZID."""
-
-    tz: Any
-    name: str
-    text: bytes
-
-
-def _custom_zones(calendar: Calendar) -> dict[str, _CustomZone]:
-    """The resource's own timezones, by TZID. icalendar keeps one definition per TZID and process, the first it met."""
-    zones = {}
-    for component in calendar.walk("VTIMEZONE"):
-        assert isinstance(component, Timezone)  # what walk finds under that name
-        tzid = str(component.get("TZID", ""))
-        if isinstance(component.to_tz(), ZoneInfo):
-            continue
-        name = f"{tzid}-{hashlib.sha256(component.to_ical()).hexdigest()[:8]}"
-        own = component.copy(recursive=True)
-        own["TZID"] = name
-        zones[tzid] = _CustomZone(component.to_tz(lookup_tzid=False), name, own.to_ical())
-    return zones
 
 
 class _Group:
     """The components of one UID: a master with its overrides, or overrides alone."""
 
-    def __init__(
-        self, uid: str, href: str, events: list[Event], zones: Mapping[str, _CustomZone], horizon: Horizon
-    ) -> None:
+    def __init__(self, uid: str, href: str, events: list[Event], zones: Mapping[str, CustomZone], horizon: Horizon) -> None:
         self.uid, self.href, self.events, self.horizon = uid, href, events, horizon
         self.zones = zones
         self.defects: list[str] = []
@@ -265,7 +192,7 @@ class _Group:
 
     def _is_loose(self, event: Event) -> bool:
         """Whether the component cannot be expanded as it stands; says so in `defects`."""
-        broken = sorted({str(name) for name, _ in event.errors} & _TIME_PROPERTIES)
+        broken = sorted({str(name) for name, _ in event.errors} & TIME_PROPERTIES)
         if broken:
             self.defects.append(f"{', '.join(broken)} cannot be read")
             return True
@@ -360,7 +287,7 @@ def _published(event: Event, *, private: bool) -> bytes:
     """The VEVENT as it stands, without alarms; of a private one no more than when it is."""
     shown = event.copy()
     if private:
-        for name in [name for name in shown if name.upper() not in _TIME_PROPERTIES]:
+        for name in [name for name in shown if name.upper() not in TIME_PROPERTIES]:
             del shown[name]
         shown["SUMMARY"] = "busy"
     return bytes(shown.to_ical())

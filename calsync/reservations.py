@@ -16,8 +16,8 @@ from calsync import events
 from calsync.agenda import Agenda, Entry, Follower
 from calsync.conflicts import Alternative, Conflict, alternatives, blocking, check
 from calsync.errors import Changed, Conflicted, Invalid, NotReserved, ReservedByAnother
-from calsync.events import Reservation
 from calsync.planning import Pair, Plan, plan
+from calsync.records import Reservation
 from calsync.settings import Config
 from calsync.weeks import Week
 from calsync.windows import Slot

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from calsync.agenda import Agenda
-from calsync.events import Reservation, summary
+from calsync.events import summary
 from calsync.planning import Conductor
+from calsync.records import Reservation
 from calsync.settings import Config
 from calsync.weeks import Week
 from calsync.windows import Role, Slot, standing_windows

@@ -11,8 +11,8 @@ from calsync import events
 from calsync.agenda import blank
 from calsync.calendars import Changes, Resource
 from calsync.conflicts import alternatives, blocking, check
-from calsync.events import Reservation
 from calsync.planning import Pair, plan
+from calsync.records import Reservation
 from calsync.weeks import Week
 from calsync.windows import Slot, Window
 

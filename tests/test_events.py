@@ -11,10 +11,11 @@ from ical.calendar_stream import IcsCalendarStream
 from icalendar import Calendar
 from samples import EU, PAIR, US, configured, person, utc
 
-from calsync.events import Reservation, as_it_stands, decode, encode, href, summary, ticket_link, week_of
+from calsync.events import as_it_stands, decode, encode, href, summary, ticket_link, week_of
 from calsync.hours import Hours
 from calsync.occurrences import read
 from calsync.planning import Conductor, Pair, Seat, plan
+from calsync.records import Reservation
 from calsync.recurrence import Horizon
 from calsync.weeks import Week
 from calsync.windows import Window

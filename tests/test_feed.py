@@ -14,9 +14,9 @@ from samples import EU, PAIR, US, configured, event, ics, person, utc
 from calsync import events
 from calsync.agenda import blank
 from calsync.calendars import Changes, Resource
-from calsync.events import Reservation
 from calsync.feed import AHEAD, Filters, render
 from calsync.planning import Pair, plan
+from calsync.records import Reservation
 from calsync.reservations import Request, change, release, reserve
 from calsync.weeks import Week
 

@@ -167,7 +167,7 @@ from dataclasses import replace
 from pathlib import Path
 from calsync import events
 from calsync.calendars.sql import SqlCalendar
-from calsync.events import Reservation
+from calsync.records import Reservation
 from calsync.planning import plan
 from calsync.weeks import Week
 from samples import PAIR, configured, utc

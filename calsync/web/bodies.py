@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from calsync.errors import Invalid
-from calsync.events import Reservation
 from calsync.hours import Hours
 from calsync.planning import Conductor, Pair, conductor
+from calsync.records import Reservation
 from calsync.reservations import Request
 from calsync.settings import Config
 from calsync.weeks import Week
