@@ -9,6 +9,7 @@ from datetime import datetime
 from calsync.agenda import Agenda
 from calsync.conflicts import Conflict, blocking, standing
 from calsync.settings import Config
+from calsync.weeks import Week
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,15 @@ class Diagnosis:
 def diagnose(config: Config, agenda: Agenda, now: datetime) -> Diagnosis:
     """Look at everything on the agenda at `now` (aware)."""
     held = list(standing(config, agenda, now))
+    this_week = Week.containing(now.date())
     return Diagnosis(
         defects=agenda.defects,
-        changes=tuple(change for entry, _, _ in held for change in entry.changes),
+        changes=tuple(
+            change
+            for entry in agenda.reservations
+            if entry.reservation and not entry.reservation.released and entry.reservation.week >= this_week
+            for change in entry.changes
+        ),
         # Those without a slot are about the defects.
         conflicts=tuple(conflict for _, _, found in held for conflict in found if conflict.slot is not None),
     )

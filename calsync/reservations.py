@@ -22,6 +22,7 @@ from calsync.settings import Config
 from calsync.weeks import Week
 from calsync.windows import Slot
 
+_MEND = "mend or remove {href} on the calendar (calsync doctor says what is wrong with it), then reserve the week anew."
 ATTEMPTS = 3
 """How often a write is tried anew when the resource changed under it without standing in its way."""
 
@@ -124,7 +125,7 @@ def _held(config: Config, found: Check, request: Request, agenda: Agenda) -> Out
     week, standing = found.plan.week, found.holder.reservation
     if standing is None:
         conflict = Conflict("reserved", True, None, f"{week} is reserved, but its reservation cannot be read.")
-        raise ReservedByAnother(f"{conflict.message} calsync doctor says why.", [conflict])
+        raise ReservedByAnother(f"{conflict.message[:-1]}; {_MEND.format(href=found.holder.href)}", [conflict])
     if standing.pair != request.pair:
         pair = f"{standing.pair.primary.name} and {standing.pair.backup.name}"
         raise ReservedByAnother(f"{week} is reserved for {pair} already.", [_reserved(standing, week, pair)])
@@ -166,6 +167,10 @@ def change(
         request = replace(asked(standing), week=week)
         found = inspect(follower.config, agenda, request, now)
         reservation = _reservation(follower.config, found.plan, request, now, author, standing)
+        # Slots may stand elsewhere than planned: people move them.
+        ahead = [slot for slot in reservation.slots if slot.end > now]
+        conflicts = check(follower.config, agenda, ahead, reservation.conductors, own=entry.href)
+        found = replace(found, conflicts=conflicts)
         if _same(reservation, standing):
             return Outcome(standing, entry.etag, False, found.plan.skipped, found.conflicts, entry.changes)
         _refuse(found, request.override)
@@ -228,6 +233,8 @@ def release(
 def held(agenda: Agenda, week: Week, etags: Collection[str] | None) -> tuple[Entry, Reservation]:
     """The week's standing reservation; `NotReserved` if there is none, `Changed` if `etags` are given and it has none."""
     entry = agenda.reservation(week)
+    if entry is not None and entry.reservation is None:
+        raise NotReserved(f"{week} is held by a reservation that cannot be read; {_MEND.format(href=entry.href)}")
     if entry is None or entry.reservation is None or entry.reservation.released:
         raise NotReserved(f"{week} is not reserved.")
     if etags is not None and entry.etag not in etags:
@@ -240,12 +247,16 @@ def _reservation(
 ) -> Reservation:
     """What is to stand on the calendar.
 
-    Slots that are over stay as they were, with who conducted them; slots that the same pair keeps stay where people moved
-    them; slots given up stay as cancelled.
+    Slots that are over stay as they were, with who conducted them. Slots that are kept stay where people moved them, and
+    those that people removed stay away as long as the pair is the same. Slots given up stay as cancelled.
     """
     slots = {slot.id: slot for slot in planned.slots}
-    if former is not None and former.pair == planned.pair:
+    if former is not None:
         kept = [slot for slot in former.slots if slot.id in slots]
+        if former.pair == planned.pair and not former.released and not kept:
+            raise Invalid(f"Every slot of {planned.week} was taken off the calendar; release the week and reserve anew.")
+        if former.pair == planned.pair and not former.released:
+            slots = {slot.id: slots[slot.id] for slot in kept}
         slots |= {slot.id: replace(slots[slot.id], start=slot.start, end=slot.end) for slot in kept}
     if former is not None:
         over = (slot for slot in former.slots if slot.end <= now)

@@ -410,3 +410,20 @@ def test_a_record_that_somebody_else_wrote_holds_the_week_and_stops_nothing(foll
     assert set(agenda.defects) == {"train-2026-W49.ics", "train-2026-W50.ics"}
     with pytest.raises(ReservedByAnother):
         reserve(follower, REQUEST, now)
+
+
+def test_a_slot_that_people_moved_into_a_conflict_is_named_before_anything_is_written(follower, calendar, now):
+    reserve(follower, REQUEST, now)
+    edited(calendar, *MOVED)
+    calendar.put("in-the-way.ics", ics("DTSTART:20261203T183000Z", "DTEND:20261203T184500Z", uid="w"), etag=None)
+    before = calendar.changes(None)
+    with pytest.raises(Conflicted, match="in the way of 2026-W49"):
+        change(follower, WEEK, replace(REQUEST, ticket="T2"), now)
+    assert calendar.changes(None) == before
+
+
+def test_slots_that_people_took_off_the_calendar_do_not_come_back_with_a_ticket(follower, calendar, now):
+    reserve(follower, REQUEST, now)
+    edited(calendar, b"STATUS:CONFIRMED", b"STATUS:CANCELLED")
+    with pytest.raises(Invalid, match="release the week"):
+        change(follower, WEEK, replace(REQUEST, ticket="T2"), now)

@@ -866,3 +866,26 @@ def test_the_page_names_the_feed_to_subscribe_to(readers):
     text = client.get("/").text
     assert 'href="webcal://localhost/deployments.ics"' in text
     assert 'href="http://localhost/deployments.ics"' in text
+
+
+@pytest.mark.parametrize("parameter", ["dryrun=true", "dry-run=true", "x=1"])
+def test_a_misspelt_parameter_never_writes(client, parameter):
+    reserve(client, WEEK)
+    for method, path in (("POST", ""), ("PATCH", "/2026-W49"), ("DELETE", "/2026-W49"), ("GET", "/2026-W49")):
+        body = {"json": WEEK} if method == "POST" else {"json": {"ticket": "T1"}} if method == "PATCH" else {}
+        problem(client.request(method, f"/api/reservations{path}?{parameter}", **body), 422, "invalid")
+    assert client.get("/api/reservations/2026-W49").json()["ticket"] is None
+
+
+def test_nobody_can_be_taken_out_of_the_pair(client):
+    reserve(client, WEEK)
+    assert (
+        "leave it out"
+        in problem(client.patch("/api/reservations/2026-W49", json={"primary": None}), 422, "invalid")["detail"]
+    )
+
+
+def test_one_of_several_etags_is_enough(client):
+    etag = reserve(client, WEEK).headers["etag"]
+    headers = {"If-Match": f'"another", {etag}'}
+    assert client.patch("/api/reservations/2026-W49", json={"ticket": "T1"}, headers=headers).status_code == 200

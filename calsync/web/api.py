@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from calsync import reservations
 from calsync.agenda import Agenda, Entry
@@ -40,7 +40,6 @@ _log = logging.getLogger("calsync")
 
 router = APIRouter(prefix="/api", responses=documented(400, 421, 422))
 
-DryRun = Annotated[bool, Query(description="Check and answer the same, and write nothing.")]
 IfMatch = Annotated[str | None, Header(description="The etag, quoted; the call fails with 412 where it is another by now.")]
 WeekPath = Annotated[str, Path(description="An ISO week, or any date in it.", examples=["2026-W49"])]
 
@@ -52,6 +51,12 @@ _STANDS: dict[int | str, dict[str, Any]] = {
 
 class _Query(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class WriteQuery(_Query):
+    """How to write: `dry_run` checks and answers the same, and writes nothing."""
+
+    dry_run: bool = Field(False, description="Check and answer the same, and write nothing.")
 
 
 class WeekQuery(_Query):
@@ -127,10 +132,10 @@ def _answer(outcome: Outcome, *, status: int = 200) -> JSONResponse:
     response_model=ReservationOut,
     responses=documented(401, 403, 409, 412, 413, 503) | _STANDS,
 )
-def reserve(body: ReservationIn, service: TheService, author: Writer, dry_run: DryRun = False) -> Response:
+def reserve(body: ReservationIn, service: TheService, author: Writer, query: Annotated[WriteQuery, Query()]) -> Response:
     """Reserve a train week for a pair: every slot of it, or none."""
     request = body.request(service.config)
-    if dry_run:
+    if query.dry_run:
         outcome = reservations.reserve(service.follower, request, service.clock(), author=author, dry_run=True)
         return _answer(outcome)
     outcome = _write(
@@ -157,7 +162,7 @@ def list_reservations(query: Annotated[RangeQuery, Query()], service: TheService
 
 
 @router.get("/reservations/{week}", responses=documented(404), response_model=ReservationOut)
-def get_reservation(week: WeekPath, service: TheService) -> Response:
+def get_reservation(week: WeekPath, service: TheService, _query: Annotated[_Query, Query()]) -> Response:
     """The week's reservation as it stands on the calendar."""
     agenda = service.agenda
     entry, reservation = held(agenda, Week.parse(week), None)
@@ -173,8 +178,8 @@ def change_reservation(
     body: ReservationPatch,
     service: TheService,
     author: Writer,
+    query: Annotated[WriteQuery, Query()],
     if_match: IfMatch = None,
-    dry_run: DryRun = False,
 ) -> Response:
     """Change the week's reservation; slots that are over stay as they were."""
     which, now = Week.parse(week), service.clock()
@@ -187,25 +192,29 @@ def change_reservation(
             now,
             etags=_etags(if_match),
             author=author,
-            dry_run=dry_run,
+            dry_run=query.dry_run,
         )
 
-    return _answer(call() if dry_run else _write(service, "change", author, call))
+    return _answer(call() if query.dry_run else _write(service, "change", author, call))
 
 
 @router.delete("/reservations/{week}", responses=documented(401, 403, 404, 412, 413, 503), response_model=ReservationOut)
 def release_reservation(
-    week: WeekPath, service: TheService, author: Writer, if_match: IfMatch = None, dry_run: DryRun = False
+    week: WeekPath,
+    service: TheService,
+    author: Writer,
+    query: Annotated[WriteQuery, Query()],
+    if_match: IfMatch = None,
 ) -> Response:
     """Give the week up; subscribers see its slots as cancelled until they are past."""
     which = Week.parse(week)
 
     def call() -> Outcome:
         return reservations.release(
-            service.follower, which, service.clock(), etags=_etags(if_match), author=author, dry_run=dry_run
+            service.follower, which, service.clock(), etags=_etags(if_match), author=author, dry_run=query.dry_run
         )
 
-    return _answer(call() if dry_run else _write(service, "release", author, call))
+    return _answer(call() if query.dry_run else _write(service, "release", author, call))
 
 
 @router.get("/conflicts")

@@ -78,6 +78,13 @@ class ReservationPatch(In):
     backup: Person | None = None
     override: Sentence | None = None
 
+    @model_validator(mode="after")
+    def _has_a_pair(self) -> ReservationPatch:
+        for role in ("primary", "backup"):
+            if role in self.model_fields_set and getattr(self, role) is None:
+                raise ValueError(f"{role} cannot be taken away; leave it out, or name somebody")
+        return self
+
     def request(self, config: Config, kept: Reservation) -> Request:
         """The whole reservation asked for, on top of the one that stands."""
         primary = _conductor(config, self.primary, "primary") if self.primary is not None else kept.pair.primary
