@@ -120,23 +120,24 @@ def _with_agenda(
             continue
         near = "overlaps" if start < slot.end and slot.start < end else "is too close to"
         place = f"{when(slot.start, slot.end)} {observer} ({slot.window})"
+        title = " ".join(found.summary.split())  # a message is one line
         event = Event(found.uid, found.summary, start.astimezone(tz), end.astimezone(tz))
         local = when(event.start, event.end)
         kind: Kind
         if not found.certain:
             kind = "unknown"
-            message = f"“{found.summary}” cannot be read in full and may take place during {place}."
+            message = f"“{title}” cannot be read in full and may take place during {place}."
         elif found.kind == "freeze":
-            kind, message = "freeze", f"{place} lies in a freeze: {found.summary} ({local})."
+            kind, message = "freeze", f"{place} lies in a freeze: {title} ({local})."
         elif found.kind == "slot":
             other = agenda.entries[found.href].reservation
             pair = [other.pair.primary.name, other.pair.backup.name] if other else []
             shared = sorted(names & set(pair) - {"primary", "backup"})
             kind = "busy" if shared else "reserved"
             who = f"{' and '.join(shared)} conducts" if shared else "another train holds"
-            message = f"{place} {near} a reserved slot: {who} “{found.summary}” ({local})."
+            message = f"{place} {near} a reserved slot: {who} “{title}” ({local})."
         else:
-            kind, message = "overlap", f"“{found.summary}” ({local}) {near} {place}."
+            kind, message = "overlap", f"“{title}” ({local}) {near} {place}."
         yield Conflict(kind, config.conflicts.blocks(kind), slot.id, message, event)
 
 

@@ -252,7 +252,7 @@ class _Group:
             begin,
             finish,
             self.uid,
-            "busy" if self.private else " ".join(str(event.get("SUMMARY", "")).split()) or "event without a title",
+            "busy" if self.private else str(event.get("SUMMARY", "")).strip() or "event without a title",
             self.href,
             slot=str(event.get(SLOT, "")),
             categories=() if self.private else _categories(event),
