@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Self
@@ -46,15 +47,19 @@ class Hours:
 
     def cover(self, start: datetime, end: datetime, tz: BaseTzInfo) -> bool:
         """Whether the whole span from `start` to `end` (aware) is working time, back-to-back days counted as one."""
-        reached = start
-        for opens, closes in self.around(start, end, tz):
-            if opens <= reached < closes:
-                reached = closes
-        return reached >= end
+        return worked_until(start, self.around(start, end, tz)) >= end
 
     def __str__(self) -> str:
         end = "24:00" if self.end == time() else f"{self.end:%H:%M}"
         return f"{self.start:%H:%M}-{end}"
+
+
+def worked_until(moment: datetime, days: Iterable[tuple[datetime, datetime]]) -> datetime:
+    """Until when work goes on without a break from `moment` over working `days` by start; `moment` itself outside them."""
+    for opens, closes in days:
+        if opens <= moment < closes:
+            moment = closes
+    return moment
 
 
 DEFAULT_HOURS = Hours(time(9), time(18))

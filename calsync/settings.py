@@ -9,7 +9,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
@@ -21,7 +21,7 @@ from calsync.zones import resolve, zone
 Kind = Literal["overlap", "freeze", "reserved", "busy", "hours", "dst", "unknown"]
 """The kinds of conflict; `docs/configuration.md` says what each means."""
 
-KINDS: tuple[Kind, ...] = ("overlap", "freeze", "reserved", "busy", "hours", "dst", "unknown")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from calsync.agenda import Agenda
 from calsync.events import summary
+from calsync.hours import worked_until
 from calsync.planning import Conductor
 from calsync.records import Reservation
 from calsync.settings import Config
@@ -90,11 +91,8 @@ def _current(agenda: Agenda, at: datetime) -> Reservation | None:
 def presence(conductor: Conductor, role: Role, at: datetime) -> Presence:
     """Whether the conductor is at work at `at` (aware), until when, or else until when they are not."""
     tz = zone(conductor.timezone)
-    reached = at
     days = conductor.hours.around(at, at + timedelta(days=2), tz)
-    for opens, closes in days:
-        if opens <= reached < closes:
-            reached = closes
-    if reached > at:
-        return Presence(conductor, role, True, reached.astimezone(tz))
+    until = worked_until(at, days)
+    if until > at:
+        return Presence(conductor, role, True, until.astimezone(tz))
     return Presence(conductor, role, False, min(opens for opens, _ in days if opens > at).astimezone(tz))

@@ -64,7 +64,8 @@ class SqlCalendar:
         """See `Calendar.changes`."""
         with self._connect() as connection:
             head = connection.execute(sa.select(_state.c.uuid, _state.c.revision)).one()
-            base = self._revision_of(since, head.uuid, head.revision)
+            self._uuid = head.uuid  # another one where the file was replaced since
+            base = self._revision_of(since, head.revision)
             if base == head.revision:
                 return Changes(self._token(head.revision), (), (), complete=False)
             query = sa.select(_resources).order_by(_resources.c.href)
@@ -115,11 +116,10 @@ class SqlCalendar:
     def _token(self, revision: int) -> str:
         return f"{self._uuid}-{revision}"
 
-    def _revision_of(self, token: SyncToken | None, calendar: str, head: int) -> int | None:
+    def _revision_of(self, token: SyncToken | None, head: int) -> int | None:
         """The revision that a token names; None where this calendar did not give it out."""
         owner, _, revision = (token or "").rpartition("-")
-        self._uuid = calendar
-        known = owner == calendar and revision.isascii() and revision.isdigit() and int(revision) <= head
+        known = owner == self._uuid and revision.isascii() and revision.isdigit() and int(revision) <= head
         return int(revision) if known else None
 
     def _set_up(self, connection: sa.Connection) -> str:

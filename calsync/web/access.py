@@ -152,7 +152,7 @@ class Guard:
             app = self._app
         try:
             await app(scope, receive_measured, send_guarded)
-        except Exception:
+        except Exception:  # whatever failed, the client gets a problem and the log the rest
             if answered:
                 raise
             _log.exception("%s %s failed", scope["method"], scope["path"])
