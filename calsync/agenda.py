@@ -15,7 +15,8 @@ from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
 from zlib import crc32
 
-from calsync import events
+from calsync import away, events
+from calsync.away import Away, Busy
 from calsync.calendars import Calendar, Changes, Resource, SyncToken
 from calsync.occurrences import Occurrence, Reading, read
 from calsync.records import Reservation
@@ -34,7 +35,7 @@ class Entry:
     """One resource as it was read.
 
     A reservation's has `reservation` (as it stands), the `changes` that people made to it since, the `mark` of its last
-    write, and its bytes.
+    write, and its bytes. An absence has `away`.
     """
 
     href: str
@@ -44,11 +45,15 @@ class Entry:
     changes: tuple[str, ...] = ()
     mark: str = ""
     ics: bytes = b""
+    away: Away | None = None
 
 
 @dataclass(frozen=True)
 class Agenda:
-    """What is known of the calendar. `changed` is when this content was first seen, `synced` when it was last confirmed."""
+    """What is known of the calendar. `changed` is when this content was first seen, `synced` when it was last confirmed.
+
+    `busy` is what people's own feeds say, by their names; it stands beside the calendar and is on nobody's feed.
+    """
 
     horizon: Horizon
     changed: datetime
@@ -56,6 +61,7 @@ class Agenda:
     token: SyncToken | None = None
     entries: Mapping[str, Entry] = field(default_factory=dict)
     days: Mapping[int, tuple[Occurrence, ...]] = field(default_factory=dict)
+    busy: Mapping[str, Busy] = field(default_factory=dict)
 
     def overlapping(self, start: datetime, end: datetime, observer: str) -> Iterator[tuple[Occurrence, datetime, datetime]]:
         """The occurrences that overlap the span from `start` to `end` (aware), each with its start and end as instants.
@@ -80,6 +86,16 @@ class Agenda:
         """The readable reservations by week, the released ones too."""
         found = [entry for entry in self.entries.values() if entry.reservation is not None]
         return tuple(sorted(found, key=lambda entry: entry.href))
+
+    @cached_property
+    def away(self) -> dict[str, tuple[tuple[Away, Occurrence], ...]]:
+        """The absences that stand on the calendar, by the name of who is away."""
+        found: dict[str, tuple[tuple[Away, Occurrence], ...]] = {}
+        for _, entry in sorted(self.entries.items()):
+            if entry.away is not None:
+                standing = tuple((entry.away, occurrence) for occurrence in entry.reading.occurrences)
+                found[entry.away.conductor] = (*found.get(entry.away.conductor, ()), *standing)
+        return found
 
     @cached_property
     def defects(self) -> dict[str, tuple[str, ...]]:
@@ -134,7 +150,8 @@ def _entry(resource: Resource, horizon: Horizon) -> Entry:
     reading = read(resource.ics, resource.href, horizon)
     week = events.week_of(resource.href)
     if week is None:
-        return Entry(resource.href, resource.etag, reading)
+        absence = away.decode(resource.ics) if away.name_of(resource.href) else None
+        return Entry(resource.href, resource.etag, reading, away=absence)
     occurrences = tuple(replace(found, kind="slot") for found in reading.occurrences)
     # The feed draws a reservation from its record, never as it stands.
     reading = Reading(occurrences, defects=reading.defects, unplaced=reading.unplaced)
@@ -225,6 +242,8 @@ class Follower:
     def __init__(self, calendar: Calendar, config: Config, now: datetime) -> None:
         self.calendar, self.config = calendar, config
         self.agenda = blank(config, now)
+        self.busy: Mapping[str, Busy] = {}
+        """What people's own feeds say; every sync puts it into the agenda."""
         self._syncing = threading.Lock()
 
     def sync(self, now: datetime) -> Agenda:
@@ -236,5 +255,5 @@ class Follower:
             agenda = self.agenda
             if horizon(self.config, now) != agenda.horizon:
                 agenda = blank(self.config, now, changed=agenda.changed + timedelta(seconds=1))
-            self.agenda = agenda.after(self.calendar.changes(agenda.token), now)
+            self.agenda = replace(agenda.after(self.calendar.changes(agenda.token), now), busy=self.busy)
             return self.agenda

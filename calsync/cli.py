@@ -22,7 +22,7 @@ import typer
 from pythonjsonlogger.core import RESERVED_ATTRS
 from rich.markup import escape
 
-from calsync import __version__, config, errors, feed, reservations
+from calsync import __version__, cli_week, config, errors, feed, reservations
 from calsync.agenda import Follower
 from calsync.calendars import Calendar, open_calendar
 from calsync.conflicts import blocking
@@ -370,6 +370,9 @@ def _logging(form: str) -> dict[str, object]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": form, "stream": "ext://sys.stderr"}},
         "root": {"handlers": ["stderr"], "level": "INFO"},
     }
+
+
+cli_week.add_to(app, _session, _author)
 
 
 def _fail(error: errors.CalsyncError, *, as_json: bool) -> NoReturn:

@@ -27,6 +27,7 @@ from calsync.settings import (
     Config,
     ConflictsSection,
     Freeze,
+    RotationSection,
     Section,
     ServerSection,
     TrainSection,
@@ -44,6 +45,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "train": TrainSection,
     "conflicts": ConflictsSection,
     "server": ServerSection,
+    "rotation": RotationSection,
 }
 _TABLES: dict[str, type[Section]] = {"windows": WindowSection, "freezes": Freeze, "conductors": ConductorSection}
 
@@ -167,6 +169,8 @@ def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any], named:
         seen.add(conductor.name)
         if conductor.window is not None and conductor.window not in named:
             yield f'conductors[{n}].window: "{conductor.window}" is not a train window; ' + _of(named)
+    if parts["rotation"] is not None:
+        yield from _rotation_contradictions(parts["rotation"], seen)
     conflicts: ConflictsSection | None = parts["conflicts"]
     if conflicts is not None and {"block", "warn"} <= conflicts.model_fields_set:
         for kind in sorted(set(conflicts.block) & set(conflicts.warn)):
@@ -201,6 +205,19 @@ def _train_contradictions(
             yield f"windows.{name}.days: a train window has the days of train.stages; leave days out"
         if name not in train.windows and window.days is None:
             yield f'windows.{name}.days: is missing; a window outside train.windows needs its days, such as ["mon"]'
+
+
+def _rotation_contradictions(rotation: RotationSection, roster: Iterable[str]) -> Iterable[str]:
+    roster = sorted(roster)
+    for n, name in enumerate(rotation.order):
+        if name not in roster:
+            yield f'rotation.order[{n}]: "{name}" is nobody of the roster; ' + _of(roster)
+        if name in rotation.order[:n]:
+            yield f'rotation.order[{n}]: "{name}" is there already; name each person once'
+    if len(rotation.order) == 1:
+        yield "rotation.order: name at least two people, since each week has a primary and a backup"
+    if bool(rotation.order) != (rotation.start is not None):
+        yield 'rotation: give order and start together, such as start = "2026-W49"'
 
 
 def _freeze_contradictions(path: str, freeze: Freeze) -> Iterable[str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from calsync.agenda import Agenda, Entry
-from calsync.planning import Conductor, Plan
+from calsync.cover import Cover, absences, cover, unknown, watched
+from calsync.planning import Conductor, Pair, Plan
 from calsync.records import Reservation
 from calsync.settings import KINDS, Config, Kind
 from calsync.windows import Slot, Window, train_windows
@@ -34,13 +35,17 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """One reason against one slot, in a sentence. `slot` is the slot's id; None where it may concern any slot."""
+    """One reason against one slot, in a sentence. `slot` is the slot's id; None where it may concern any slot.
+
+    `cover` names who could conduct instead, where somebody is away.
+    """
 
     kind: Kind
     blocking: bool
     slot: str | None
     message: str
     event: Event | None = None
+    cover: tuple[Cover, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +67,19 @@ def nobody(_slot: Slot) -> Sequence[Conductor]:
 
 
 def check(
-    config: Config, agenda: Agenda, slots: Sequence[Slot], people: People = nobody, *, own: str = "", train: bool = True
+    config: Config,
+    agenda: Agenda,
+    slots: Sequence[Slot],
+    people: People = nobody,
+    *,
+    own: str = "",
+    train: bool = True,
+    pair: Pair | None = None,
 ) -> tuple[Conflict, ...]:
-    """Every conflict of the slots with the agenda, with the working hours of `people`, and with the clocks.
+    """Every conflict of the slots with the agenda, with the absences and working hours of `people`, and with the clocks.
 
     `own` is the href of the reservation whose slots these are; it does not stand in its own way. Freezes of the scope
-    `train` hold for `train` slots alone.
+    `train` hold for `train` slots alone. `pair` is the week's, whose partner comes first where somebody is away.
     """
     windows = {window.name: window for window in train_windows(config)}
     found = [
@@ -75,6 +87,7 @@ def check(
         for slot in slots
         for conflict in (
             *_with_agenda(config, agenda, slot, people(slot), own=own, train=train),
+            *_with_absences(config, agenda, slot, people(slot), pair),
             *_with_hours(config, slot, people(slot)),
             *_with_clocks(config, slot, windows.get(slot.window), people(slot)),
         )
@@ -92,7 +105,8 @@ def standing(config: Config, agenda: Agenda, after: datetime) -> Iterator[tuple[
             continue
         ahead = [slot for slot in reservation.slots if slot.end > after]
         if ahead:
-            yield entry, reservation, check(config, agenda, ahead, reservation.conductors, own=entry.href)
+            found = check(config, agenda, ahead, reservation.conductors, own=entry.href, pair=reservation.pair)
+            yield entry, reservation, found
 
 
 def blocking(conflicts: Sequence[Conflict]) -> tuple[Conflict, ...]:
@@ -139,6 +153,32 @@ def _with_agenda(
         else:
             kind, message = "overlap", f"“{title}” ({local}) {near} {place}."
         yield Conflict(kind, config.conflicts.blocks(kind), slot.id, message, event)
+
+
+def _with_absences(
+    config: Config, agenda: Agenda, slot: Slot, conductors: Sequence[Conductor], pair: Pair | None
+) -> Iterator[Conflict]:
+    tz = zone(str(slot.start.tzinfo))
+    place = f"{when(slot.start, slot.end)} {tz} ({slot.window})"
+    for conductor in conductors:
+        if why := unknown(agenda, conductor):
+            message = f"Whether {conductor.name} is away during {place} is not known: {why}."
+            yield Conflict("unknown", config.conflicts.blocks("unknown"), slot.id, message)
+        found = list(absences(agenda, conductor, *watched(config, slot)))
+        certain = [absence for absence in found if absence.certain]
+        if found and not certain:
+            message = f"{conductor.name} may be away during {place}: an event that cannot be read in full says so."
+            yield Conflict("unknown", config.conflicts.blocks("unknown"), slot.id, message)
+        if not certain:
+            continue
+        absence = min(certain, key=lambda absence: absence.start)
+        event = Event(absence.uid, f"{conductor.name} is away", absence.start.astimezone(tz), absence.end.astimezone(tz))
+        behind = "during" if any(one.start < slot.end for one in certain) else "soon after"
+        said = when(event.start, event.end) + (f": {' '.join(absence.note.split())}" if absence.note else "")
+        instead = cover(config, agenda, slot, conductor, pair)
+        could = f"{' or '.join(one.name for one in instead)} could cover" if instead else "nobody is there to cover"
+        message = f"{conductor.name} is away ({said}) {behind} {place}; {could}."
+        yield Conflict("busy", config.conflicts.blocks("busy"), slot.id, message, event, instead)
 
 
 def _with_hours(config: Config, slot: Slot, conductors: Sequence[Conductor]) -> Iterator[Conflict]:
@@ -214,7 +254,7 @@ def alternatives(
             return (
                 place.start > now
                 and not any(place.start < other.end and other.start < place.end for other in taken)
-                and not blocking(check(config, agenda, [place], people, own=own))
+                and not blocking(check(config, agenda, [place], people, own=own, pair=plan.pair))
             )
 
         windows = (window.on(slot.date, slot.role, slot.stage) for window in train_windows(config))

@@ -58,7 +58,7 @@ def render(config: Config, agenda: Agenda, now: datetime, filters: Filters = Fil
     """The feed at `now` (aware); it reads the clock only to drop what is past and to show eight weeks ahead."""
     today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
     edges = [today, today + timedelta(days=1)]
-    parts = [_head(config)]
+    parts = [head(config)]
     tzids: set[str] = set()
     timezones: dict[str, bytes] = {}
     others: list[bytes] = []
@@ -74,7 +74,7 @@ def render(config: Config, agenda: Agenda, now: datetime, filters: Filters = Fil
             edges.append(slot.end.astimezone(UTC))
             if slot.end <= now:
                 continue
-        parts.append(_slot_event(config, reservation, slot, cancelled=cancelled, alarm=filters.alarm))
+        parts.append(slot_event(config, reservation, slot, cancelled=cancelled, alarm=filters.alarm))
     parts += (_fixed_event(found, filters.alarm) for found in _fixed(agenda, filters, today))
     body = b"".join([*parts, *others, b"END:VCALENDAR\r\n"])
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
@@ -83,7 +83,8 @@ def render(config: Config, agenda: Agenda, now: datetime, filters: Filters = Fil
     return Feed(body, etag, modified, min(edge for edge in edges if edge > now))
 
 
-def _head(config: Config) -> bytes:
+def head(config: Config) -> bytes:
+    """The lines of a published VCALENDAR before its components (CRLF)."""
     calendar = Calendar()
     calendar.add("VERSION", "2.0")
     calendar.add("PRODID", PRODID)
@@ -109,7 +110,16 @@ def _reserved(agenda: Agenda, filters: Filters) -> Iterator[tuple[Reservation, S
                 yield reservation, slot, cancelled
 
 
-def _slot_event(config: Config, reservation: Reservation, slot: Slot, *, cancelled: bool, alarm: timedelta | None) -> bytes:
+def slot_event(
+    config: Config,
+    reservation: Reservation,
+    slot: Slot,
+    *,
+    cancelled: bool = False,
+    tentative: bool = False,
+    alarm: timedelta | None = None,
+) -> bytes:
+    """One slot as a VEVENT in UTC (CRLF lines); a `tentative` one is not reserved yet."""
     link = ticket_link(reservation.ticket, config.train.ticket_url)
     event = Event()
     event.add("UID", slot.uid)
@@ -123,7 +133,7 @@ def _slot_event(config: Config, reservation: Reservation, slot: Slot, *, cancell
     event.add(
         "CATEGORIES", [config.windows[slot.window].category or "train"] if slot.window in config.windows else ["train"]
     )
-    event.add("STATUS", "CANCELLED" if cancelled else "CONFIRMED")
+    event.add("STATUS", "CANCELLED" if cancelled else "TENTATIVE" if tentative else "CONFIRMED")
     event.add("TRANSP", "TRANSPARENT" if cancelled else "OPAQUE")
     if link:
         event.add("URL", link)

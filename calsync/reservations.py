@@ -76,7 +76,7 @@ def inspect(config: Config, agenda: Agenda, request: Request, now: datetime) -> 
             "choose a nearer week, or set calendar.horizon.future."
         )
     own = events.href(planned.week)
-    conflicts = check(config, agenda, planned.slots, planned.conductors, own=own)
+    conflicts = check(config, agenda, planned.slots, planned.conductors, own=own, pair=planned.pair)
     free = alternatives(config, agenda, planned, conflicts, planned.conductors, now=now, own=own)
     entry = agenda.reservation(planned.week)
     holder = entry if entry is not None and not (entry.reservation and entry.reservation.released) else None
@@ -139,7 +139,7 @@ def _held(config: Config, found: Check, request: Request, agenda: Agenda) -> Out
             f"{week} is reserved for this pair already, with {' and '.join(differing)}; change the reservation instead.",
             [_reserved(standing, week, "this pair")],
         )
-    conflicts = check(config, agenda, standing.slots, standing.conductors, own=found.holder.href)
+    conflicts = check(config, agenda, standing.slots, standing.conductors, own=found.holder.href, pair=standing.pair)
     return Outcome(standing, found.holder.etag, False, found.plan.skipped, conflicts, found.holder.changes)
 
 
@@ -169,7 +169,7 @@ def change(
         reservation = _reservation(follower.config, found.plan, request, now, author, standing)
         # Slots may stand elsewhere than planned: people move them.
         ahead = [slot for slot in reservation.slots if slot.end > now]
-        conflicts = check(follower.config, agenda, ahead, reservation.conductors, own=entry.href)
+        conflicts = check(follower.config, agenda, ahead, reservation.conductors, own=entry.href, pair=reservation.pair)
         found = replace(found, conflicts=conflicts)
         if _same(reservation, standing):
             return Outcome(standing, entry.etag, False, found.plan.skipped, found.conflicts, entry.changes)
@@ -303,7 +303,7 @@ def _write(follower: Follower, reservation: Reservation, former: Entry | None, n
     if entry is None or entry.mark != mark:
         raise Changed(f"{href} was overwritten by somebody else.")
     ahead = [slot for slot in reservation.slots if slot.end > now]
-    after = check(follower.config, agenda, ahead, reservation.conductors, own=href)
+    after = check(follower.config, agenda, ahead, reservation.conductors, own=href, pair=reservation.pair)
     if not blocking(after) or reservation.override:
         return entry
     message = f"Somebody else was quicker, and the reservation was taken back: {blocking(after)[0].message}"

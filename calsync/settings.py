@@ -79,6 +79,12 @@ def _hours(value: object) -> Hours:
         raise ValueError(str(error)) from None
 
 
+def _web_address(value: object) -> str:
+    if isinstance(value, str) and re.match(r"https?://[^/\s]+", value) and not re.search(r"\s", value):
+        return value
+    raise ValueError('write a web address such as "https://calendar.example.org/ana.ics"')
+
+
 def _calendar_url(value: object) -> str:
     if isinstance(value, str) and value.startswith("sqlite:///") and len(value) > len("sqlite:///"):
         return value
@@ -91,6 +97,7 @@ WallClock = Annotated[time, BeforeValidator(_wall_clock)]
 Weekdays = Annotated[tuple[str, ...], BeforeValidator(_weekdays)]
 WorkingHours = Annotated[Hours, BeforeValidator(_hours)]
 IsoWeek = Annotated[Week, BeforeValidator(_week)]
+WebAddress = Annotated[str, BeforeValidator(_web_address)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -170,6 +177,8 @@ class ConductorSection(Section):
     window: str | None = None
     irc: Text | None = None
     ticket_user: Text | None = None
+    calendar: WebAddress | None = None
+    video: WebAddress | None = None
 
 
 class ConflictsSection(Section):
@@ -179,6 +188,7 @@ class ConflictsSection(Section):
     warn: tuple[Kind, ...] = ("hours", "dst")
     ignore_categories: tuple[str, ...] = ()
     buffer: Duration = timedelta(0)
+    watch_after: Duration = timedelta(hours=2)
 
     def blocks(self, kind: Kind) -> bool:
         """Whether a conflict of this kind stands in the way of a reservation."""
@@ -186,6 +196,13 @@ class ConflictsSection(Section):
             if name in self.model_fields_set and kind in getattr(self, name):
                 return verdict
         return kind not in ("hours", "dst")
+
+
+class RotationSection(Section):
+    """`[rotation]`: the `order` in which the roster takes turns, from the week `start` on."""
+
+    order: tuple[Text, ...] = ()
+    start: IsoWeek | None = None
 
 
 class ServerSection(Section):
@@ -206,6 +223,7 @@ class Config(BaseModel):
     conductors: tuple[ConductorSection, ...] = ()
     conflicts: ConflictsSection
     server: ServerSection
+    rotation: RotationSection = RotationSection()
     tokens: dict[str, SecretStr] = {}
     folder: Path = Path()
     """Where windows.toml stands; relative files are found from here."""

@@ -27,6 +27,8 @@ OPERATIONS = (
     "POST /api/conflicts",
     "GET /api/windows",
     "GET /api/now",
+    "GET /api/rotation",
+    "GET /rotation.ics",
     "GET /deployments.ics",
     "GET /healthz",
     "GET /readyz",

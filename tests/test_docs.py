@@ -26,6 +26,7 @@ SECTIONS = {
     "conductors": settings.ConductorSection,
     "conflicts": settings.ConflictsSection,
     "server": settings.ServerSection,
+    "rotation": settings.RotationSection,
 }
 
 

@@ -30,6 +30,13 @@ class EventOut(BaseModel):
         return cls(uid=event.uid, summary=event.summary, start=event.start, end=event.end)
 
 
+class CoverOut(BaseModel):
+    """Somebody who could conduct instead of who is away, and why they."""
+
+    name: str
+    reason: str
+
+
 class ConflictOut(BaseModel):
     """One reason against a slot; `slot` is null where it may concern any."""
 
@@ -38,13 +45,19 @@ class ConflictOut(BaseModel):
     slot: str | None
     event: EventOut | None
     message: str
+    cover: list[CoverOut] = Field([], description="Who could conduct instead, where somebody is away.")
 
     @classmethod
     def of(cls, conflict: Conflict) -> ConflictOut:
         """From the core."""
         event = EventOut.of(conflict.event) if conflict.event else None
         return cls(
-            kind=conflict.kind, blocking=conflict.blocking, slot=conflict.slot, event=event, message=conflict.message
+            kind=conflict.kind,
+            blocking=conflict.blocking,
+            slot=conflict.slot,
+            event=event,
+            message=conflict.message,
+            cover=[CoverOut(name=one.name, reason=one.reason) for one in conflict.cover],
         )
 
 

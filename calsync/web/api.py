@@ -241,6 +241,7 @@ def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheSe
         entry = agenda.reservation(week)
         standing = entry.reservation if entry else None
         people: People = nobody
+        pair = standing.pair if standing else None
         if entry is not None and standing is not None and not standing.released:
             reserved, wanted, people, own = True, standing.slots, standing.conductors, entry.href
         else:
@@ -251,7 +252,9 @@ def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheSe
                 break
             raise Invalid(f"{week} is outside the calendar's horizon; choose a nearer week.")
         slots += wanted
-        conflicts += (found for found in check(config, agenda, wanted, people, own=own) if found not in conflicts)
+        conflicts += (
+            found for found in check(config, agenda, wanted, people, own=own, pair=pair) if found not in conflicts
+        )
     return ConflictsOut(
         slots=[SlotOut.of(slot) for slot in slots],
         conflicts=[ConflictOut.of(conflict) for conflict in conflicts],
@@ -315,4 +318,5 @@ def now(query: Annotated[AtQuery, Query()], service: TheService) -> NowOut:
 def _standing(config: Config, agenda: Agenda, entry: Entry) -> tuple[Conflict, ...]:
     if entry.reservation is None:
         raise NotReserved(f"{entry.href} is not a reservation.")
-    return check(config, agenda, entry.reservation.slots, entry.reservation.conductors, own=entry.href)
+    found = entry.reservation
+    return check(config, agenda, found.slots, found.conductors, own=entry.href, pair=found.pair)

@@ -61,11 +61,15 @@ class FeedQuery(BaseModel):
 )
 def feed(query: Annotated[FeedQuery, Query()], request: Request, service: TheService) -> Response:
     """The Deployments calendar as an iCal feed to subscribe to."""
-    found = service.feed(query.filters(service.config))
+    return answer(service.feed(query.filters(service.config)), request, service.clock())
+
+
+def answer(found: Feed, request: Request, now: datetime) -> Response:
+    """A feed as a response at `now` (aware); 304 where the client has it."""
     headers = {
         "ETag": found.etag,
         # Never later than Date (RFC 9110, section 8.8.2.1).
-        "Last-Modified": format_datetime(min(found.modified, service.clock()).astimezone(UTC), usegmt=True),
+        "Last-Modified": format_datetime(min(found.modified, now).astimezone(UTC), usegmt=True),
         "Cache-Control": _CACHE,
     }
     if _is_fresh(found, request.headers):

@@ -1,0 +1,97 @@
+"""Absences: who is away, and when, as an event on the Deployments calendar or as a person's own busy feed says.
+
+An absence is a VEVENT of its own, `away-….ics`, which people may move or remove like any other; its times count as they
+stand. It is TRANSPARENT, since somebody's absence keeps nobody else from deploying. Who is meant stands in
+`X-CALSYNC-AWAY`, base64url of JSON, a plain token that no server rewrites.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from icalendar import Calendar, Event
+
+from calsync.occurrences import Occurrence
+from calsync.zones import zone
+
+RECORD = "X-CALSYNC-AWAY"
+PRODID = "-//calsync//calsync//EN"
+
+_PREFIX, _SUFFIX = "away-", ".ics"
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Whose absence a resource is. All-day ones are seen in `timezone`; `author` is who wrote it down."""
+
+    conductor: str
+    timezone: str
+    note: str | None = None
+    author: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """What a person's own feed says: its `occurrences`, and why it cannot be relied upon, if it cannot."""
+
+    occurrences: tuple[Occurrence, ...] = ()
+    unknown: str | None = None
+
+
+def href(name: str) -> str:
+    """Where the absence called `name` stands on the calendar."""
+    return f"{_PREFIX}{name}{_SUFFIX}"
+
+
+def name_of(href: str) -> str | None:
+    """The name of the absence at `href`; None for what is none."""
+    if href.startswith(_PREFIX) and href.endswith(_SUFFIX):
+        return href.removeprefix(_PREFIX).removesuffix(_SUFFIX)
+    return None
+
+
+def encode(away: Away, name: str, start: date, end: date, now: datetime) -> bytes:
+    """The absence as a resource (CRLF lines). Dates are both included; instants are aware; `start` is not after `end`."""
+    event = Event()
+    event.add("UID", f"{_PREFIX}{name}")
+    event.add("DTSTAMP", now.astimezone(UTC).replace(microsecond=0))
+    event.add("LAST-MODIFIED", now.astimezone(UTC).replace(microsecond=0))
+    if isinstance(start, datetime) and isinstance(end, datetime):
+        event.add("DTSTART", start.astimezone(UTC))
+        event.add("DTEND", end.astimezone(UTC))
+    else:
+        event.add("DTSTART", start)
+        event.add("DTEND", end + timedelta(days=1))  # RFC 5545, section 3.6.1: the end is not included
+    event.add("SUMMARY", f"{away.conductor} is away")
+    if away.note:
+        event.add("DESCRIPTION", away.note)
+    event.add("CATEGORIES", ["away"])
+    event.add("TRANSP", "TRANSPARENT")
+    record = {
+        "version": 1,
+        "conductor": away.conductor,
+        "timezone": away.timezone,
+        "note": away.note,
+        "author": away.author,
+    }
+    event.add(RECORD, base64.urlsafe_b64encode(json.dumps(record, separators=(",", ":")).encode()).decode())
+    head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()
+    return head + bytes(event.to_ical()) + b"END:VCALENDAR\r\n"
+
+
+def decode(ics: bytes) -> Away | None:
+    """Whose absence the resource is; None where it is none, was cancelled, or can be read no more."""
+    try:
+        calendar = Calendar.from_ical(ics)
+        events = calendar.events if isinstance(calendar, Calendar) else []
+        event = next(event for event in events if RECORD in event)
+        if str(event.get("STATUS", "")).upper() == "CANCELLED":
+            return None
+        record = json.loads(base64.urlsafe_b64decode(str(event[RECORD])))
+        zone(record["timezone"])
+        return Away(str(record["conductor"]), record["timezone"], record.get("note"), record.get("author"))
+    except Exception:  # it stood where anybody may write; what cannot be read is shown like any event
+        return None

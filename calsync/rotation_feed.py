@@ -1,0 +1,56 @@
+"""The rotation as text/calendar: reserved weeks as they stand, and those not reserved yet as TENTATIVE slots.
+
+A slot has the same UID here as in the Deployments feed, so that a planned one becomes the reserved one in the same place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
+
+from calsync.agenda import Agenda
+from calsync.errors import Invalid
+from calsync.feed import Feed, head, slot_event
+from calsync.planning import plan
+from calsync.records import Reservation
+from calsync.rota import pair_of, rotation
+from calsync.settings import Config
+from calsync.weeks import Week
+
+_DAY = timedelta(days=1)
+
+
+def render(config: Config, agenda: Agenda, now: datetime, weeks: int) -> Feed:
+    """The next `weeks` weeks of the rotation at `now` (aware); it reads the clock only to know which weeks those are."""
+    today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
+    monday = datetime.combine(Week.containing(today.date()).monday, time(), UTC)
+    body = b"".join([head(config), *_events(config, agenda, now, weeks), b"END:VCALENDAR\r\n"])
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    return Feed(body, etag, max(agenda.changed, monday), today + _DAY)
+
+
+def _events(config: Config, agenda: Agenda, now: datetime, weeks: int) -> Iterator[bytes]:
+    for turn in rotation(config, agenda, now, weeks).turns:
+        entry = agenda.reservation(turn.week)
+        if turn.state == "reserved" and entry is not None and entry.reservation is not None:
+            for slot in entry.reservation.slots:
+                yield slot_event(config, entry.reservation, slot)
+        elif turn.state == "planned":
+            try:
+                planned = plan(
+                    config, pair_of(config, turn), turn.week, datetime.combine(turn.week.monday, time(), UTC) - _DAY
+                )
+            except Invalid:  # a window that both clocks and settings leave without a slot
+                continue
+            wished = Reservation(
+                week=turn.week,
+                title=config.train.title,
+                pair=planned.pair,
+                primary=planned.primary,
+                backup=planned.backup,
+                slots=planned.slots,
+                modified=agenda.changed,
+            )
+            for slot in wished.slots:
+                yield slot_event(config, wished, slot, tentative=True)

@@ -1,0 +1,38 @@
+"""What the command line shows of the pair's week: the rotation, absences, and what became of messages."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Column, Table
+
+from calsync.rota import Reserved, Rotation
+from calsync.tables import out, show_conflicts
+
+_STATES = {"reserved": "reserved", "planned": "planned", "open": "[red]open[/]", "no-train": "[dim]no train[/]"}
+
+
+def show_rotation(found: Rotation) -> None:
+    """The weeks, what is unusual about them, and everybody's turns over the year."""
+    columns = (Column(name, no_wrap=True) for name in ("Week", "Monday", "Primary", "Backup", ""))
+    table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, padding=(0, 0))
+    for turn in found.turns:
+        monday = turn.week.monday
+        names = (escape(name or "") for name in (turn.primary, turn.backup))
+        table.add_row(str(turn.week), f"{monday.day} {monday:%b}", *names, _STATES[turn.state])
+    out.print(table)
+    for turn in found.turns:
+        for note in turn.notes:
+            out.print(f"[yellow]![/] {turn.week}: {escape(note)}", soft_wrap=True)
+    turns = ", ".join(f"{one.name} {one.turns}" for one in found.tallies)
+    out.print(f"Turns from {found.year[0]} to {found.year[1]}: {escape(turns)}.", soft_wrap=True)
+    for one in found.tallies:
+        if one.reason:
+            out.print(f"[yellow]![/] {escape(one.name)} has {one.turns}: {escape(one.reason)}.", soft_wrap=True)
+
+
+def show_reserved(found: Reserved) -> None:
+    """What became of one week."""
+    mark = {"reserved": "[green]✓[/]", "conflict": "[red]✗[/]", "open": "[red]✗[/]"}.get(found.result, "[dim]·[/]")
+    out.print(f"{mark} {escape(found.message)}", soft_wrap=True)
+    show_conflicts(found.conflicts, ())

@@ -1,0 +1,90 @@
+"""The JSON about the pair's week: the rotation, absences, hand-offs and updates. Times are RFC 3339 with an offset."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from calsync.rota import Reserved, Result, Rotation
+from calsync.rotation import State, Tally, Turn
+from calsync.web.answers import ConflictOut, ReservationOut
+
+
+class TurnOut(BaseModel):
+    """One week of the rotation; `url` where it is reserved, `notes` what is unusual about it."""
+
+    week: str = Field(examples=["2026-W49"])
+    state: State
+    primary: str | None
+    backup: str | None
+    passed: list[str] = Field(description="Who was away when it was their turn.")
+    notes: list[str]
+    url: str | None
+
+    @classmethod
+    def of(cls, turn: Turn) -> TurnOut:
+        """From the core."""
+        return cls(
+            week=str(turn.week),
+            state=turn.state,
+            primary=turn.primary,
+            backup=turn.backup,
+            passed=list(turn.passed),
+            notes=list(turn.notes),
+            url=f"/api/reservations/{turn.week}" if turn.state == "reserved" else None,
+        )
+
+
+class TallyOut(BaseModel):
+    """How often somebody is primary; `reason` where that differs by more than one from others."""
+
+    name: str
+    turns: int
+    reason: str | None
+
+    @classmethod
+    def of(cls, tally: Tally) -> TallyOut:
+        """From the core."""
+        return cls(name=tally.name, turns=tally.turns, reason=tally.reason)
+
+
+class YearOut(BaseModel):
+    """The rotation's year of 52 weeks, from its `first` to its `last`, and everybody's turns in it."""
+
+    first: str
+    last: str
+    turns: list[TallyOut]
+
+
+class RotationOut(BaseModel):
+    """The coming weeks of the rotation, and its year."""
+
+    weeks: list[TurnOut]
+    year: YearOut
+
+    @classmethod
+    def of(cls, found: Rotation) -> RotationOut:
+        """From the core."""
+        turns = [TallyOut.of(tally) for tally in found.tallies]
+        year = YearOut(first=str(found.year[0]), last=str(found.year[1]), turns=turns)
+        return cls(weeks=[TurnOut.of(turn) for turn in found.turns], year=year)
+
+
+class ReservedOut(BaseModel):
+    """What became of one week that was to be reserved."""
+
+    week: str
+    result: Result
+    message: str
+    reservation: ReservationOut | None
+    conflicts: list[ConflictOut]
+
+    @classmethod
+    def of(cls, found: Reserved) -> ReservedOut:
+        """From the core."""
+        return cls(
+            week=str(found.turn.week),
+            result=found.result,
+            message=found.message,
+            reservation=ReservationOut.of(found.outcome) if found.outcome else None,
+            conflicts=[ConflictOut.of(conflict) for conflict in found.conflicts],
+        )

@@ -1,0 +1,355 @@
+"""The rotation: staggered, fair over its year, and never changed by what comes later."""
+
+import json
+import tomllib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from icalendar import Calendar
+from samples import SHIPPED, configured, ics, person
+from test_cli import folder, run  # noqa: F401
+from test_web import client, problem, served  # noqa: F401
+
+from calsync import away, reservations, rota
+from calsync.agenda import Follower
+from calsync.config import parse
+from calsync.errors import ConfigInvalid, Invalid
+from calsync.planning import Pair
+from calsync.reservations import Request
+from calsync.rotation import YEAR, rotate, tally, year_of
+from calsync.weeks import Week
+
+START = Week(2026, 49)
+NAMES = ["ana", "ben", "cem", "dee", "eva", "fay"]
+WEEKS = st.integers(0, YEAR - 1).map(START.shift)
+
+
+@st.composite
+def situations(draw):
+    """A roster, weeks without a train, reserved weeks, and who is away when."""
+    order = draw(st.permutations(NAMES[: draw(st.integers(2, len(NAMES)))]))
+    declined = draw(st.sets(WEEKS, max_size=8))
+    pairs = st.permutations(order).map(lambda names: (names[0], names[1]))
+    held = draw(st.dictionaries(WEEKS, pairs, max_size=6))
+    absent = draw(st.sets(st.tuples(st.sampled_from(order), WEEKS), max_size=20))
+    return order, declined, held, absent
+
+
+def turns(order, declined=(), held=None, absent=(), weeks=YEAR):
+    return list(
+        rotate(
+            order,
+            START,
+            START.shift(weeks - 1),
+            held or {},
+            declined,
+            lambda name, week: "on leave" if (name, week) in absent else None,
+        )
+    )
+
+
+@given(situations())
+def test_this_weeks_primary_is_next_weeks_backup_unless_they_are_away(situation):
+    order, declined, held, absent = situation
+    former = order[-1]
+    for turn in turns(order, declined, held, absent):
+        if turn.state == "planned":
+            assert turn.primary != turn.backup
+            assert former in (turn.backup, None) or (former, turn.week) in absent, turn
+            assert (turn.backup == former) == (not any("stands in" in note for note in turn.notes))
+        if turn.state in ("planned", "reserved"):
+            former = turn.primary
+
+
+@given(situations())
+def test_nobody_who_is_away_is_planned(situation):
+    order, declined, held, absent = situation
+    for turn in turns(order, declined, held, absent):
+        if turn.state in ("planned", "open"):
+            assert not {(turn.primary, turn.week), (turn.backup, turn.week)} & absent
+
+
+@given(situations())
+def test_reserved_weeks_stand_as_they_are_and_weeks_without_a_train_take_no_turn(situation):
+    order, declined, held, absent = situation
+    found = turns(order, declined, held, absent)
+    assert [turn.week for turn in found] == [START.shift(n) for n in range(YEAR)]
+    for turn in found:
+        if turn.week in held:
+            assert (turn.state, turn.primary, turn.backup) == ("reserved", *held[turn.week])
+        elif turn.week in declined:
+            assert (turn.state, turn.primary, turn.backup) == ("no-train", None, None)
+        else:
+            assert turn.state in ("planned", "open")
+
+
+@given(situations())
+def test_over_a_year_turns_differ_by_at_most_one_or_the_reason_is_given(situation):
+    order, declined, held, absent = situation
+    found = tally(order, turns(order, declined, held, absent))
+    counts = [one.turns for one in found]
+    if not absent and not held:
+        assert max(counts) - min(counts) <= 1
+    for one in found:
+        if max(counts) - one.turns > 1 or one.turns - min(counts) > 1:
+            assert one.reason, found
+    assert all(one.reason is None for one in found) or max(counts) - min(counts) > 1
+
+
+@given(
+    st.permutations(NAMES[:5]),
+    st.sets(WEEKS, max_size=8),
+    st.sampled_from(NAMES[:5]),
+    st.integers(0, 38),
+    st.integers(1, 8),
+)
+def test_turns_missed_on_a_leave_of_weeks_are_made_up_for_within_the_year(order, declined, who, first, length):
+    absent = {(who, START.shift(first + n)) for n in range(length)}
+    counts = [one.turns for one in tally(order, turns(order, declined, absent=absent))]
+    assert max(counts) - min(counts) <= 1
+
+
+@given(situations(), st.integers(0, YEAR - 1), st.sampled_from(NAMES))
+def test_an_absence_changes_nothing_in_the_weeks_before_it(situation, n, who):
+    order, declined, held, absent = situation
+    before = turns(order, declined, held, absent)
+    after = turns(order, declined, held, absent | {(who, START.shift(n))})
+    assert after[:n] == before[:n]
+
+
+@given(situations(), st.integers(0, YEAR - 1))
+def test_reserving_a_week_as_it_was_planned_changes_nothing_else(situation, n):
+    order, declined, held, absent = situation
+    before = turns(order, declined, held, absent)
+    turn = before[n]
+    if turn.state == "planned" and not turn.passed:
+        after = turns(order, declined, held | {turn.week: (turn.primary, turn.backup)}, absent)
+        assert [(one.primary, one.backup) for one in after] == [(one.primary, one.backup) for one in before]
+
+
+@given(situations())
+def test_longer_looks_begin_with_shorter_ones(situation):
+    order, declined, held, absent = situation
+    long = turns(order, declined, held, absent, weeks=2 * YEAR)
+    assert long[:YEAR] == turns(order, declined, held, absent)
+
+
+def primaries(*arguments, **options):
+    return "".join((turn.primary or "-")[0] for turn in turns(*arguments, **options))
+
+
+def test_whoever_is_passed_over_takes_the_next_free_turn():
+    assert primaries(NAMES[:4], weeks=8) == "abcdabcd"
+    assert primaries(NAMES[:4], absent={("ben", START.shift(1))}, weeks=8) == "acbdacbd"
+    away_twice = {("ben", START.shift(1)), ("ben", START.shift(2))}
+    assert primaries(NAMES[:4], absent=away_twice, weeks=5) == "acdba"
+
+
+def test_the_rotation_goes_on_from_a_reserved_week():
+    assert primaries(NAMES[:4], held={START.shift(1): ("dee", "ana")}, weeks=7) == "adbcadb"
+    found = turns(NAMES[:4], held={START.shift(-1): ("ben", "ana")}, weeks=2)
+    assert (found[0].primary, found[0].backup) == ("cem", "ben")
+
+
+def test_a_guest_who_holds_a_week_is_followed_by_somebody_who_stands_in():
+    found = turns(NAMES[:3], held={START: ("zoe", "ana")}, weeks=2)
+    assert (found[1].primary, found[1].backup) == ("ana", "ben")
+    assert found[1].notes == ("zoe conducted last and is not the backup: not in the rotation; ben stands in.",)
+
+
+def test_a_week_that_cannot_be_filled_stays_open_and_says_why():
+    absent = {(name, START) for name in NAMES[:2]}
+    (turn,) = turns(NAMES[:2], absent=absent, weeks=1)
+    assert (turn.state, turn.primary, turn.backup) == ("open", None, None)
+    assert "ana is passed over: on leave." in turn.notes
+
+
+def test_the_reason_names_the_weeks_that_somebody_missed():
+    absent = {("ana", START.shift(n)) for n in range(YEAR)}
+    found = {one.name: one for one in tally(NAMES[:3], turns(NAMES[:3], absent=absent))}
+    assert found["ana"].turns == 0
+    assert found["ana"].reason.startswith("away when it was their turn in 2026-W49, ")
+    assert found["ben"].reason == "took turns of those who were away: ana"
+
+
+def test_the_year_of_a_rotation_is_counted_from_its_start():
+    assert year_of(START, START) == (START, START.shift(51))
+    assert year_of(START, START.shift(52)) == (START.shift(52), START.shift(103))
+    assert primaries(NAMES[:2], weeks=YEAR + 4)[-4:] == "abab"
+
+
+# On the calendar
+
+TEAM = [
+    {"name": "ana", "timezone": "Europe/Paris"},
+    {"name": "ben", "timezone": "America/Denver"},
+    {"name": "cem", "timezone": "Europe/Berlin"},
+]
+ROTATION = {"order": ["ana", "ben", "cem"], "start": "2026-W49"}
+
+
+@pytest.fixture
+def team():
+    return configured(conductors=TEAM, rotation=ROTATION)
+
+
+@pytest.fixture
+def known(calendar, team, now):
+    follower = Follower(calendar, team, now)
+    follower.sync(now)
+    return follower
+
+
+def be_away(follower, who, start, end, timezone="Europe/Paris", note=None):
+    record = away.Away(who, timezone, note)
+    ics = away.encode(record, f"{who}-{start}".replace(":", "").replace(" ", ""), start, end, start_of_time())
+    follower.calendar.put(f"away-{who}-{start:%Y%m%d}.ics", ics, etag=None)
+
+
+def start_of_time():
+    return datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def shown(follower, now, weeks=4):
+    follower.sync(now)
+    return [(turn.primary, turn.backup) for turn in rota.rotation(follower.config, follower.agenda, now, weeks).turns]
+
+
+def test_an_absence_on_the_calendar_passes_somebody_over(known, now):
+    assert shown(known, now) == [("ana", "cem"), ("ben", "ana"), ("cem", "ben"), (None, None)]
+    be_away(known, "ben", datetime(2026, 12, 9).date(), datetime(2026, 12, 9).date(), "America/Denver", "dentist")
+    assert shown(known, now) == [("ana", "cem"), ("cem", "ana"), ("ben", "cem"), (None, None)]
+    turn = rota.rotation(known.config, known.agenda, now, 2).turns[1]
+    assert turn.notes == ("ben is passed over: away Tue 8 Dec 23:00–Wed 9 Dec 23:00 (dentist).",)
+
+
+def test_an_absence_outside_the_slots_and_the_watch_after_them_passes_nobody_over(known, now):
+    # Ben's slots in W50 end on Thursday at 13:00 in Los Angeles, 21:00 in UTC, and are watched for two hours.
+    be_away(known, "ben", datetime(2026, 12, 10, 23, tzinfo=UTC), datetime(2026, 12, 11, 12, tzinfo=UTC))
+    assert shown(known, now)[1] == ("ben", "ana")
+    be_away(known, "ben", datetime(2026, 12, 9, 22, 59, tzinfo=UTC), datetime(2026, 12, 9, 23, 30, tzinfo=UTC))
+    assert shown(known, now)[1] == ("cem", "ana")
+
+
+def test_each_free_week_is_reserved_for_itself_and_the_same_call_again_changes_nothing(known, now):
+    first = list(rota.reserve_weeks(known, 6, now, author="cron"))
+    assert [one.result for one in first] == ["reserved", "reserved", "reserved", "no-train", "no-train", "reserved"]
+    assert [(one.turn.primary, one.turn.backup) for one in first if one.result == "reserved"] == [
+        ("ana", "cem"),
+        ("ben", "ana"),
+        ("cem", "ben"),
+        ("ana", "cem"),
+    ]
+    token = known.sync(now).token
+    again = list(rota.reserve_weeks(known, 6, now))
+    assert [one.result for one in again] == ["stands", "stands", "stands", "no-train", "no-train", "stands"]
+    assert known.sync(now).token == token
+
+
+def test_a_week_that_cannot_be_reserved_keeps_no_other_from_it(known, now):
+    known.calendar.put("x.ics", blocking_event(), etag=None)
+    found = list(rota.reserve_weeks(known, 3, now))
+    assert [one.result for one in found] == ["reserved", "conflict", "reserved"]
+    assert "Database maintenance" in found[1].message
+    assert [entry.reservation.week for entry in known.sync(now).reservations] == [START, START.shift(2)]
+
+
+def blocking_event():
+    return ics("DTSTART:20261208T193000Z", "DTEND:20261208T200000Z", "SUMMARY:Database maintenance")
+
+
+def test_weeks_beyond_the_horizon_are_told_of_and_not_reserved(calendar, now):
+    near = configured(conductors=TEAM, rotation=ROTATION, calendar={"horizon": {"past": "90d", "future": "12d"}})
+    found = list(rota.reserve_weeks(Follower(calendar, near, now), 3, now))
+    assert [one.result for one in found] == ["reserved", "beyond", "beyond"]
+    assert "horizon" in found[1].message
+
+
+def test_what_somebody_else_reserves_meanwhile_is_followed(known, now, team):
+    weeks = rota.reserve_weeks(known, 3, now)
+    assert next(weeks).turn.primary == "ana"
+    pair = Pair(person("cem", "Europe/Berlin"), person("ana", "Europe/Paris"))
+    reservations.reserve(Follower(known.calendar, team, now), Request(pair, START.shift(1)), now)
+    assert [(one.turn.primary, one.result) for one in weeks] == [("cem", "stands"), ("ben", "reserved")]
+
+
+def unrotated():
+    document = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
+    del document["rotation"]
+    return document
+
+
+def test_without_a_rotation_it_is_said_how_to_write_one(known, now):
+    with pytest.raises(Invalid, match=r"add \[rotation\] with order"):
+        rota.rotation(parse(unrotated(), {}), known.agenda, now, 4)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "mistake"),
+    [
+        ({"order": ["ana", "zoe"]}, 'rotation.order[1]: "zoe" is nobody of the roster; there are ana, ben, cem'),
+        ({"order": ["ana", "ana"]}, 'rotation.order[1]: "ana" is there already; name each person once'),
+        ({"order": ["ana"]}, "rotation.order: name at least two people, since each week has a primary and a backup"),
+        ({"order": []}, 'rotation: give order and start together, such as start = "2026-W49"'),
+    ],
+)
+def test_a_mistaken_rotation_is_named(rotation, mistake):
+    with pytest.raises(ConfigInvalid) as error:
+        configured(conductors=TEAM, rotation={"start": "2026-W49", **rotation})
+    assert mistake in error.value.problems
+
+
+# Over HTTP and on the command line
+
+
+def test_the_api_tells_of_weeks_and_turns(client):  # noqa: F811
+    body = client.get("/api/rotation", params={"weeks": 4}).json()
+    assert body["weeks"][0] == {
+        "week": "2026-W49",
+        "state": "planned",
+        "primary": "conductor-eu",
+        "backup": "conductor-us",
+        "passed": [],
+        "notes": [],
+        "url": None,
+    }
+    assert [week["state"] for week in body["weeks"]] == ["planned", "planned", "planned", "no-train"]
+    assert body["year"]["first"] == "2026-W49"
+    assert {one["name"]: one["turns"] for one in body["year"]["turns"]} == {"conductor-eu": 25, "conductor-us": 25}
+    problem(client.get("/api/rotation", params={"weeks": 0}), 422, "invalid")
+    problem(client.get("/api/rotation", params={"week": 3}), 422, "invalid")
+
+
+def events(body):
+    return [(str(event["UID"]), str(event["STATUS"])) for event in Calendar.from_ical(body).events]
+
+
+def test_the_feed_has_weeks_not_reserved_yet_as_tentative(client):  # noqa: F811
+    client.post("/api/reservations", json={"week": "2026-W49", "primary": "conductor-eu", "backup": "conductor-us"})
+    answer = client.get("/rotation.ics", params={"weeks": 2})
+    assert answer.headers["content-type"] == "text/calendar; charset=utf-8"
+    found = events(answer.content)
+    assert len(found) == 12
+    assert {status for uid, status in found if uid < "2026-12-07"} == {"CONFIRMED"}
+    assert {status for uid, status in found if uid > "2026-12-07"} == {"TENTATIVE"}
+    assert ("2026-12-08-european@calsync", "TENTATIVE") in found
+    again = client.get("/rotation.ics", params={"weeks": 2}, headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
+    assert client.head("/rotation.ics").status_code == 200
+
+
+def test_the_command_line_reserves_week_by_week(run, now):  # noqa: F811
+    said = run("rotation", "--weeks", "4")
+    assert said.code == 0
+    assert "2026-W50 7 Dec conductor-us conductor-eu planned" in said.out
+    assert "Turns from 2026-W49 to 2027-W47: conductor-eu 25, conductor-us 25." in said.out
+    said = run("rotation", "--weeks", "4", "--reserve")
+    assert said.code == 0
+    assert "✓ 2026-W49 is reserved for conductor-eu and conductor-us." in said.out
+    assert "2026-W52 has no train: end-of-year holidays." in said.out
+    again = run("rotation", "--weeks", "4", "--reserve", "--json")
+    assert [one["result"] for one in json.loads(again.raw)] == ["stands", "stands", "stands", "no-train"]
+    assert run("rotation", "--weeks", "0").code == 2
+    assert run("rotation", "--weeks", "2", "--json", at=now + timedelta(weeks=1)).json["weeks"][0]["state"] == "reserved"
