@@ -24,6 +24,7 @@ from rich.markup import escape
 
 from calsync import __version__, cli_week, config, errors, feed, reservations
 from calsync.agenda import Follower
+from calsync.busy import Feeds
 from calsync.calendars import Calendar, open_calendar
 from calsync.conflicts import blocking
 from calsync.doctor import diagnose
@@ -89,6 +90,7 @@ def _session(context: typer.Context, file: Path, *, synced: bool = True) -> Iter
     try:
         now = _now(context)
         follower = Follower(calendar, settings, now)
+        follower.busy = Feeds(settings).refresh(follower.agenda.horizon, now)
         if synced:
             follower.sync(now)
         yield Session(settings, follower, now)

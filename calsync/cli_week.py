@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Protocol
 
 import typer
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 
+from calsync import absences
 from calsync.agenda import Follower
+from calsync.errors import Invalid
 from calsync.rota import reserve_weeks, rotation
 from calsync.rotation import check_weeks
 from calsync.settings import Config
-from calsync.tables import print_json
-from calsync.tables_week import show_reserved, show_rotation
-from calsync.web.week_answers import ReservedOut, RotationOut
+from calsync.tables import out, print_json
+from calsync.tables_week import show_away, show_reserved, show_rotation
+from calsync.web.week_answers import AwayOut, ReservedOut, RotationOut
+from calsync.zones import resolve, zone
 
 CONFLICT = 1
 
@@ -77,6 +81,49 @@ def add_to(app: typer.Typer, open_session: Open, author: Callable[[], str | None
         if any(one.result in ("conflict", "open") for one in reserved):
             raise typer.Exit(CONFLICT)
 
+    @app.command(name="away", epilog='Example: calsync away conductor-eu 2026-12-01 2026-12-02 --note "conference"')
+    def _away(
+        context: typer.Context,
+        who: Annotated[str | None, typer.Argument(help="A name of the roster or of a pair.", show_default=False)] = None,
+        start: Annotated[str | None, typer.Argument(help="A date, or a time such as 2026-12-01T14:00.")] = None,
+        end: Annotated[str | None, typer.Argument(help="The last day, or the end; the day of start, if left out.")] = None,
+        note: Annotated[str | None, typer.Option(help="Why, for people to read.")] = None,
+        remove: Annotated[str | None, typer.Option(help="Take the absence of this id away.", metavar="ID")] = None,
+        file: ConfigFile = DEFAULT_CONFIG,
+        as_json: AsJson = False,
+    ) -> None:
+        """Put an absence on the calendar, and say who could cover; without arguments, list the absences."""
+        with open_session(context, file) as session:
+            if remove is not None:
+                absences.present(session.follower, remove, session.now)
+                out.print(f"[green]The absence {remove} is taken away.[/]")
+                return
+            if who is None or start is None:
+                found = absences.listed(session.config, session.follower.agenda, session.now)
+            else:
+                person = absences.known(session.config, session.follower.agenda, who)
+                first = _moment(start, person.timezone)
+                last = _moment(end, person.timezone) if end is not None else first
+                found = [absences.absent(session.follower, who, first, last, session.now, note=note, author=author())]
+        if as_json:
+            _print_list([AwayOut.of(one) for one in found])
+        for one in () if as_json else found:
+            show_away(one)
+        if not found and not as_json:
+            out.print("Nobody is away.")
 
-def _print_list(found: list[ReservedOut]) -> None:
-    sys.stdout.write(TypeAdapter(list[ReservedOut]).dump_json(found, indent=2).decode() + "\n")
+
+def _moment(text: str, timezone: str) -> date:
+    """A date, or a time: aware, on the clocks of `timezone` where it has no offset."""
+    try:
+        if len(text) <= 10:
+            return date.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid(f'"{text[:40]}" is no date and no time; write 2026-12-01 or 2026-12-01T14:00.') from None
+    return moment if moment.tzinfo is not None else resolve(moment, zone(timezone))[0]
+
+
+def _print_list(found: Sequence[BaseModel]) -> None:
+    rows = [one.model_dump(mode="json") for one in found]
+    sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")

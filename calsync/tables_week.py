@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Column, Table
 
+from calsync.absences import Standing
+from calsync.conflicts import when
 from calsync.rota import Reserved, Rotation
 from calsync.tables import out, show_conflicts
 
@@ -36,3 +40,17 @@ def show_reserved(found: Reserved) -> None:
     mark = {"reserved": "[green]✓[/]", "conflict": "[red]✗[/]", "open": "[red]✗[/]"}.get(found.result, "[dim]·[/]")
     out.print(f"{mark} {escape(found.message)}", soft_wrap=True)
     show_conflicts(found.conflicts, ())
+
+
+def show_away(found: Standing) -> None:
+    """An absence, and what it does to reserved slots."""
+    note = f": {found.away.note}" if found.away.note else ""
+    if isinstance(found.start, datetime) and isinstance(found.end, datetime):
+        span = f"{when(found.start, found.end)} {found.away.timezone}"
+    else:
+        span = f"{found.start:%a %Y-%m-%d}" + (f" to {found.end:%a %Y-%m-%d}" if found.end > found.start else "")
+    out.print(f"{escape(found.away.conductor)} is away {span}{escape(note)} [dim]({found.name})[/]", soft_wrap=True)
+    show_conflicts(found.conflicts, ())
+    for conflict in found.conflicts:
+        for one in conflict.cover:
+            out.print(f"[green]cover[/] for {conflict.slot}: {escape(one.reason)}", soft_wrap=True)

@@ -33,10 +33,11 @@ PAIR = Pair(EU, US)
 
 
 def configured(environ=None, **changes):
-    """The shipped configuration without standing windows and freezes, with `section={...}` laid over it."""
+    """The shipped configuration without standing windows, freezes and rotation, with `section={...}` laid over it."""
     document = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
     document["windows"] = {name: document["windows"][name] for name in ("european", "american")}
     document["freezes"] = []
+    del document["rotation"]
     for key, value in changes.items():
         document[key] = {**document.get(key, {}), **value} if isinstance(value, dict) else value
     return parse(document, environ or {})

@@ -1,20 +1,18 @@
 """The rotation: staggered, fair over its year, and never changed by what comes later."""
 
 import json
-import tomllib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from icalendar import Calendar
-from samples import SHIPPED, configured, ics, person
+from samples import configured, ics, person
 from test_cli import folder, run  # noqa: F401
 from test_web import client, problem, served  # noqa: F401
 
 from calsync import away, reservations, rota
 from calsync.agenda import Follower
-from calsync.config import parse
 from calsync.errors import ConfigInvalid, Invalid
 from calsync.planning import Pair
 from calsync.reservations import Request
@@ -275,15 +273,9 @@ def test_what_somebody_else_reserves_meanwhile_is_followed(known, now, team):
     assert [(one.turn.primary, one.result) for one in weeks] == [("cem", "stands"), ("ben", "reserved")]
 
 
-def unrotated():
-    document = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
-    del document["rotation"]
-    return document
-
-
 def test_without_a_rotation_it_is_said_how_to_write_one(known, now):
     with pytest.raises(Invalid, match=r"add \[rotation\] with order"):
-        rota.rotation(parse(unrotated(), {}), known.agenda, now, 4)
+        rota.rotation(configured(), known.agenda, now, 4)
 
 
 @pytest.mark.parametrize(

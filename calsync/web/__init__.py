@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 
 from calsync import __version__
 from calsync.agenda import Follower
+from calsync.busy import EVERY, Feeds
 from calsync.calendars import Calendar
 from calsync.settings import Config
 from calsync.web import api, health, page, problems, subscription, week_api
@@ -32,16 +33,19 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> Fa
     """The app; it reads the calendar as it starts, follows it while it runs, and closes it when it stops."""
     metrics = Metrics()
     service = Service(config, Follower(calendar, config, clock()), clock, metrics)
+    feeds = Feeds(config)
+    service.follower.busy = feeds.known(service.follower.agenda.horizon, clock())
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
             await asyncio.to_thread(service.refresh)
-            following = asyncio.create_task(_follow(service))
+            tasks = [asyncio.create_task(_follow(service)), asyncio.create_task(_read_feeds(service, feeds))]
             yield
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await following
+            for task in tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         finally:
             calendar.close()
 
@@ -71,3 +75,13 @@ async def _follow(service: Service) -> None:
             await asyncio.to_thread(service.refresh)
         except Exception:  # a defect must not freeze the agenda for good
             _log.exception("the agenda was not refreshed")
+
+
+async def _read_feeds(service: Service, feeds: Feeds) -> None:
+    while True:
+        try:
+            horizon = service.follower.agenda.horizon
+            service.follower.busy = await asyncio.to_thread(feeds.refresh, horizon, service.clock())
+        except Exception:  # as above
+            _log.exception("the busy feeds were not read")
+        await asyncio.sleep(EVERY.total_seconds())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
+
 from pydantic import BaseModel, Field
 
+from calsync.absences import Standing
 from calsync.rota import Reserved, Result, Rotation
 from calsync.rotation import State, Tally, Turn
 from calsync.web.answers import ConflictOut, ReservationOut
@@ -86,5 +89,34 @@ class ReservedOut(BaseModel):
             result=found.result,
             message=found.message,
             reservation=ReservationOut.of(found.outcome) if found.outcome else None,
+            conflicts=[ConflictOut.of(conflict) for conflict in found.conflicts],
+        )
+
+
+class AwayOut(BaseModel):
+    """An absence on the calendar; `all_day` ones from one date to another, both included, on the clocks of `timezone`."""
+
+    id: str
+    conductor: str
+    timezone: str
+    start: datetime | date
+    end: datetime | date
+    all_day: bool
+    note: str | None
+    author: str | None
+    conflicts: list[ConflictOut] = Field(description="What it does to slots that are reserved, and who could cover.")
+
+    @classmethod
+    def of(cls, found: Standing) -> AwayOut:
+        """From the core."""
+        return cls(
+            id=found.name,
+            conductor=found.away.conductor,
+            timezone=found.away.timezone,
+            start=found.start,
+            end=found.end,
+            all_day=found.all_day,
+            note=found.away.note,
+            author=found.away.author,
             conflicts=[ConflictOut.of(conflict) for conflict in found.conflicts],
         )

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from datetime import date
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from calsync import rotation_feed
+from calsync import absences, rotation_feed
 from calsync.rota import rotation
 from calsync.rotation import YEAR
+from calsync.web.access import Writer
+from calsync.web.bodies import In, Sentence, Word
 from calsync.web.problems import documented
 from calsync.web.service import TheService
 from calsync.web.subscription import answer
-from calsync.web.week_answers import RotationOut
+from calsync.web.week_answers import AwayOut, RotationOut
+
+_log = logging.getLogger("calsync")
 
 router = APIRouter(responses=documented(400, 421, 422))
 
@@ -31,6 +38,21 @@ class WeeksQuery(BaseModel):
     weeks: int = Field(12, ge=1, le=2 * YEAR)
 
 
+class AwayIn(In):
+    """Who is away from when until when: two dates, both included, or two instants with their offsets."""
+
+    conductor: Word = Field(examples=["conductor-eu"])
+    start: AwareDatetime | date = Field(examples=["2026-12-01"])
+    end: AwareDatetime | date = Field(examples=["2026-12-02"])
+    note: Sentence | None = Field(None, examples=["conference"])
+
+
+class NoQuery(BaseModel):
+    """No parameters: one that is misspelt is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 @router.get("/api/rotation", responses=documented(503))
 def get_rotation(query: Annotated[WeeksQuery, Query()], service: TheService) -> RotationOut:
     """Who conducts in the coming weeks, and everybody's turns over the rotation's year."""
@@ -43,3 +65,37 @@ def rotation_ics(query: Annotated[WeeksQuery, Query()], request: Request, servic
     """The rotation as an iCal feed to subscribe to; weeks that are not reserved yet are TENTATIVE."""
     now = service.clock()
     return answer(rotation_feed.render(service.config, service.agenda, now, query.weeks), request, now)
+
+
+@router.post(
+    "/api/away",
+    status_code=201,
+    response_model=AwayOut,
+    responses=documented(401, 403, 412, 413, 503) | {200: {"model": AwayOut, "description": "It stands already"}},
+)
+def be_away(body: AwayIn, service: TheService, author: Writer, _query: Annotated[NoQuery, Query()]) -> Response:
+    """Put an absence on the calendar; the answer says which reserved slots it concerns, and who could cover."""
+    found = absences.absent(
+        service.follower, body.conductor, body.start, body.end, service.clock(), note=body.note, author=author
+    )
+    _log.info("away by %s: %s from %s to %s", author or "anybody", body.conductor, body.start, body.end)
+    return JSONResponse(AwayOut.of(found).model_dump(mode="json"), status_code=201 if found.created else 200)
+
+
+@router.get("/api/away", responses=documented(503))
+def list_away(service: TheService, _query: Annotated[NoQuery, Query()]) -> list[AwayOut]:
+    """The absences on the calendar that are not over, by start."""
+    return [AwayOut.of(found) for found in absences.listed(service.config, service.agenda, service.clock())]
+
+
+@router.delete("/api/away/{name}", status_code=204, responses=documented(401, 403, 404, 412, 413, 503))
+def be_present(
+    name: Annotated[str, Path(description="The absence's id.")],
+    service: TheService,
+    author: Writer,
+    _query: Annotated[NoQuery, Query()],
+) -> Response:
+    """Take an absence away again."""
+    absences.present(service.follower, name, service.clock())
+    _log.info("away by %s: %s is taken away", author or "anybody", name)
+    return Response(status_code=204)

@@ -1,0 +1,165 @@
+"""People's own busy feeds: fetched over HTTP, bounded in size and time, and kept.
+
+A feed is asked for with the ETag of what is known of it. Its last good copy is kept in memory and on disk, readable for
+nobody else, so that a restart and a feed that is away for a while change nothing. What a feed hides is never "free": one of
+which there is no copy, or none younger than `STALE`, leaves it unknown when its owner is away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import niquests
+
+from calsync.away import Busy
+from calsync.occurrences import Reading, read
+from calsync.recurrence import Horizon
+from calsync.settings import Config
+
+EVERY = timedelta(minutes=5)
+"""How often a feed is asked for."""
+STALE = timedelta(days=1)
+"""How old the copy of a feed that cannot be read may be until it is relied upon no more."""
+MAX_BYTES = 2_000_000
+"""How long a feed may be."""
+MAX_SECONDS = 10.0
+"""How long fetching one may take."""
+
+_log = logging.getLogger("calsync")
+
+
+class _Unreadable(Exception):
+    """The feed cannot be used; the message says why, without its address, which may be a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """What is known of a feed: its `body`, when it was last confirmed (`at`), and why the last try failed."""
+
+    body: bytes | None = None
+    etag: str | None = None
+    at: datetime | None = None
+    tried: datetime | None = None
+    failure: str | None = None
+
+
+class Feeds:
+    """The busy feeds of the roster; `folder` is where copies are kept. Safe to use from several threads."""
+
+    def __init__(self, config: Config, folder: Path | None = None) -> None:
+        self._urls = {entry.name: entry.calendar for entry in config.conductors if entry.calendar is not None}
+        self._folder = folder if folder is not None else config.folder / ".calsync"
+        self._copies = {name: self._load(url) for name, url in self._urls.items()}
+        self._readings: dict[str, tuple[bytes, Horizon, Reading]] = {}
+        self._lock = threading.Lock()
+
+    def known(self, horizon: Horizon, now: datetime) -> Mapping[str, Busy]:
+        """What is known at `now` (aware) without asking anybody, by name."""
+        with self._lock:
+            return {name: self._busy(name, copy, horizon, now) for name, copy in self._copies.items()}
+
+    def refresh(self, horizon: Horizon, now: datetime) -> Mapping[str, Busy]:
+        """Ask for every feed that was not asked for within `EVERY`, all at once, and tell what is known then."""
+        with self._lock:
+            due = [name for name, copy in self._copies.items() if copy.tried is None or now - copy.tried >= EVERY]
+            copies = {name: self._copies[name] for name in due}
+        if due:
+            with ThreadPoolExecutor(min(8, len(due)), thread_name_prefix="busy") as pool:
+                found = dict(
+                    zip(due, pool.map(lambda name: self._renew(name, copies[name], horizon, now), due), strict=True)
+                )
+            with self._lock:
+                self._copies.update(found)
+        return self.known(horizon, now)
+
+    def _renew(self, name: str, copy: _Copy, horizon: Horizon, now: datetime) -> _Copy:
+        try:
+            answer = _fetch(self._urls[name], copy.etag if copy.body is not None else None)
+            if answer is None:
+                renewed = replace(copy, at=now, tried=now, failure=None)
+            else:
+                body, etag = answer
+                reading = read(body, "", horizon)
+                if b"BEGIN:VCALENDAR" not in body or (reading.unplaced and not reading.occurrences):
+                    raise _Unreadable("what it answers is not a calendar")
+                renewed = _Copy(body, etag, now, now)
+        except _Unreadable as error:
+            if copy.failure is None:
+                _log.warning("the busy feed of %s cannot be read: %s", name, error)
+            return replace(copy, tried=now, failure=str(error))
+        self._save(self._urls[name], renewed)
+        return renewed
+
+    def _busy(self, name: str, copy: _Copy, horizon: Horizon, now: datetime) -> Busy:
+        if copy.body is None or copy.at is None:
+            return Busy(unknown=f"their busy feed cannot be read ({copy.failure or 'it was not read yet'})")
+        known = self._readings.get(name)
+        if known is None or known[0] is not copy.body or known[1] != horizon:
+            known = self._readings[name] = (copy.body, horizon, read(copy.body, "", horizon))
+        reading = known[2]
+        if now - copy.at > STALE:
+            why = copy.failure or "it was not read since"
+            return Busy(reading.occurrences, f"their busy feed was last read on {copy.at:%Y-%m-%d %H:%M} UTC ({why})")
+        if reading.unplaced:
+            return Busy(reading.occurrences, "an event in their busy feed cannot be read, not even when it takes place")
+        return Busy(reading.occurrences)
+
+    def _file(self, url: str) -> Path:
+        return self._folder / f"busy-{hashlib.sha256(url.encode()).hexdigest()[:20]}"
+
+    def _load(self, url: str) -> _Copy:
+        try:
+            head, _, body = self._file(url).read_bytes().partition(b"\n")
+            known = json.loads(head)
+            return _Copy(body, known["etag"], datetime.fromisoformat(known["at"]), datetime.fromisoformat(known["at"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return _Copy()
+
+    def _save(self, url: str, copy: _Copy) -> None:
+        """Keep the copy on disk, whole or not at all; a folder that cannot be written to costs only the copy."""
+        assert copy.at is not None  # as every copy that was fetched has
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self._folder)  # readable for its owner alone
+            with os.fdopen(handle, "wb") as file:
+                file.write(json.dumps({"etag": copy.etag, "at": copy.at.isoformat()}).encode() + b"\n" + (copy.body or b""))
+            os.replace(name, self._file(url))
+        except OSError as error:
+            _log.warning("no copy of a busy feed is kept in %s: %s", self._folder, error)
+
+
+def _fetch(url: str, etag: str | None) -> tuple[bytes, str | None] | None:
+    """The feed and its ETag; None where it is the known one (RFC 9110, section 15.4.5)."""
+    deadline = time.monotonic() + MAX_SECONDS
+    headers = {"Accept": "text/calendar", **({"If-None-Match": etag} if etag else {})}
+    try:
+        with niquests.Session(disable_http3=True) as session:
+            answer = session.get(url, headers=headers, timeout=MAX_SECONDS / 2, stream=True)
+            if answer.status_code == 304 and etag:
+                return None
+            if answer.status_code != 200:
+                raise _Unreadable(f"it answers {answer.status_code}")
+            parts: list[bytes] = []
+            for part in answer.iter_content(65_536):
+                parts.append(part)
+                if sum(map(len, parts)) > MAX_BYTES:
+                    raise _Unreadable(f"it has more than {MAX_BYTES:,} bytes")
+                if time.monotonic() > deadline:
+                    raise _Unreadable(f"it takes more than {MAX_SECONDS:.0f} s")
+            found = answer.headers.get("ETag")
+            return b"".join(parts), str(found) if found else None
+    except niquests.exceptions.Timeout:
+        raise _Unreadable("it does not answer in time") from None
+    except (niquests.exceptions.RequestException, OSError, ValueError) as error:
+        raise _Unreadable(f"it cannot be reached: {type(error).__name__}") from None

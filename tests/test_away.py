@@ -1,0 +1,411 @@
+"""Who is away, what that does to slots (also to those reserved before), and who could cover."""
+
+import http.server
+import threading
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from icalendar import Calendar
+from samples import configured, ics, person
+from test_cli import folder, run  # noqa: F401
+from test_web import WEEK, client, events, problem  # noqa: F401
+
+from calsync import absences, away, busy, reservations
+from calsync.agenda import Follower
+from calsync.away import Busy
+from calsync.busy import EVERY, STALE, Feeds
+from calsync.conflicts import check, standing
+from calsync.errors import Changed, Invalid
+from calsync.planning import Pair
+from calsync.reservations import Request
+from calsync.weeks import Week
+
+W49 = Week(2026, 49)
+ANA, BEN, CEM = (
+    person("ana", "Europe/Paris"),
+    person("ben", "America/Denver"),
+    person("cem", "Europe/Berlin"),
+)
+TEAM = [{"name": one.name, "timezone": one.timezone} for one in (ANA, BEN, CEM)]
+
+
+@pytest.fixture
+def team():
+    return configured(conductors=TEAM)
+
+
+@pytest.fixture
+def known(calendar, team, now):
+    follower = Follower(calendar, team, now)
+    reservations.reserve(follower, Request(Pair(ANA, BEN), W49), now)
+    return follower
+
+
+def utc(day, hour, minute=0):
+    return datetime(2026, 12, day, hour, minute, tzinfo=UTC)
+
+
+def busy_slots(follower, now):
+    ((_, _, found),) = standing(follower.config, follower.sync(now), now)
+    return [(conflict.slot, [one.name for one in conflict.cover]) for conflict in found if conflict.kind == "busy"]
+
+
+# The European slots are 09:00–11:00 in UTC, watched until 13:00; the American ones 19:00–21:00, watched until 23:00.
+
+
+def test_an_absence_speaks_against_slots_that_were_reserved_before_it(known, now):
+    assert busy_slots(known, now) == []
+    found = absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="conference")
+    assert busy_slots(known, now) == [("2026-12-01-european", ["ben"]), ("2026-12-02-european", ["ben"])]
+    assert [conflict.slot for conflict in found.conflicts] == ["2026-12-01-european", "2026-12-02-european"]
+    assert found.conflicts[0].blocking
+    assert found.conflicts[0].message == (
+        "ana is away (Tue 1 Dec 00:00–Thu 3 Dec 00:00: conference) during Tue 1 Dec 10:00–12:00 Europe/Paris (european); "
+        "ben could cover."
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "hit"),
+    [
+        (utc(1, 7), utc(1, 9), False),
+        (utc(1, 7), utc(1, 9, 1), True),
+        (utc(1, 10), utc(1, 10, 5), True),
+        (utc(1, 12, 59), utc(1, 15), True),
+        (utc(1, 13), utc(1, 15), False),
+    ],
+)
+def test_being_away_counts_during_a_slot_and_two_hours_behind_it(known, now, start, end, hit):
+    absences.absent(known, "ana", start, end, now)
+    assert [slot for slot, _ in busy_slots(known, now)] == (["2026-12-01-european"] if hit else [])
+
+
+def test_how_long_behind_a_slot_somebody_watches_is_a_setting(calendar, now):
+    follower = Follower(calendar, configured(conductors=TEAM, conflicts={"watch_after": "0m"}), now)
+    reservations.reserve(follower, Request(Pair(ANA, BEN), W49), now)
+    absences.absent(follower, "ana", utc(1, 11), utc(1, 18), now)
+    assert busy_slots(follower, now) == []
+
+
+def test_where_the_partner_is_away_too_those_cover_whose_hours_fit(known, now):
+    absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 1), now)
+    absences.absent(known, "ben", utc(1, 0), utc(1, 12), now)
+    assert busy_slots(known, now) == [("2026-12-01-european", ["cem"])]
+    ((_, _, found),) = standing(known.config, known.agenda, now)
+    assert found[0].cover[0].reason == "cem is not away, and 10:00–12:00 lies in 09:00-18:00 Europe/Berlin"
+    absences.absent(known, "cem", date(2026, 12, 1), date(2026, 12, 1), now)
+    assert busy_slots(known, now) == [("2026-12-01-european", [])]
+    assert "nobody is there to cover" in next(standing(known.config, known.agenda, now))[2][0].message
+
+
+def test_a_week_is_not_reserved_for_somebody_who_is_away_and_the_partner_covers(known, now):
+    absences.absent(known, "cem", date(2026, 12, 8), date(2026, 12, 8), now)
+    with pytest.raises(Exception, match="cem is away") as error:
+        reservations.reserve(known, Request(Pair(CEM, BEN), Week(2026, 50)), now)
+    (conflict,) = [conflict for conflict in error.value.conflicts if conflict.kind == "busy"]
+    assert conflict.cover[0].reason == (
+        "ben is the partner and not away; 02:00–04:00 is outside 09:00-18:00 America/Denver"
+    )
+
+
+def test_an_absence_keeps_nobody_else_from_deploying(known, now):
+    absences.absent(known, "cem", date(2026, 12, 1), date(2026, 12, 1), now)
+    assert [found for _, _, found in standing(known.config, known.agenda, now)] == [()]
+
+
+def test_the_same_absence_again_changes_nothing_whoever_tells_of_it(known, calendar, team, now):
+    first = absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="conference")
+    again = absences.absent(
+        Follower(calendar, team, now), "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="conference"
+    )
+    assert (first.created, again.created, again.name, again.etag) == (True, False, first.name, first.etag)
+    other = absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="holidays")
+    assert (other.name, other.away.note, other.created) == (first.name, "holidays", False)
+
+
+class Raced:
+    """A calendar on which somebody else writes the same resource just before the first write."""
+
+    def __init__(self, calendar):
+        self.calendar, self.armed = calendar, True
+
+    def __getattr__(self, name):
+        return getattr(self.calendar, name)
+
+    def put(self, href, ics, *, etag):
+        if self.armed:
+            self.armed = False
+            self.calendar.put(href, ics, etag=etag)
+            raise Changed("It was changed.")
+        return self.calendar.put(href, ics, etag=etag)
+
+
+def test_two_who_tell_of_the_same_absence_at_once_are_both_right(calendar, team, now):
+    found = absences.absent(Follower(Raced(calendar), team, now), "ana", date(2026, 12, 1), date(2026, 12, 1), now)
+    assert not found.created
+    assert list(Follower(calendar, team, now).sync(now).entries) == [f"away-{found.name}.ics"]
+
+
+def test_an_absence_that_is_taken_away_can_be_told_again(known, now):
+    found = absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 1), now)
+    absences.present(known, found.name, now)
+    assert busy_slots(known, now) == []
+    assert absences.listed(known.config, known.agenda, now) == []
+    assert absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 1), now).created
+    assert [slot for slot, _ in busy_slots(known, now)] == ["2026-12-01-european"]
+
+
+def test_an_absence_that_people_move_on_the_calendar_counts_where_it_is(known, calendar, now):
+    found = absences.absent(known, "ana", utc(1, 9), utc(1, 10), now)
+    entry = known.agenda.entries[f"away-{found.name}.ics"]
+    stored = next(one for one in calendar.changes(None).changed if one.href == entry.href)
+    moved = stored.ics.replace(b"20261201T", b"20261202T")
+    calendar.put(entry.href, moved, etag=entry.etag)
+    assert [slot for slot, _ in busy_slots(known, now)] == ["2026-12-02-european"]
+
+
+@pytest.mark.parametrize(
+    ("who", "start", "end", "said"),
+    [
+        ("zoe", date(2026, 12, 1), date(2026, 12, 1), "is neither in the roster"),
+        ("ana", date(2026, 12, 2), date(2026, 12, 1), "end is before start"),
+        ("ana", utc(1, 9), utc(1, 9), "end is before start"),
+        ("ana", date(2026, 12, 1), utc(1, 9), "in the same form"),
+        ("ana", date(2026, 11, 20), date(2026, 11, 22), "over already"),
+        ("ana", date(2026, 12, 1), date(2028, 1, 1), "at most 366 days"),
+        ("ana", date(2036, 12, 1), date(2036, 12, 1), "horizon"),
+        ("ana", date(9999, 12, 31), date(9999, 12, 31), "too far away"),
+    ],
+)
+def test_an_absence_that_makes_no_sense_is_refused_and_nothing_is_written(known, calendar, now, who, start, end, said):
+    token = calendar.changes(None).token
+    with pytest.raises(Invalid, match=said):
+        absences.absent(known, who, start, end, now)
+    assert calendar.changes(None).token == token
+
+
+def test_a_resource_that_only_looks_like_an_absence_is_an_event_like_others(known, calendar, now):
+    calendar.put("away-x.ics", ics("SUMMARY:away", "DTSTART:20261201T090000Z", "DTEND:20261201T100000Z"), etag=None)
+    assert known.sync(now).away == {}
+    assert [conflict.kind for conflict in next(standing(known.config, known.agenda, now))[2]] == ["overlap"]
+
+
+# Over HTTP and on the command line
+
+
+def test_the_api_takes_lists_and_gives_back_absences(client):  # noqa: F811
+    client.post("/api/reservations", json=WEEK)
+    body = {"conductor": "conductor-eu", "start": "2026-12-01", "end": "2026-12-02", "note": "conference"}
+    answer = client.post("/api/away", json=body)
+    assert answer.status_code == 201, answer.text
+    found = answer.json()
+    assert (found["start"], found["end"], found["all_day"]) == ("2026-12-01", "2026-12-02", True)
+    assert [conflict["slot"] for conflict in found["conflicts"]] == ["2026-12-01-european", "2026-12-02-european"]
+    assert found["conflicts"][0]["cover"][0]["name"] == "conductor-us"
+    assert client.post("/api/away", json=body).status_code == 200
+    client.app.state.service.refresh()
+    assert [one["id"] for one in client.get("/api/away").json()] == [found["id"]]
+    stands = client.get("/api/reservations/2026-W49").json()["warnings"]
+    assert [warning["kind"] for warning in stands] == ["busy", "busy"]
+    feed = events(client.get("/deployments.ics"))
+    assert str(feed[f"away-{found['id']}"]["SUMMARY"]) == "conductor-eu is away"
+    assert client.delete(f"/api/away/{found['id']}").status_code == 204
+    problem(client.delete(f"/api/away/{found['id']}"), 404, "not-reserved")
+    problem(client.post("/api/away", json=body | {"who": "ana"}), 422, "invalid")
+    problem(client.post("/api/away", json=body | {"start": "2026-12-01T10:00:00"}), 422, "invalid")
+
+
+def test_the_command_line_says_who_could_cover(run):  # noqa: F811
+    run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49")
+    said = run("away", "conductor-eu", "2026-12-01T10:30", "2026-12-01T11:30", "--note", "dentist")
+    assert said.code == 0, said.err
+    assert "conductor-eu is away Tue 1 Dec 10:30–11:30 Europe/Paris: dentist" in said.out
+    assert "✗ busy: conductor-eu is away" in said.out
+    assert "cover for 2026-12-01-european: conductor-us is the partner and not away" in said.out
+    listed = run("away", "--json")
+    assert run("away", "--remove", listed.json[0]["id"]).code == 0
+    assert run("away").out == "Nobody is away."
+    assert run("away", "conductor-eu", "soon").code == 2
+
+
+# Busy feeds
+
+
+class Server:
+    """A feed over real HTTP, with an ETag; `answer` can be changed."""
+
+    def __init__(self):
+        self.body, self.status, self.etag, self.seen = ics(), 200, '"1"', []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.seen.append(self.headers.get("If-None-Match"))
+                status = 304 if outer.status == 200 and self.headers.get("If-None-Match") == outer.etag else outer.status
+                self.send_response(status)
+                self.send_header("ETag", outer.etag)
+                if status != 304:
+                    self.send_header("Content-Length", str(len(outer.body)))
+                self.end_headers()
+                if status != 304:
+                    self.wfile.write(outer.body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/secret/ana.ics"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
+        self.thread.start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def feeding(server):
+    return configured(conductors=[TEAM[0] | {"calendar": server.url}, *TEAM[1:]])
+
+
+MEETING = ("SUMMARY:Board meeting", "DTSTART:20261201T093000Z", "DTEND:20261201T100000Z")
+
+
+def with_feed(follower, feeds, now):
+    follower.busy = feeds.refresh(follower.agenda.horizon, now)
+    return follower
+
+
+@pytest.fixture
+def fed(calendar, feeding, now):
+    follower = Follower(calendar, feeding, now)
+    reservations.reserve(follower, Request(Pair(ANA, BEN), W49), now)
+    return follower
+
+
+def kinds(follower, now):
+    ((_, _, found),) = standing(follower.config, follower.sync(now), now)
+    return [(conflict.kind, conflict.slot) for conflict in found]
+
+
+def test_a_meeting_in_somebodys_own_calendar_is_an_absence_without_its_title(fed, feeding, server, tmp_path, now):
+    server.body = ics(*MEETING)
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    assert kinds(fed, now) == [("busy", "2026-12-01-european")]
+    (conflict,) = next(standing(feeding, fed.agenda, now))[2]
+    assert "Board" not in conflict.message + conflict.event.summary
+    assert conflict.cover[0].name == "ben"
+
+
+def test_free_and_cancelled_events_and_the_slots_themselves_are_no_absence(fed, feeding, server, tmp_path, now):
+    span = MEETING[1:]
+    server.body = ics(*span, "TRANSP:TRANSPARENT", before="").replace(b"END:VCALENDAR\r\n", b"") + b"".join(
+        ics(*lines, uid=uid).split(b"PRODID:-//test//test//EN\r\n")[1].replace(b"END:VCALENDAR\r\n", b"")
+        for lines, uid in [
+            ((*span, "STATUS:CANCELLED"), "cancelled@example.org"),
+            (span, "2026-12-01-european@calsync"),
+            (span, "train-2026-W49"),
+        ]
+    ) + b"END:VCALENDAR\r\n"  # fmt: skip
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    assert kinds(fed, now) == []
+
+
+def test_a_feed_is_asked_for_with_its_etag_and_not_all_the_time(fed, feeding, server, tmp_path, now):
+    feeds = Feeds(feeding, tmp_path / "copies")
+    server.body = ics(*MEETING)
+    for after in (timedelta(), EVERY / 2, EVERY, 2 * EVERY):
+        with_feed(fed, feeds, now + after)
+    assert server.seen == [None, '"1"', '"1"']
+    assert kinds(fed, now) == [("busy", "2026-12-01-european")]
+
+
+def test_a_feed_that_was_never_read_is_unknown_and_never_free(fed, feeding, server, tmp_path, now):
+    server.status = 404
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    assert kinds(fed, now) == [("unknown", f"2026-12-0{day}-european") for day in (1, 2, 3)]
+    message = next(standing(feeding, fed.agenda, now))[2][0].message
+    assert "(it answers 404)" in message
+    assert "secret" not in message
+    with pytest.raises(Exception, match="not known"):
+        reservations.reserve(fed, Request(Pair(ANA, CEM), Week(2026, 50)), now)
+
+
+def test_a_feed_not_read_yet_is_unknown(fed, feeding, tmp_path, now):
+    fed.busy = Feeds(feeding, tmp_path / "copies").known(fed.agenda.horizon, now)
+    assert {kind for kind, _ in kinds(fed, now)} == {"unknown"}
+
+
+@pytest.mark.parametrize("spoil", ["away", "page", "long", "slow"])
+def test_the_last_good_copy_is_kept_in_memory_and_on_disk(fed, feeding, server, tmp_path, now, spoil, monkeypatch):
+    server.body = ics(*MEETING)
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    if spoil == "away":
+        server.stop()
+    elif spoil == "page":
+        server.body, server.etag = b"<html>Sign in</html>", '"2"'
+    elif spoil == "long":
+        server.body, server.etag = ics() + b" " * busy.MAX_BYTES, '"2"'
+    else:
+        monkeypatch.setattr(busy, "MAX_SECONDS", -1)
+        server.etag = '"2"'
+    later = now + timedelta(hours=1)
+    restarted = Feeds(feeding, tmp_path / "copies")
+    with_feed(fed, restarted, later)
+    assert kinds(fed, later) == [("busy", "2026-12-01-european")]
+    much_later = now + STALE + timedelta(hours=1)
+    with_feed(fed, restarted, much_later)
+    assert ("busy", "2026-12-01-european") in kinds(fed, much_later)
+    assert ("unknown", "2026-12-02-european") in kinds(fed, much_later)
+    if spoil == "away":
+        server.thread = threading.Thread(target=lambda: None)
+        server.thread.start()
+        server.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+        threading.Thread(target=server.server.serve_forever, args=(0.02,)).start()
+
+
+def test_a_copy_is_readable_for_nobody_else_and_a_folder_that_cannot_be_written_costs_only_the_copy(
+    fed, feeding, server, tmp_path, now
+):
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    (copy,) = (tmp_path / "copies").iterdir()
+    assert copy.stat().st_mode & 0o077 == 0
+    assert "secret" not in copy.name
+    (tmp_path / "file").write_text("")
+    with_feed(fed, Feeds(feeding, tmp_path / "file"), now)
+    assert kinds(fed, now) == []
+
+
+def test_an_event_of_a_feed_that_cannot_be_read_in_full_is_unknown(fed, feeding, server, tmp_path, now):
+    server.body = ics("SUMMARY:odd", "DTSTART;TZID=Nowhere/Land:20261201T100000", "DTEND;TZID=Nowhere/Land:20261201T110000")
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    assert ("unknown", "2026-12-01-european") in kinds(fed, now)
+
+
+def test_whoever_is_not_known_to_be_free_covers_for_nobody(fed, now):
+    absences.absent(fed, "ben", date(2026, 12, 1), date(2026, 12, 1), now)
+    fed.busy = {"ana": Busy(unknown="their busy feed cannot be read")}
+    agenda = fed.sync(now)
+    reservation = agenda.reservation(W49).reservation
+    found = check(
+        fed.config, agenda, reservation.slots, reservation.conductors, own="train-2026-W49.ics", pair=reservation.pair
+    )
+    (conflict,) = [one for one in found if one.kind == "busy" and one.slot == "2026-12-01-american"]
+    assert [one.name for one in conflict.cover] == []
+
+
+def test_an_absence_is_one_plain_event_that_other_tools_read(known, calendar, now):
+    found = absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="conference")
+    stored = next(one for one in calendar.changes(None).changed if one.href == f"away-{found.name}.ics")
+    (event,) = Calendar.from_ical(stored.ics).events
+    assert (event.start, event.end) == (date(2026, 12, 1), date(2026, 12, 3))
+    assert (event["UID"], event["SUMMARY"], event["TRANSP"]) == (f"away-{found.name}", "ana is away", "TRANSPARENT")
+    assert away.decode(stored.ics) == found.away
