@@ -15,9 +15,10 @@ from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
 from zlib import crc32
 
-from calsync import away, events
+from calsync import away, deliveries, events
 from calsync.away import Away, Busy
 from calsync.calendars import Calendar, Changes, Resource, SyncToken
+from calsync.deliveries import Delivery
 from calsync.occurrences import Occurrence, Reading, read
 from calsync.records import Reservation
 from calsync.recurrence import Horizon
@@ -35,7 +36,7 @@ class Entry:
     """One resource as it was read.
 
     A reservation's has `reservation` (as it stands), the `changes` that people made to it since, the `mark` of its last
-    write, and its bytes. An absence has `away`.
+    write, its bytes, and the `deliveries` that are about it. An absence has `away`.
     """
 
     href: str
@@ -46,6 +47,7 @@ class Entry:
     mark: str = ""
     ics: bytes = b""
     away: Away | None = None
+    deliveries: tuple[Delivery, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ def _entry(resource: Resource, horizon: Horizon) -> Entry:
         reading = replace(reading, defects=(*reading.defects, f"the reservation cannot be read: {error}"))
         return Entry(resource.href, resource.etag, reading, ics=resource.ics)
     reservation, changes = events.as_it_stands(written, occurrences, horizon)
-    return Entry(resource.href, resource.etag, reading, reservation, changes, mark, resource.ics)
+    sent = deliveries.read(resource.ics)
+    return Entry(resource.href, resource.etag, reading, reservation, changes, mark, resource.ics, deliveries=sent)
 
 
 def _standing(config: Config, horizon: Horizon) -> Iterator[Occurrence]:

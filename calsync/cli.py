@@ -374,7 +374,7 @@ def _logging(form: str) -> dict[str, object]:
     }
 
 
-cli_week.add_to(app, _session, _author)
+cli_week.add_to(app, _session, _author, _person, _now)
 
 
 def _fail(error: errors.CalsyncError, *, as_json: bool) -> NoReturn:

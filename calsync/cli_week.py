@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
@@ -12,22 +15,29 @@ from typing import Annotated, Protocol
 
 import typer
 from pydantic import BaseModel
+from rich.markup import escape
 
-from calsync import absences
+from calsync import absences, announce
 from calsync.agenda import Follower
+from calsync.courier import Courier, Ports
 from calsync.errors import Invalid
+from calsync.handoff import hand_off
+from calsync.planning import Conductor
 from calsync.rota import reserve_weeks, rotation
 from calsync.rotation import check_weeks
-from calsync.settings import Config
-from calsync.tables import out, print_json
-from calsync.tables_week import show_away, show_reserved, show_rotation
-from calsync.web.week_answers import AwayOut, ReservedOut, RotationOut
+from calsync.settings import Config, duration
+from calsync.tables import out, print_json, show_conflicts
+from calsync.tables_week import show_away, show_deliveries, show_reserved, show_rotation
+from calsync.updates import update
+from calsync.web.week_answers import AwayOut, HandoffOut, ReservedOut, RotationOut, UpdateOut
+from calsync.weeks import Week
 from calsync.zones import resolve, zone
 
 CONFLICT = 1
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration.", show_default=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, in the API's shapes.")]
+WeekArgument = Annotated[str, typer.Argument(help="An ISO week or a date in it.")]
 DEFAULT_CONFIG = Path("windows.toml")
 
 
@@ -50,8 +60,16 @@ class Session(Protocol):
 Open = Callable[[typer.Context, Path], AbstractContextManager[Session]]
 
 
-def add_to(app: typer.Typer, open_session: Open, author: Callable[[], str | None]) -> None:
-    """Give the commands to `app`; `open_session` reads configuration and calendar, `author` tells who calls."""
+Author = Callable[[], str | None]
+Meant = Callable[[Config, str, str], Conductor]
+Clock = Callable[[typer.Context], datetime]
+
+
+def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, clock: Clock) -> None:
+    """Give the commands to `app`.
+
+    `open_session` reads configuration and calendar, `author` tells who calls, `meant` whom a text names, `clock` the time.
+    """
 
     @app.command(name="rotation", epilog="Example: calsync rotation --weeks 12 --reserve")
     def _rotation(
@@ -111,6 +129,79 @@ def add_to(app: typer.Typer, open_session: Open, author: Callable[[], str | None
             show_away(one)
         if not found and not as_json:
             out.print("Nobody is away.")
+
+    @app.command(name="handoff", epilog='Example: calsync handoff 2026-W49 conductor-us --note "blocked on T400002"')
+    def _handoff(
+        context: typer.Context,
+        week: WeekArgument,
+        to: Annotated[str, typer.Argument(help="Who takes over: a name of the roster, or NAME@TIMEZONE.")],
+        note: Annotated[str, typer.Option(help="What they have to know; goes onto the ticket and into the log.")],
+        file: ConfigFile = DEFAULT_CONFIG,
+        as_json: AsJson = False,
+    ) -> None:
+        """Hand the train to somebody else from now on; the calendar first, then the ticket and the operations channel."""
+        with open_session(context, file) as session:
+            ports, which = Ports.of(session.config), Week.parse(week)
+            person = meant(session.config, to, to)
+            found = hand_off(session.follower, ports, which, person, _line(note), session.now, author=author())
+            sent = Courier(session.follower, ports).deliver(found.href, found.about, session.now)
+        if as_json:
+            print_json(HandoffOut.of(found, sent))
+            return
+        show_conflicts(found.outcome.warnings, ())
+        out.print(f"[green]{person.name} is responsible for {which} now.[/]")
+        show_deliveries(sent)
+
+    @app.command(name="update", epilog='Example: calsync update 2026-W49 "group1 is out" --from conductor-eu')
+    def _update(
+        context: typer.Context,
+        week: WeekArgument,
+        text: Annotated[str, typer.Argument(help="The news.")],
+        sender: Annotated[str, typer.Option("--from", help="Who of the pair tells it.")],
+        decision: Annotated[bool, typer.Option("--decision", help="It decides something: ticket and log.")] = False,
+        file: ConfigFile = DEFAULT_CONFIG,
+        as_json: AsJson = False,
+    ) -> None:
+        """Tell the partner where they are reached now: in the channel, or on the ticket outside their working hours."""
+        with open_session(context, file) as session:
+            ports, which = Ports.of(session.config), Week.parse(week)
+            found = update(session.follower, ports, which, sender, _line(text), session.now, decision=decision)
+            sent = Courier(session.follower, ports).deliver(found.href, found.about, session.now)
+        if as_json:
+            print_json(UpdateOut.of(str(which), found, sent))
+            return
+        out.print(f"Why: {escape(found.route.reason)}.", soft_wrap=True)
+        show_deliveries(sent)
+
+    @app.command(name="announce", epilog="Example: calsync announce --before 10m")
+    def _announce(
+        context: typer.Context,
+        before: Annotated[str, typer.Option(help="How long before each slot, too; 0m announces starts alone.")] = "10m",
+        file: ConfigFile = DEFAULT_CONFIG,
+    ) -> None:
+        """Tell the operations channel when a reserved slot starts, until it is told to stop; retries what was not sent."""
+        try:
+            ahead = duration(before)
+        except ValueError as error:
+            raise Invalid(f"--before: {error}.") from None
+        stop = threading.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda _signal, _frame: stop.set())
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        with open_session(context, file) as session:
+            ports = Ports.of(session.config)
+            if ports.channels.operations is None:
+                raise Invalid("There is no channel to announce in; set notify.operations or CALSYNC_NOTIFY_OPERATIONS.")
+            courier = Courier(session.follower, ports)
+            announce.run(session.follower, courier, lambda: clock(context), stop.wait, ahead)
+
+
+def _line(text: str) -> str:
+    """A text of one line and of the length that the API takes too."""
+    words = " ".join(text.split())
+    if not 1 <= len(words) <= 500:
+        raise Invalid("Write between 1 and 500 characters.")
+    return words
 
 
 def _moment(text: str, timezone: str) -> date:

@@ -27,9 +27,11 @@ from calsync.settings import (
     Config,
     ConflictsSection,
     Freeze,
+    NotifySection,
     RotationSection,
     Section,
     ServerSection,
+    TicketsSection,
     TrainSection,
     WindowSection,
     freeze_span,
@@ -46,6 +48,8 @@ _SECTIONS: dict[str, type[Section]] = {
     "conflicts": ConflictsSection,
     "server": ServerSection,
     "rotation": RotationSection,
+    "notify": NotifySection,
+    "tickets": TicketsSection,
 }
 _TABLES: dict[str, type[Section]] = {"windows": WindowSection, "freezes": Freeze, "conductors": ConductorSection}
 
@@ -72,8 +76,10 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], *, folder: Pa
     """Check a parsed windows.toml; see `load`. `folder` is where relative files are found."""
     problems: list[str] = []
     document = dict(document)
+    problems += _secrets_in(document.get("notify"))
     tokens = _overlay_environment(document, environ, problems)
     parts: dict[str, Any] = {}
+    ticket_token = _from_environment("CALSYNC_TICKETS_TOKEN", environ, problems)
     strange = sorted(document.keys() - _SECTIONS.keys() - _TABLES.keys())
     problems += (f"{key}: " + _unknown(key, [*_SECTIONS, *_TABLES]) for key in strange)
     for key, section in _SECTIONS.items():
@@ -97,16 +103,25 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], *, folder: Pa
         parts[key] = [_section(_TABLES[key], entry, f"{key}[{n}]", problems) for n, entry in enumerate(entries)]
     train = parts["train"]
     named = train.windows if train is not None else _named(document["train"])
-    problems += _contradictions(parts, windows, named)
+    problems += _contradictions(parts, windows, named, ticketed=bool(ticket_token))
     if problems:
         raise ConfigInvalid(problems)
-    return Config(**parts, tokens=tokens, folder=folder)
+    secret = SecretStr(ticket_token.strip()) if ticket_token else None
+    return Config(**parts, tokens=tokens, ticket_token=secret, folder=folder)
 
 
 def _named(train: object) -> list[str]:
     """The train windows that an unsound `[train]` names."""
     windows = train.get("windows") if isinstance(train, dict) else None
     return [name for name in windows if isinstance(name, str)] if isinstance(windows, list) else [*TrainSection().windows]
+
+
+def _secrets_in(notify: object) -> Iterable[str]:
+    """The addresses in the file itself that hold a password."""
+    for name, url in notify.items() if isinstance(notify, dict) else ():
+        if isinstance(url, str) and re.match(r"[a-z0-9+]+://[^/@]*:[^/@]+@", url, re.IGNORECASE):
+            variable = f"CALSYNC_NOTIFY_{name.upper()}"
+            yield f"notify.{name}: secrets do not stand in this file; write the whole address into {variable}"
 
 
 def _section(section: type[Section], table: object, path: str, problems: list[str]) -> Any:
@@ -149,10 +164,12 @@ def _unknown(key: str, known: list[str]) -> str:
     return "is not a setting; " + (f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}")
 
 
-def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any], named: Sequence[str]) -> Iterable[str]:
+def _contradictions(
+    parts: Mapping[str, Any], windows: Mapping[str, Any], named: Sequence[str], *, ticketed: bool
+) -> Iterable[str]:
     """What no section can see by itself; unsound parts are None.
 
-    `windows` has the unsound windows too, and `named` the names of train windows.
+    `windows` has the unsound windows too, `named` the names of train windows; `ticketed` tells of a ticket system's token.
     """
     train: TrainSection | None = parts["train"]
     if train is not None:
@@ -169,6 +186,8 @@ def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any], named:
         seen.add(conductor.name)
         if conductor.window is not None and conductor.window not in named:
             yield f'conductors[{n}].window: "{conductor.window}" is not a train window; ' + _of(named)
+    if parts["tickets"] is not None and parts["tickets"].url is not None and not ticketed:
+        yield "tickets.url: set CALSYNC_TICKETS_TOKEN to a token of the ticket system too"
     if parts["rotation"] is not None:
         yield from _rotation_contradictions(parts["rotation"], seen)
     conflicts: ConflictsSection | None = parts["conflicts"]
@@ -200,6 +219,8 @@ def _train_contradictions(
             yield f"train.stages.{day}: is not a weekday; there are {', '.join(WEEKDAYS)}"
     if train.ticket_url is not None and not re.match(r"https?://.*\{ticket\}", train.ticket_url):
         yield "train.ticket_url: write a web address with {ticket} in it"
+    if train.video_url is not None and not re.match(r"https?://[^\s/]+", train.video_url):
+        yield 'train.video_url: write a web address such as "https://meet.example.org/train-{week}"'
     for name, window in sound.items():
         if name in train.windows and window.days is not None:
             yield f"windows.{name}.days: a train window has the days of train.stages; leave days out"

@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime, time, timedelta
 from urllib.parse import quote
 
-from icalendar import Calendar, Event, vDatetime, vRecur
+from icalendar import Calendar, Event, Parameters, vDatetime, vRecur, vUri
 
 from calsync.errors import Invalid
 from calsync.occurrences import SLOT, Occurrence
@@ -69,6 +69,7 @@ def description(reservation: Reservation, slot: Slot, link: str | None) -> str:
         else "This is the window of the primary and the backup."
         if not reservation.spans_regions
         else "This is the primary's window.",
+        *([f"Responsible now: {reservation.responsible.name}"] if reservation.responsible else []),
         *([f"Train blocker ticket: {reservation.ticket}" + (f" {link}" if link else "")] if reservation.ticket else []),
         *([f"Reserved despite conflicts: {reservation.override}"] if reservation.override else []),
         *([f"Reserved by: {reservation.author}"] if reservation.author else []),
@@ -83,15 +84,28 @@ def ticket_link(ticket: str | None, ticket_url: str | None) -> str | None:
     return ticket_url.replace("{ticket}", quote(ticket, safe=""))
 
 
-def encode(reservation: Reservation, mark: str, ticket_url: str | None = None) -> bytes:
+def video_room(week: Week, video_url: str | None) -> str | None:
+    """The web address of the week's video room, by the pattern of `train.video_url`."""
+    return video_url.replace("{week}", str(week)) if video_url else None
+
+
+def add_conference(event: Event, reservation: Reservation, video_url: str | None) -> None:
+    """Put the video room on a slot (RFC 7986, section 5.11)."""
+    if room := video_room(reservation.week, video_url):
+        label = f"{reservation.title} {reservation.week}"
+        parameters = Parameters({"VALUE": "URI", "FEATURE": ["AUDIO", "VIDEO"], "LABEL": label})
+        event.add("CONFERENCE", vUri(room), parameters=parameters)
+
+
+def encode(reservation: Reservation, mark: str, ticket_url: str | None = None, *, video_url: str | None = None) -> bytes:
     """The reservation as a resource (CRLF lines); `mark` is a plain token that names this write."""
     slots = sorted([*reservation.slots, *reservation.cancelled], key=lambda slot: (slot.start, slot.window))
-    components = [_component(reservation, slot, ticket_url) for slot in slots]
+    components = [_component(reservation, slot, ticket_url, video_url) for slot in slots]
     master_zones: set[str] = set()
     if len(slots) == 1:
         master = components[0]
     else:
-        master = _component(reservation, slots[0], ticket_url)
+        master = _component(reservation, slots[0], ticket_url, video_url)
         del master[SLOT]
         master["RRULE"] = vRecur({"FREQ": "DAILY", "COUNT": len(slots)})
         recurrence_ids = _recurrence_ids(slots)
@@ -114,7 +128,7 @@ def encode(reservation: Reservation, mark: str, ticket_url: str | None = None) -
     return b"".join([*parts, b"END:VCALENDAR\r\n"])
 
 
-def _component(reservation: Reservation, slot: Slot, ticket_url: str | None) -> Event:
+def _component(reservation: Reservation, slot: Slot, ticket_url: str | None, video_url: str | None) -> Event:
     link = ticket_link(reservation.ticket, ticket_url)
     event = Event()
     event.add("UID", href(reservation.week).removesuffix(".ics"))
@@ -130,6 +144,7 @@ def _component(reservation: Reservation, slot: Slot, ticket_url: str | None) -> 
     event.add("TRANSP", "OPAQUE")
     if link:
         event.add("URL", link)
+    add_conference(event, reservation, video_url)
     event.add(SLOT, slot.id)
     return event
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, time, timedelta
 from icalendar import Alarm, Calendar, Event, vDuration
 
 from calsync.agenda import Agenda
-from calsync.events import PRODID, description, summary, ticket_link
+from calsync.events import PRODID, add_conference, description, summary, ticket_link
 from calsync.occurrences import Occurrence
 from calsync.records import Reservation
 from calsync.settings import Config
@@ -103,7 +103,7 @@ def _reserved(agenda: Agenda, filters: Filters) -> Iterator[tuple[Reservation, S
         assert reservation is not None  # as Agenda.reservations promises
         slots = [*((slot, False) for slot in reservation.slots), *((slot, True) for slot in reservation.cancelled)]
         for slot, cancelled in sorted(slots, key=lambda pair: (pair[0].start, pair[0].window)):
-            names = reservation.names(slot)
+            names = {*reservation.names(slot), *(who.name for who in reservation.conductors(slot) if not slot.who)}
             if filters.windows and slot.window not in filters.windows:
                 continue
             if filters.conductor is None or filters.conductor in names:
@@ -137,6 +137,7 @@ def slot_event(
     event.add("TRANSP", "TRANSPARENT" if cancelled else "OPAQUE")
     if link:
         event.add("URL", link)
+    add_conference(event, reservation, config.train.video_url)
     if not cancelled:
         _remind(event, alarm)
     return bytes(event.to_ical())

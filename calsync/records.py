@@ -24,6 +24,7 @@ class Reservation:
 
     `cancelled` are slots that were held and given up. `author` is who wrote it last, at `modified` (UTC, whole seconds);
     `sequence` counts the writes (RFC 5545, section 3.8.7.4). A `released` week is free again and kept for its subscribers.
+    `responsible` is who the train was handed to; None as long as that is the primary.
     """
 
     week: Week
@@ -40,6 +41,7 @@ class Reservation:
     author: str | None = None
     sequence: int = 0
     released: bool = False
+    responsible: Conductor | None = None
 
     @property
     def spans_regions(self) -> bool:
@@ -51,8 +53,13 @@ class Reservation:
         return self.pair.seated(slot.role, together=not self.spans_regions)
 
     def names(self, slot: Slot) -> tuple[str, ...]:
-        """The names of those who sit in the slot, or who did, where it was over when the pair changed."""
-        return slot.who or tuple(conductor.name for conductor in self.conductors(slot))
+        """Who is responsible for the slot: who the train was handed to, or else those who sit in it.
+
+        For a slot that was over when that changed: who was.
+        """
+        if slot.who or self.responsible is None:
+            return slot.who or tuple(conductor.name for conductor in self.conductors(slot))
+        return (self.responsible.name,)
 
 
 def timezone_of(slot: Slot) -> str:
@@ -63,15 +70,16 @@ def timezone_of(slot: Slot) -> str:
 def to_token(reservation: Reservation) -> str:
     """The reservation as a plain token: base64url of JSON."""
 
-    def person(conductor: Conductor, seat: Seat) -> dict[str, Any]:
+    def person(conductor: Conductor) -> dict[str, Any]:
         return {
             "name": conductor.name,
             "timezone": conductor.timezone,
             "hours": str(conductor.hours),
             "override": conductor.window,
-            "window": seat.window,
-            "reason": seat.reason,
         }
+
+    def seated(conductor: Conductor, seat: Seat) -> dict[str, Any]:
+        return {**person(conductor), "window": seat.window, "reason": seat.reason}
 
     def place(slot: Slot) -> dict[str, Any]:
         return {
@@ -89,8 +97,8 @@ def to_token(reservation: Reservation) -> str:
         "version": 1,
         "week": str(reservation.week),
         "title": reservation.title,
-        "primary": person(reservation.pair.primary, reservation.primary),
-        "backup": person(reservation.pair.backup, reservation.backup),
+        "primary": seated(reservation.pair.primary, reservation.primary),
+        "backup": seated(reservation.pair.backup, reservation.backup),
         "slots": [place(slot) for slot in reservation.slots],
         "cancelled": [place(slot) for slot in reservation.cancelled],
         "modified": f"{reservation.modified:%Y%m%dT%H%M%SZ}",
@@ -100,6 +108,7 @@ def to_token(reservation: Reservation) -> str:
         "author": reservation.author,
         "sequence": reservation.sequence,
         "released": reservation.released,
+        "responsible": person(reservation.responsible) if reservation.responsible else None,
     }
     return base64.urlsafe_b64encode(json.dumps(record, separators=(",", ":")).encode()).decode()
 
@@ -147,6 +156,7 @@ def _from_record(record: dict[str, Any]) -> Reservation:
         author=maybe(record["author"]),
         sequence=int(record["sequence"]),
         released=bool(record["released"]),
+        responsible=person(record["responsible"]) if record.get("responsible") else None,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from calsync import events
+from calsync import deliveries, events
 from calsync.agenda import Agenda, Entry, Follower
 from calsync.conflicts import Alternative, Conflict, alternatives, blocking, check
 from calsync.errors import Changed, Conflicted, Invalid, NotReserved, ReservedByAnother
@@ -219,7 +219,9 @@ def release(
         if dry_run:
             return Outcome(released, entry.etag)
         try:
-            ics = events.encode(released, uuid.uuid4().hex, follower.config.train.ticket_url)
+            train = follower.config.train
+            ics = events.encode(released, uuid.uuid4().hex, train.ticket_url, video_url=train.video_url)
+            ics = deliveries.carry(entry.ics, ics)
             resource = follower.calendar.put(entry.href, ics, etag=entry.etag)
         except Changed:
             if etags is not None:
@@ -276,6 +278,9 @@ def _reservation(
         override=request.override,
         author=author,
         sequence=former.sequence + 1 if former is not None else 0,
+        responsible=former.responsible
+        if former is not None and former.pair == planned.pair and not former.released
+        else None,
     )
 
 
@@ -296,7 +301,9 @@ def _write(follower: Follower, reservation: Reservation, former: Entry | None, n
     """
     href = events.href(reservation.week)
     mark = uuid.uuid4().hex
-    ics = events.encode(reservation, mark, follower.config.train.ticket_url)
+    train = follower.config.train
+    ics = events.encode(reservation, mark, train.ticket_url, video_url=train.video_url)
+    ics = deliveries.carry(former.ics, ics) if former is not None else ics
     follower.calendar.put(href, ics, etag=former.etag if former is not None else None)
     agenda = follower.sync(now)
     entry = agenda.entries.get(href)

@@ -138,6 +138,7 @@ class TrainSection(Section):
     stages: dict[str, Text] = {"tue": "group0", "wed": "group1", "thu": "group2"}
     backup_slots: Literal["all", "after-primary"] = "all"
     ticket_url: str | None = None
+    video_url: str | None = None
     no_train: tuple[NoTrain, ...] = ()
 
     @property
@@ -211,6 +212,19 @@ class ServerSection(Section):
     hosts: tuple[str, ...] = ()
 
 
+class NotifySection(Section):
+    """`[notify]`: the channels that people read; an address that holds a secret comes from the environment."""
+
+    operations: SecretStr | None = None
+    updates: SecretStr | None = None
+
+
+class TicketsSection(Section):
+    """`[tickets]`: where the ticket system is."""
+
+    url: WebAddress | None = None
+
+
 class Config(BaseModel):
     """Everything windows.toml and the environment say, checked."""
 
@@ -224,7 +238,10 @@ class Config(BaseModel):
     conflicts: ConflictsSection
     server: ServerSection
     rotation: RotationSection = RotationSection()
+    notify: NotifySection = NotifySection()
+    tickets: TicketsSection = TicketsSection()
     tokens: dict[str, SecretStr] = {}
+    ticket_token: SecretStr | None = None
     folder: Path = Path()
     """Where windows.toml stands; relative files are found from here."""
 

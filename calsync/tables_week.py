@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from rich.box import SIMPLE_HEAD
@@ -10,6 +11,7 @@ from rich.table import Column, Table
 
 from calsync.absences import Standing
 from calsync.conflicts import when
+from calsync.deliveries import Delivery
 from calsync.rota import Reserved, Rotation
 from calsync.tables import out, show_conflicts
 
@@ -54,3 +56,16 @@ def show_away(found: Standing) -> None:
     for conflict in found.conflicts:
         for one in conflict.cover:
             out.print(f"[green]cover[/] for {conflict.slot}: {escape(one.reason)}", soft_wrap=True)
+
+
+def show_deliveries(found: Sequence[Delivery]) -> None:
+    """What became of messages."""
+    places = {"ticket": "ticket", "log": "operations channel", "updates": "channel"}
+    marks = {"sent": "[green]✓[/]", "skipped": "[dim]·[/]", "pending": "[yellow]![/]", "claimed": "[yellow]![/]"}
+    states = {"pending": "not sent yet, and tried again", "claimed": "being sent", "unknown": "may have arrived or not"}
+    for one in found:
+        place = f"{places.get(one.target, one.target)}{f' {one.ticket}' if one.ticket else ''}"
+        detail = f": {escape(one.detail)}" if one.detail else ""
+        out.print(
+            f"{marks.get(one.state, '[red]✗[/]')} {place}: {states.get(one.state, one.state)}{detail}", soft_wrap=True
+        )

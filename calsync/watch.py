@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from calsync.agenda import Agenda
-from calsync.events import summary
+from calsync.cover import absences
+from calsync.events import summary, video_room
 from calsync.hours import worked_until
 from calsync.planning import Conductor
 from calsync.records import Reservation
@@ -16,6 +17,7 @@ from calsync.weeks import Week
 from calsync.windows import Role, Slot, standing_windows
 from calsync.zones import zone
 
+_INSTANT = timedelta(microseconds=1)
 LOOK_AHEAD = timedelta(weeks=5)
 """How far ahead the next slot is looked for."""
 
@@ -31,12 +33,18 @@ class Duty:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Whether a conductor is at work, and `until` when that is so (aware, in their timezone)."""
+    """Whether a conductor is within their working hours, and `until` when that is so (aware, in their timezone).
+
+    `away` is until when they are away, whatever their hours say; `irc` and `video` are how to reach them.
+    """
 
     conductor: Conductor
-    role: Role
     working: bool
     until: datetime
+    away: datetime | None = None
+    irc: str | None = None
+    video: str | None = None
+    role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +67,11 @@ def watch(config: Config, agenda: Agenda, at: datetime) -> Watch:
     reservation = _current(agenda, at)
     pair: tuple[Presence, ...] = ()
     if reservation is not None:
-        pair = (
-            presence(reservation.pair.primary, "primary", at),
-            presence(reservation.pair.backup, "backup", at),
+        room = video_room(reservation.week, config.train.video_url)
+        pair = tuple(
+            replace(found, role=role, video=found.video or room)
+            for role, who in _people(reservation)
+            for found in (presence(config, agenda, who, at),)
         )
     return Watch(at, running, coming, reservation, pair)
 
@@ -88,11 +98,30 @@ def _current(agenda: Agenda, at: datetime) -> Reservation | None:
     return next((found for found in standing if found.week == week or found.slots[-1].end > at), None)
 
 
-def presence(conductor: Conductor, role: Role, at: datetime) -> Presence:
-    """Whether the conductor is at work at `at` (aware), until when, or else until when they are not."""
+def _people(reservation: Reservation) -> Iterator[tuple[Role | None, Conductor]]:
+    """The pair, and who the train was handed to, if that is neither of them."""
+    pair, responsible = reservation.pair, reservation.responsible
+    yield "primary", pair.primary
+    yield "backup", pair.backup
+    if responsible is not None and responsible.name not in (pair.primary.name, pair.backup.name):
+        yield None, responsible
+
+
+def presence(config: Config, agenda: Agenda, conductor: Conductor, at: datetime) -> Presence:
+    """Whether the conductor is at work at `at` (aware), until when that is so, and how to reach them."""
     tz = zone(conductor.timezone)
     days = conductor.hours.around(at, at + timedelta(days=2), tz)
     until = worked_until(at, days)
-    if until > at:
-        return Presence(conductor, role, True, until.astimezone(tz))
-    return Presence(conductor, role, False, min(opens for opens, _ in days if opens > at).astimezone(tz))
+    working = until > at
+    if not working:
+        until = min(opens for opens, _ in days if opens > at)
+    gone = [one.end.astimezone(tz) for one in absences(agenda, conductor, at, at + _INSTANT) if one.certain]
+    known = {entry.name: entry for entry in config.conductors}.get(conductor.name)
+    return Presence(
+        conductor,
+        working,
+        until.astimezone(tz),
+        away=max(gone, default=None),
+        irc=known.irc if known else None,
+        video=known.video if known else None,
+    )

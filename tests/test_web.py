@@ -44,8 +44,9 @@ class Flaky:
 
 
 @contextmanager
-def served(config, calendar, now, **options):
-    with TestClient(create_app(config, calendar, clock=lambda: now), base_url="http://localhost", **options) as client:
+def served(config, calendar, now, ports=None, **options):
+    app = create_app(config, calendar, clock=lambda: now, ports=ports)
+    with TestClient(app, base_url="http://localhost", **options) as client:
         yield client
 
 

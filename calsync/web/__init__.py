@@ -15,6 +15,8 @@ from calsync import __version__
 from calsync.agenda import Follower
 from calsync.busy import EVERY, Feeds
 from calsync.calendars import Calendar
+from calsync.courier import Ports
+from calsync.errors import CalendarError
 from calsync.settings import Config
 from calsync.web import api, health, page, problems, subscription, week_api
 from calsync.web.access import Guard
@@ -29,10 +31,13 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> FastAPI:
-    """The app; it reads the calendar as it starts, follows it while it runs, and closes it when it stops."""
+def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now, ports: Ports | None = None) -> FastAPI:
+    """The app; it reads the calendar as it starts, follows it while it runs, and closes it when it stops.
+
+    `ports` are where messages go; those of the configuration, if left out.
+    """
     metrics = Metrics()
-    service = Service(config, Follower(calendar, config, clock()), clock, metrics)
+    service = Service(config, Follower(calendar, config, clock()), clock, metrics, ports or Ports.of(config))
     feeds = Feeds(config)
     service.follower.busy = feeds.known(service.follower.agenda.horizon, clock())
 
@@ -40,7 +45,8 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> Fa
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
             await asyncio.to_thread(service.refresh)
-            tasks = [asyncio.create_task(_follow(service)), asyncio.create_task(_read_feeds(service, feeds))]
+            running = (_follow(service), _read_feeds(service, feeds), _deliver(service))
+            tasks = [asyncio.create_task(one) for one in running]
             yield
             for task in tasks:
                 task.cancel()
@@ -85,3 +91,15 @@ async def _read_feeds(service: Service, feeds: Feeds) -> None:
         except Exception:  # as above
             _log.exception("the busy feeds were not read")
         await asyncio.sleep(EVERY.total_seconds())
+
+
+async def _deliver(service: Service) -> None:
+    """Send what could not be sent before, here or by a process that has ended."""
+    while True:
+        await asyncio.sleep(service.config.calendar.refresh.total_seconds())
+        try:
+            await asyncio.to_thread(service.courier.settle, service.clock())
+        except CalendarError:
+            continue  # refresh says so
+        except Exception:  # as above
+            _log.exception("messages were not delivered")

@@ -123,6 +123,7 @@ class ReservationOut(BaseModel):
     changes: list[str] = Field(description="What people did to it on the calendar, in sentences.")
     primary: SeatOut
     backup: SeatOut
+    responsible: str = Field(description="Who is responsible now: the primary, or who the train was handed to.")
     slots: list[SlotOut]
     skipped: list[SlotOut] = Field(description="Slots of the week that are over already.")
     cancelled: list[SlotOut] = Field(description="Slots that were given up.")
@@ -144,6 +145,7 @@ class ReservationOut(BaseModel):
             changes=list(outcome.changes),
             primary=SeatOut.of(found.pair.primary, found.primary),
             backup=SeatOut.of(found.pair.backup, found.backup),
+            responsible=(found.responsible or found.pair.primary).name,
             slots=[SlotOut.of(slot) for slot in found.slots],
             skipped=[SlotOut.of(slot) for slot in outcome.skipped],
             cancelled=[SlotOut.of(slot) for slot in found.cancelled],
@@ -236,19 +238,34 @@ class DutyOut(BaseModel):
 
 
 class PresenceOut(BaseModel):
-    """Whether a conductor is within their working hours, and until when that is so."""
+    """Whether a conductor is within their working hours, until when that is so, and how to reach them.
+
+    `away` is until when they are away, whatever their hours say. Whoever has no `role` took the train over.
+    """
 
     name: str
-    role: Role
+    role: Role | None
     timezone: str
     working: bool
     until: datetime
+    away: datetime | None
+    irc: str | None
+    video: str | None
 
     @classmethod
     def of(cls, found: Presence) -> PresenceOut:
         """From the core."""
         who = found.conductor
-        return cls(name=who.name, role=found.role, timezone=who.timezone, working=found.working, until=found.until)
+        return cls(
+            name=who.name,
+            role=found.role,
+            timezone=who.timezone,
+            working=found.working,
+            until=found.until,
+            away=found.away,
+            irc=found.irc,
+            video=found.video,
+        )
 
 
 class NowOut(BaseModel):

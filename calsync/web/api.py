@@ -97,7 +97,7 @@ class AtQuery(_Query):
     at: AwareDatetime | None = None
 
 
-def _etags(if_match: str | None) -> tuple[str, ...] | None:
+def etags(if_match: str | None) -> tuple[str, ...] | None:
     """The bare etags of an If-Match header (RFC 9110, section 13.1.1); `*` asks for no more than that there is one."""
     if if_match is None or if_match.strip() == "*":
         return None
@@ -190,7 +190,7 @@ def change_reservation(
             which,
             lambda standing: body.request(service.config, standing),
             now,
-            etags=_etags(if_match),
+            etags=etags(if_match),
             author=author,
             dry_run=query.dry_run,
         )
@@ -211,7 +211,7 @@ def release_reservation(
 
     def call() -> Outcome:
         return reservations.release(
-            service.follower, which, service.clock(), etags=_etags(if_match), author=author, dry_run=query.dry_run
+            service.follower, which, service.clock(), etags=etags(if_match), author=author, dry_run=query.dry_run
         )
 
     return _answer(call() if query.dry_run else _write(service, "release", author, call))

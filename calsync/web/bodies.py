@@ -44,7 +44,8 @@ class PersonIn(In):
 Person = Annotated[PersonIn | Word, Field(examples=["conductor-eu", {"name": "ana", "timezone": "Europe/Paris"}])]
 
 
-def _conductor(config: Config, person: PersonIn | str, role: Role) -> Conductor:
+def conductor_of(config: Config, person: PersonIn | str, role: Role) -> Conductor:
+    """The conductor that a body names."""
     return conductor(config, person) if isinstance(person, str) else person.conductor(config, role)
 
 
@@ -61,7 +62,7 @@ class ReservationIn(In):
     def request(self, config: Config) -> Request:
         """The same for the core."""
         return Request(
-            Pair(_conductor(config, self.primary, "primary"), _conductor(config, self.backup, "backup")),
+            Pair(conductor_of(config, self.primary, "primary"), conductor_of(config, self.backup, "backup")),
             Week.parse(self.week) if self.week else None,
             self.train,
             self.ticket,
@@ -87,8 +88,8 @@ class ReservationPatch(In):
 
     def request(self, config: Config, kept: Reservation) -> Request:
         """The whole reservation asked for, on top of the one that stands."""
-        primary = _conductor(config, self.primary, "primary") if self.primary is not None else kept.pair.primary
-        backup = _conductor(config, self.backup, "backup") if self.backup is not None else kept.pair.backup
+        primary = conductor_of(config, self.primary, "primary") if self.primary is not None else kept.pair.primary
+        backup = conductor_of(config, self.backup, "backup") if self.backup is not None else kept.pair.backup
         given = self.model_fields_set
         return Request(
             Pair(primary, backup),

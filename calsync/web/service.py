@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 
 from calsync.agenda import Agenda, Follower
 from calsync.conflicts import blocking, standing
+from calsync.courier import Courier, Ports
 from calsync.errors import CalendarError, Unreachable
 from calsync.feed import Feed, Filters, render
 from calsync.settings import Config
@@ -31,11 +32,13 @@ class Service:
     follower: Follower
     clock: Clock
     metrics: Metrics = field(default_factory=Metrics)
+    ports: Ports = field(default_factory=Ports)
     failure: CalendarError | None = None
     """Why the last sync failed; None when it did not."""
 
     def __post_init__(self) -> None:
         self._counted: object = None
+        self.courier = Courier(self.follower, self.ports)
         self._feeds: tuple[Agenda, dict[Filters, Feed]] = (self.follower.agenda, {})
 
     @property

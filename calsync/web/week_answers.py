@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 
 from pydantic import BaseModel, Field
 
 from calsync.absences import Standing
+from calsync.deliveries import Delivery, Target
+from calsync.deliveries import State as DeliveryState
+from calsync.handoff import HandedOff
 from calsync.rota import Reserved, Result, Rotation
 from calsync.rotation import State, Tally, Turn
+from calsync.updates import Told
 from calsync.web.answers import ConflictOut, ReservationOut
 
 
@@ -119,4 +124,60 @@ class AwayOut(BaseModel):
             note=found.away.note,
             author=found.away.author,
             conflicts=[ConflictOut.of(conflict) for conflict in found.conflicts],
+        )
+
+
+class DeliveryOut(BaseModel):
+    """What became of one message. A pending one is tried again from `due` on; `about` names what it belongs to."""
+
+    about: str
+    target: Target
+    text: str
+    state: DeliveryState
+    detail: str | None
+    attempts: int
+    due: datetime | None
+
+    @classmethod
+    def of(cls, found: Delivery) -> DeliveryOut:
+        """From the core."""
+        return cls(
+            about=found.about,
+            target=found.target,
+            text=found.text,
+            state=found.state,
+            detail=found.detail,
+            attempts=found.attempts,
+            due=found.due if found.state == "pending" else None,
+        )
+
+
+class HandoffOut(BaseModel):
+    """A hand-off that stands on the calendar, and what became of telling it."""
+
+    reservation: ReservationOut
+    deliveries: list[DeliveryOut]
+
+    @classmethod
+    def of(cls, found: HandedOff, sent: Sequence[Delivery]) -> HandoffOut:
+        """From the core."""
+        return cls(reservation=ReservationOut.of(found.outcome), deliveries=[DeliveryOut.of(one) for one in sent])
+
+
+class UpdateOut(BaseModel):
+    """Where an update went, and why there."""
+
+    week: str
+    to: list[Target]
+    reason: str
+    deliveries: list[DeliveryOut]
+
+    @classmethod
+    def of(cls, week: str, found: Told, sent: Sequence[Delivery]) -> UpdateOut:
+        """From the core."""
+        return cls(
+            week=week,
+            to=[one.target for one in sent if one.state != "skipped"],
+            reason=found.route.reason,
+            deliveries=[DeliveryOut.of(one) for one in sent],
         )

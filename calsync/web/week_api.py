@@ -11,14 +11,19 @@ from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from calsync import absences, rotation_feed
+from calsync.handoff import hand_off
+from calsync.reservations import held
 from calsync.rota import rotation
 from calsync.rotation import YEAR
+from calsync.updates import update
 from calsync.web.access import Writer
-from calsync.web.bodies import In, Sentence, Word
+from calsync.web.api import IfMatch, WeekPath, etags
+from calsync.web.bodies import In, Person, Sentence, Word, conductor_of
 from calsync.web.problems import documented
 from calsync.web.service import TheService
 from calsync.web.subscription import answer
-from calsync.web.week_answers import AwayOut, RotationOut
+from calsync.web.week_answers import AwayOut, DeliveryOut, HandoffOut, RotationOut, UpdateOut
+from calsync.weeks import Week
 
 _log = logging.getLogger("calsync")
 
@@ -45,6 +50,21 @@ class AwayIn(In):
     start: AwareDatetime | date = Field(examples=["2026-12-01"])
     end: AwareDatetime | date = Field(examples=["2026-12-02"])
     note: Sentence | None = Field(None, examples=["conference"])
+
+
+class HandoffIn(In):
+    """Who takes the train over, and what they have to know."""
+
+    to: Person
+    note: Sentence
+
+
+class UpdateIn(In):
+    """News of the train, from one who conducts it; `decision` where it decides something."""
+
+    sender: Word = Field(alias="from", examples=["conductor-eu"])
+    text: Sentence
+    decision: bool = False
 
 
 class NoQuery(BaseModel):
@@ -99,3 +119,42 @@ def be_present(
     absences.present(service.follower, name, service.clock())
     _log.info("away by %s: %s is taken away", author or "anybody", name)
     return Response(status_code=204)
+
+
+@router.post(
+    "/api/reservations/{week}/handoff",
+    responses=documented(401, 403, 404, 412, 413, 503),
+)
+def hand_over(
+    week: WeekPath,
+    body: HandoffIn,
+    service: TheService,
+    author: Writer,
+    _query: Annotated[NoQuery, Query()],
+    if_match: IfMatch = None,
+) -> HandoffOut:
+    """Hand the train to somebody else from now on; the calendar first, then the ticket and the operations channel."""
+    to, now = conductor_of(service.config, body.to, "primary"), service.clock()
+    found = hand_off(
+        service.follower, service.ports, Week.parse(week), to, body.note, now, etags=etags(if_match), author=author
+    )
+    _log.info("handoff by %s: %s goes from %s to %s", author or "anybody", week, found.former, to.name)
+    return HandoffOut.of(found, service.courier.deliver(found.href, found.about, now))
+
+
+@router.post("/api/reservations/{week}/updates", responses=documented(401, 403, 404, 412, 413, 503))
+def tell(
+    week: WeekPath, body: UpdateIn, service: TheService, author: Writer, _query: Annotated[NoQuery, Query()]
+) -> UpdateOut:
+    """Tell the partner where they are reached now; a decision goes onto the ticket and into the log."""
+    now, which = service.clock(), Week.parse(week)
+    found = update(service.follower, service.ports, which, body.sender, body.text, now, decision=body.decision)
+    _log.info("update by %s: %s from %s", author or "anybody", which, body.sender)
+    return UpdateOut.of(str(which), found, service.courier.deliver(found.href, found.about, now))
+
+
+@router.get("/api/reservations/{week}/deliveries", responses=documented(404, 503))
+def list_deliveries(week: WeekPath, service: TheService, _query: Annotated[NoQuery, Query()]) -> list[DeliveryOut]:
+    """The messages about a week, and what became of each."""
+    entry, _ = held(service.agenda, Week.parse(week), None)
+    return [DeliveryOut.of(one) for one in entry.deliveries]

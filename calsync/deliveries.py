@@ -1,0 +1,174 @@
+"""Deliveries: messages that are to reach the ticket or a channel, and what became of each.
+
+They stand on the calendar, on the resource of the week that they are about, one `X-CALSYNC-DELIVERY` each (base64url of
+JSON, a plain token), so that every replica knows of them and none is lost with the process that made it. A delivery goes
+
+    pending → claimed → sent
+                      → pending     it certainly did not arrive, and is tried again later
+                      → unknown     it may have arrived, and nobody can tell; it is not tried again
+    pending → failed                it did not arrive in time
+    skipped                         there is nowhere to send it
+
+Each step is a conditional write, so that of all replicas one has the claim. A claim that is not settled within `LEASE` is
+of a process that died with it. Where the receiver can tell whether the message is there, it is asked; where it cannot, the
+outcome is unknown, because a message twice is worse than one that people have to look for.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from icalendar import Calendar, Event, vText
+from pydantic import TypeAdapter
+
+PROPERTY = "X-CALSYNC-DELIVERY"
+LEASE = timedelta(minutes=2)
+"""How long a claim holds; longer than any attempt takes."""
+FIRST_RETRY, LAST_RETRY = timedelta(seconds=5), timedelta(minutes=15)
+KEPT = 60
+"""How many settled deliveries a week keeps when their time is over; the oldest make room."""
+
+Target = Literal["ticket", "log", "updates", "announcements"]
+"""Where it goes: onto the ticket, as `!log` to the operations channel, to the updates' channel, or as an announcement."""
+State = Literal["pending", "claimed", "sent", "failed", "unknown", "skipped"]
+
+
+class NotSent(Exception):
+    """The message certainly did not arrive; the text says why."""
+
+
+class Unsure(Exception):
+    """The message may have arrived or not; the text says why that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message to one place. `id` is unique within the week, and the same for the same message of the same cause.
+
+    `about` names the hand-off, update or announcement that it belongs to, and `assign` who the ticket is to be assigned
+    to. Times are in UTC: it is not sent before `due` nor after `until`, and its claim, if any, is from `claimed`.
+    """
+
+    id: str
+    about: str
+    target: Target
+    text: str
+    made: datetime
+    until: datetime
+    due: datetime
+    ticket: str | None = None
+    assign: str | None = None
+    state: State = "pending"
+    attempts: int = 0
+    claimed: datetime | None = None
+    by: str | None = None
+    detail: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing will happen to it any more."""
+        return self.state not in ("pending", "claimed")
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether there is something to do at `now` (aware): send it, give it up, or find out about a lost claim."""
+        if self.state == "claimed":
+            assert self.claimed is not None  # as every claim has
+            return now >= self.claimed + LEASE
+        return self.state == "pending" and (now >= self.due or now >= self.until)
+
+    def claim(self, by: str, now: datetime) -> Delivery:
+        """The same, about to be sent by the process called `by`."""
+        return replace(self, state="claimed", by=by, claimed=_stamp(now), attempts=self.attempts + 1)
+
+    def settle(self, state: State, detail: str | None = None) -> Delivery:
+        """The same, with its outcome."""
+        return replace(self, state=state, detail=detail, claimed=None, by=None)
+
+    def retry(self, why: str, now: datetime) -> Delivery:
+        """The same, to be tried again after a while that doubles from time to time."""
+        wait = min(FIRST_RETRY * 2 ** min(self.attempts - 1, 10), LAST_RETRY)
+        return replace(self, state="pending", detail=why, due=_stamp(now) + wait, claimed=None, by=None)
+
+
+_record = TypeAdapter(Delivery)
+
+
+def make(
+    about: str,
+    target: Target,
+    text: str,
+    now: datetime,
+    *,
+    lasts: timedelta = timedelta(days=1),
+    ticket: str | None = None,
+    assign: str | None = None,
+    skipped: str | None = None,
+) -> Delivery:
+    """A delivery that is due at `now` (aware) and given up when it `lasts` no more; one that is `skipped` says why."""
+    made = _stamp(now)
+    found = Delivery(f"{about}-{target}", about, target, text, made, made + lasts, made, ticket, assign)
+    return found if skipped is None else found.settle("skipped", skipped)
+
+
+def merged(known: Sequence[Delivery], more: Sequence[Delivery], now: datetime) -> tuple[Delivery, ...]:
+    """`known` with those of `more` in the place of their former selves or behind them.
+
+    Of those whose time was over at `now` (aware) and that are settled, the oldest make room.
+    """
+    found = {delivery.id: delivery for delivery in (*known, *more)}
+    over = [delivery.id for delivery in found.values() if delivery.settled and delivery.until < now]
+    for old in over[: max(0, len(over) - KEPT)]:
+        del found[old]
+    return tuple(found.values())
+
+
+def read(ics: bytes) -> tuple[Delivery, ...]:
+    """The deliveries on a resource; one that can be read no more is left out."""
+    if PROPERTY.encode() not in ics:
+        return ()
+    calendar = Calendar.from_ical(ics)
+    found: list[Delivery] = []
+    for event in calendar.events if isinstance(calendar, Calendar) else []:
+        for token in _tokens(event):
+            try:
+                delivery = _record.validate_json(base64.urlsafe_b64decode(token))
+            except ValueError:
+                continue  # it stood where anybody may write
+            if (delivery.state == "claimed") == (delivery.claimed is not None):
+                found.append(delivery)
+    return tuple(found)
+
+
+def write(ics: bytes, deliveries: Sequence[Delivery]) -> bytes:
+    """The resource with these deliveries on its master and no others; all else stays as it is."""
+    calendar = Calendar.from_ical(ics)
+    assert isinstance(calendar, Calendar)  # what a resource is
+    for event in calendar.events:
+        event.pop(PROPERTY, None)
+    master = next((event for event in calendar.events if "RECURRENCE-ID" not in event), calendar.events[0])
+    for delivery in deliveries:
+        master.add(PROPERTY, vText(_to_token(delivery)))
+    return bytes(calendar.to_ical())
+
+
+def carry(former: bytes, ics: bytes) -> bytes:
+    """`ics` with the deliveries that stand on the resource whose place it takes."""
+    kept = read(former)
+    return write(ics, kept) if kept else ics
+
+
+def _tokens(event: Event) -> list[str]:
+    found = event.get(PROPERTY, [])
+    return [str(token) for token in (found if isinstance(found, list) else [found])]
+
+
+def _to_token(delivery: Delivery) -> str:
+    return base64.urlsafe_b64encode(_record.dump_json(delivery, exclude_none=True)).decode()
+
+
+def _stamp(now: datetime) -> datetime:
+    return now.astimezone(UTC).replace(microsecond=0)

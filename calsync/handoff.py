@@ -1,0 +1,146 @@
+"""Hand-off: the responsibility for a train goes to somebody else.
+
+The calendar is written first and is the truth: in one write the slots from now on name the new responsible person, past
+ones keep theirs, and what is to be told stands beside them. Only then is it told: the ticket is assigned with the note as
+a comment, and the note goes to the operations channel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from calsync import deliveries, events
+from calsync.agenda import Entry, Follower
+from calsync.conflicts import Conflict, check
+from calsync.courier import Ports
+from calsync.deliveries import Delivery
+from calsync.errors import Changed, Invalid
+from calsync.planning import Conductor
+from calsync.records import Reservation
+from calsync.reservations import ATTEMPTS, Outcome, held
+from calsync.settings import Config
+from calsync.weeks import Week
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOff:
+    """What a hand-off made of the week: `about` names its deliveries, `outcome` has what stands against the new person."""
+
+    outcome: Outcome
+    href: str
+    about: str
+    former: str
+
+
+def responsible(reservation: Reservation) -> Conductor:
+    """Who is responsible for the train now."""
+    return reservation.responsible or reservation.pair.primary
+
+
+def hand_off(
+    follower: Follower,
+    ports: Ports,
+    week: Week,
+    to: Conductor,
+    note: str,
+    now: datetime,
+    *,
+    etags: Collection[str] | None = None,
+    author: str | None = None,
+) -> HandedOff:
+    """Hand the week's train to `to`, from `now` (aware) on; the same hand-off again changes and tells nothing.
+
+    Raises `Invalid` where the train is over or theirs already, `NotReserved`, `Changed`, and the calendar's errors.
+    """
+    digest = hashlib.sha256(f"{to.name}\n{note}".encode()).hexdigest()[:10]
+    for _ in range(ATTEMPTS):
+        agenda = follower.sync(now)
+        entry, standing = held(agenda, week, etags)
+        former = responsible(standing)
+        if former.name == to.name:
+            return _again(entry, standing, digest)
+        if not any(slot.end > now for slot in standing.slots):
+            raise Invalid(f"The train of {week} is over; there is nothing to hand off.")
+        handed = _handed(standing, to, now, author)
+        about = f"handoff-{handed.sequence}-{digest}"
+        more = _deliveries(follower.config, ports, handed, former, about, note, now)
+        train = follower.config.train
+        ics = events.encode(handed, uuid.uuid4().hex, train.ticket_url, video_url=train.video_url)
+        try:
+            follower.calendar.put(
+                entry.href, deliveries.write(ics, deliveries.merged(entry.deliveries, more, now)), etag=entry.etag
+            )
+        except Changed:
+            if etags is not None:
+                raise
+            continue
+        agenda = follower.sync(now)
+        entry, standing = held(agenda, week, None)
+        against = _against(follower, standing, to, now)
+        return HandedOff(Outcome(standing, entry.etag, warnings=against), entry.href, about, former.name)
+    raise Changed(f"{week} changes all the time; try again.")
+
+
+def _again(entry: Entry, standing: Reservation, digest: str) -> HandedOff:
+    """The same hand-off as the last one, or a mistake."""
+    told = [delivery for delivery in entry.deliveries if delivery.about.startswith("handoff-")]
+    if not told or not told[-1].about.endswith(f"-{digest}"):
+        raise Invalid(f"{responsible(standing).name} is responsible for {standing.week} already; send an update instead.")
+    outcome = Outcome(standing, entry.etag, changes=entry.changes)
+    return HandedOff(outcome, entry.href, told[-1].about, responsible(standing).name)
+
+
+def _handed(standing: Reservation, to: Conductor, now: datetime, author: str | None) -> Reservation:
+    """The reservation with `to` responsible for the slots that are not over."""
+    return replace(
+        standing,
+        slots=tuple(slot if slot.end > now else replace(slot, who=standing.names(slot)) for slot in standing.slots),
+        responsible=to,
+        modified=now.astimezone(UTC).replace(microsecond=0),
+        sequence=standing.sequence + 1,
+        author=author,
+    )
+
+
+def _deliveries(
+    config: Config, ports: Ports, handed: Reservation, former: Conductor, about: str, note: str, now: datetime
+) -> Sequence[Delivery]:
+    to = responsible(handed)
+    train = " ".join(part for part in (handed.title, handed.train) if part)
+    whose = f"{former.name} → {to.name}"
+    known = {entry.name: entry for entry in config.conductors}.get(to.name)
+    user = known.ticket_user if known is not None else None
+    comment = f"{note}\n\n{former.name} hands {train} ({handed.week}) to {to.name}."
+    ticket = deliveries.make(
+        about, "ticket", comment, now, ticket=handed.ticket, assign=user, skipped=no_ticket(ports, handed)
+    )
+    if user is None and not ticket.settled:
+        why = f"commented only: conductors.ticket_user of {to.name} is not set, so the ticket is not assigned"
+        ticket = replace(ticket, detail=why)
+    place = ", ".join(part for part in (train, handed.ticket) if part)
+    log = deliveries.make(about, "log", f"!log {note} ({place}: {whose})", now, skipped=no_channel(ports))
+    return (ticket, log)
+
+
+def no_ticket(ports: Ports, reservation: Reservation) -> str | None:
+    """Why nothing can be put on the week's ticket; None where it can."""
+    if ports.tickets is None:
+        return "no ticket system is set up; see [tickets]"
+    return None if reservation.ticket else f"the reservation of {reservation.week} has no ticket"
+
+
+def no_channel(ports: Ports) -> str | None:
+    """Why nothing can be said in the operations channel; None where it can."""
+    return None if ports.channels.operations else "no channel is set up; see notify.operations"
+
+
+def _against(follower: Follower, standing: Reservation, to: Conductor, now: datetime) -> tuple[Conflict, ...]:
+    """What speaks against the new responsible person in the slots ahead: that they are away, or may be."""
+    ahead = [slot for slot in standing.slots if slot.end > now]
+    href = events.href(standing.week)
+    found = check(follower.config, follower.agenda, ahead, lambda _slot: (to,), own=href, pair=standing.pair)
+    return tuple(conflict for conflict in found if conflict.kind in ("busy", "unknown"))

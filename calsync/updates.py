@@ -1,0 +1,151 @@
+"""Updates: where news of a train reach the partner.
+
+They go to the channel while the partner is within their working hours, and onto the ticket while they are not, or are away.
+A decision always goes onto the ticket and into the log (`!log`), which the partner reads in either place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from calsync import courier, deliveries, events
+from calsync.agenda import Agenda, Entry, Follower
+from calsync.courier import Ports
+from calsync.deliveries import Delivery, Target
+from calsync.errors import Invalid
+from calsync.handoff import no_channel, no_ticket, responsible
+from calsync.planning import Conductor
+from calsync.records import Reservation
+from calsync.reservations import held
+from calsync.settings import Config
+from calsync.watch import presence
+from calsync.weeks import Week
+from calsync.zones import zone
+
+SAME = timedelta(minutes=10)
+"""How long the same words of the same person are taken for the same update."""
+MOST = 200
+"""How many deliveries a week may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an update goes, and why there."""
+
+    targets: tuple[Target, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An update that stands on the calendar: `about` names its deliveries on the week at `href`."""
+
+    href: str
+    about: str
+    route: Route
+
+
+def partner_of(reservation: Reservation, sender: str) -> Conductor:
+    """Who an update of `sender` is for: the other one of the pair, or who is responsible, if the sender is neither."""
+    pair, now = reservation.pair, responsible(reservation)
+    if sender == pair.primary.name:
+        return pair.backup if now.name in (sender, pair.backup.name) else now
+    if sender == pair.backup.name:
+        return pair.primary if now.name in (sender, pair.primary.name) else now
+    if sender == now.name:
+        return pair.primary
+    names = " and ".join(dict.fromkeys([pair.primary.name, pair.backup.name, now.name]))
+    raise Invalid(f'"{sender[:60]}" does not conduct {reservation.week}; updates come from {names}.')
+
+
+def route(config: Config, agenda: Agenda, partner: Conductor, decision: bool, at: datetime) -> Route:
+    """Where an update for `partner` goes at `at` (aware)."""
+    if decision:
+        return Route(("ticket", "log"), "a decision always goes onto the ticket and into the log")
+    found = presence(config, agenda, partner, at)
+    tz = zone(partner.timezone)
+    local = f"{at.astimezone(tz):%H:%M}"
+    if found.away is not None:
+        until = f"{found.away:%a %H:%M}"
+        return Route(("ticket",), f"{partner.name} is away until {until} {partner.timezone}")
+    if found.working:
+        until = f"{found.until:%H:%M}"
+        return Route(("updates",), f"it is {local} for {partner.name}, who is within working hours until {until}")
+    since = f"{found.until:%a %H:%M}"
+    return Route(("ticket",), f"it is {local} for {partner.name}, who is within working hours from {since} on")
+
+
+def update(
+    follower: Follower, ports: Ports, week: Week, sender: str, text: str, now: datetime, *, decision: bool = False
+) -> Told:
+    """Put an update onto the week, to be delivered by its route; the same words again within a while are the same update.
+
+    Where the route's place is not set up the other one is taken; raises `Invalid` where neither is, and `NotReserved`.
+    """
+    agenda = follower.sync(now)
+    _, reservation = held(agenda, week, None)
+    partner = partner_of(reservation, sender)
+    chosen = _possible(ports, reservation, route(follower.config, agenda, partner, decision, now))
+    digest = hashlib.sha256(f"{sender}\n{text}\n{decision}".encode()).hexdigest()[:10]
+    about = f"update-{now:%Y%m%dT%H%M%S}-{digest}"
+
+    def choose(entry: Entry) -> Sequence[Delivery]:
+        nonlocal about
+        same = (one for one in entry.deliveries if one.about.startswith("update-") and one.about.endswith(f"-{digest}"))
+        known = next((one for one in same if now - one.made < SAME), None)
+        if known is not None:
+            about = known.about
+            return ()
+        if len(entry.deliveries) >= MOST:
+            raise Invalid(f"{week} has {MOST} messages already; write onto the ticket or the channel yourself.")
+        found = entry.reservation or reservation
+        return [
+            _delivery(follower.config, ports, found, sender, partner, about, target, text, now) for target in chosen.targets
+        ]
+
+    courier.add(follower, events.href(week), choose, now)
+    return Told(events.href(week), about, chosen)
+
+
+def _possible(ports: Ports, reservation: Reservation, wanted: Route) -> Route:
+    """The route, or the other place where its own is not set up."""
+    ticket, channel = no_ticket(ports, reservation), no_channel(ports)
+    if ticket and channel:
+        raise Invalid(f"There is nowhere to send it: {ticket}, and {channel}.")
+    if wanted.targets == ("ticket",) and ticket:
+        return Route(("updates",), f"{wanted.reason}; it goes to the channel all the same, since {ticket}")
+    if wanted.targets == ("updates",) and ports.channels.updates is None:
+        return Route(("ticket",), f"{wanted.reason}; it goes onto the ticket all the same, since {channel}")
+    return wanted
+
+
+def _delivery(
+    config: Config,
+    ports: Ports,
+    reservation: Reservation,
+    sender: str,
+    partner: Conductor,
+    about: str,
+    target: Target,
+    text: str,
+    now: datetime,
+) -> Delivery:
+    place = ", ".join(part for part in (_train(reservation), reservation.ticket) if part)
+    if target == "ticket":
+        found = deliveries.make(about, target, f"{text}\n\n{sender}", now, ticket=reservation.ticket)
+        return _unless(found, no_ticket(ports, reservation))
+    if target == "log":
+        return _unless(deliveries.make(about, target, f"!log {text} ({place}: {sender})", now), no_channel(ports))
+    nicks = {entry.name: entry.irc for entry in config.conductors}
+    return deliveries.make(about, target, f"{nicks.get(partner.name) or partner.name}: {text} ({sender}, {place})", now)
+
+
+def _unless(delivery: Delivery, missing: str | None) -> Delivery:
+    return replace(delivery, state="skipped", detail=missing) if missing else delivery
+
+
+def _train(reservation: Reservation) -> str:
+    return " ".join(part for part in (reservation.title, reservation.train) if part)

@@ -1,0 +1,660 @@
+"""Hand-offs and updates: the calendar first, and each message once, whatever dies or is away meanwhile."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from conduit import TOKEN, ConduitServer
+from icalendar import Calendar
+from samples import configured, person
+from test_cli import folder, run  # noqa: F401
+from test_web import WEEK, client, events, problem, served  # noqa: F401
+
+from calsync import absences, deliveries, reservations, updates
+from calsync.agenda import Follower
+from calsync.calendars.sql import SqlCalendar
+from calsync.courier import Courier, Ports
+from calsync.deliveries import LEASE, Delivery, NotSent, Unsure
+from calsync.errors import Changed, Invalid, Unreachable
+from calsync.handoff import hand_off
+from calsync.notify import Channels
+from calsync.planning import Pair
+from calsync.reservations import Request
+from calsync.tickets import Conduit
+from calsync.weeks import Week
+
+W49 = Week(2026, 49)
+HREF = "train-2026-W49.ics"
+ANA, BEN, CEM = (
+    person("ana", "Europe/Paris"),
+    person("ben", "America/Denver"),
+    person("cem", "Europe/Berlin"),
+)
+TEAM = [
+    {"name": "ana", "timezone": "Europe/Paris", "ticket_user": "Ana", "irc": "ana_"},
+    {"name": "ben", "timezone": "America/Denver", "ticket_user": "Ben"},
+    {"name": "cem", "timezone": "Europe/Berlin"},
+]
+NOTE = "blocked on T400002, over to you"
+MIDWEEK = datetime(2026, 12, 2, 12, tzinfo=UTC)
+"""Wednesday, between the European and the American slot."""
+
+
+class Room:
+    """A channel that remembers what was said; the first `down` tries fail."""
+
+    def __init__(self, down=0):
+        self.said, self.down = [], down
+
+    def send(self, text):
+        if self.down:
+            self.down -= 1
+            raise NotSent("the channel is down")
+        self.said.append(text)
+
+
+@pytest.fixture
+def server():
+    server = ConduitServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def room():
+    return Room()
+
+
+@pytest.fixture
+def ports(server, room):
+    return Ports(Conduit(server.url, TOKEN), Channels(room, room))
+
+
+@pytest.fixture
+def team():
+    return configured(conductors=TEAM)
+
+
+@pytest.fixture
+def known(calendar, team, now):
+    follower = Follower(calendar, team, now)
+    request = Request(Pair(ANA, BEN), W49, "1.46.0-wmf.5", "T400001")
+    reservations.reserve(follower, request, now)
+    return follower
+
+
+def handed(follower, ports, to=BEN, note=NOTE, at=MIDWEEK):
+    found = hand_off(follower, ports, W49, to, note, at, author="ana")
+    return found, Courier(follower, ports).deliver(found.href, found.about, at)
+
+
+def outcomes(sent):
+    return {one.target: one.state for one in sent}
+
+
+def standing(follower, now=MIDWEEK):
+    return follower.sync(now).reservation(W49)
+
+
+# What stands on the calendar
+
+
+def test_slots_from_now_on_name_the_new_responsible_person_and_past_ones_keep_theirs(known, ports):
+    found, _ = handed(known, ports)
+    names = {slot.id: found.outcome.reservation.names(slot) for slot in found.outcome.reservation.slots}
+    assert names == {
+        "2026-12-01-european": ("ana",),
+        "2026-12-01-american": ("ben",),
+        "2026-12-02-european": ("ana",),
+        "2026-12-02-american": ("ben",),
+        "2026-12-03-european": ("ben",),
+        "2026-12-03-american": ("ben",),
+    }
+    written = {str(event.get("X-CALSYNC-SLOT", "")): event for event in Calendar.from_ical(standing(known).ics).events}
+    assert str(written["2026-12-02-european"]["SUMMARY"]).endswith("group1 – ana")
+    assert str(written["2026-12-03-european"]["SUMMARY"]).endswith("group2 – ben")
+    assert "Responsible now: ben" in str(written["2026-12-03-european"]["DESCRIPTION"])
+
+
+def test_a_second_hand_off_keeps_what_the_first_made_of_the_past(known, ports):
+    handed(known, ports, BEN, at=datetime(2026, 12, 1, 12, tzinfo=UTC))
+    found, _ = handed(known, ports, ANA, "back again", at=MIDWEEK)
+    names = {slot.id: found.outcome.reservation.names(slot) for slot in found.outcome.reservation.slots}
+    assert names["2026-12-01-european"] == ("ana",)
+    assert names["2026-12-01-american"] == names["2026-12-02-european"] == ("ben",)
+    assert names["2026-12-02-american"] == names["2026-12-03-european"] == ("ana",)
+
+
+def test_a_change_of_the_week_keeps_who_is_responsible_and_what_was_told(known, ports, team):
+    _, sent = handed(known, ports)
+    changed = reservations.change(
+        known, W49, lambda kept: Request(kept.pair, train="1.46.0-wmf.6", ticket=kept.ticket), MIDWEEK
+    )
+    assert changed.reservation.responsible == BEN
+    assert {delivery.id for delivery in standing(known).deliveries} == {one.id for one in sent}
+    other = reservations.change(known, W49, lambda kept: Request(Pair(CEM, BEN), ticket=kept.ticket), MIDWEEK)
+    assert other.reservation.responsible is None
+
+
+def test_somebody_from_outside_the_pair_can_take_over(known, ports, server):
+    found, sent = handed(known, ports, CEM)
+    assert found.outcome.reservation.responsible == CEM
+    assert found.outcome.reservation.pair == Pair(ANA, BEN)
+    ticket = next(one for one in sent if one.target == "ticket")
+    assert ticket.detail.startswith("commented only: conductors.ticket_user of cem is not set")
+    assert (server.owner(), len(server.comments())) == (None, 1)
+
+
+def test_the_answer_says_when_the_new_person_is_away(known, ports):
+    absences.absent(known, "ben", date(2026, 12, 3), date(2026, 12, 3), MIDWEEK)
+    found, _ = handed(known, ports)
+    assert [conflict.slot for conflict in found.outcome.warnings] == ["2026-12-03-european", "2026-12-03-american"]
+
+
+@pytest.mark.parametrize(
+    ("to", "at", "said"),
+    [(ANA, MIDWEEK, "ana is responsible for 2026-W49 already"), (BEN, MIDWEEK + timedelta(weeks=1), "is over")],
+)
+def test_a_hand_off_that_makes_no_sense_changes_and_tells_nothing(known, ports, room, calendar, to, at, said):
+    token = calendar.changes(None).token
+    with pytest.raises(Invalid, match=said):
+        hand_off(known, ports, W49, to, NOTE, at)
+    assert (calendar.changes(None).token, room.said) == (token, [])
+
+
+def test_a_hand_off_with_another_etag_is_refused(known, ports):
+    with pytest.raises(Changed):
+        hand_off(known, ports, W49, BEN, NOTE, MIDWEEK, etags=("no",))
+
+
+# What is told
+
+
+def test_the_ticket_is_assigned_with_the_note_and_the_channel_gets_a_log_line(known, ports, server, room):
+    _, sent = handed(known, ports)
+    assert outcomes(sent) == {"ticket": "sent", "log": "sent"}
+    assert server.owner() == "Ben"
+    (comment,) = server.comments()
+    assert comment.startswith(f"{NOTE}\n\nana hands MediaWiki train 1.46.0-wmf.5 (2026-W49) to ben.")
+    assert room.said == [f"!log {NOTE} (MediaWiki train 1.46.0-wmf.5, T400001: ana → ben)"]
+
+
+def test_the_same_hand_off_again_tells_nothing_again(known, ports, server, room, calendar, team):
+    first, _ = handed(known, ports)
+    again, sent = handed(Follower(calendar, team, MIDWEEK), ports, at=MIDWEEK + timedelta(minutes=1))
+    assert (again.about, again.outcome.etag) == (first.about, standing(known).etag)
+    assert outcomes(sent) == {"ticket": "sent", "log": "sent"}
+    assert (len(server.comments()), len(room.said)) == (1, 1)
+
+
+def test_handing_back_and_forth_with_the_same_words_is_told_each_time(known, ports, server, room):
+    for n, to in enumerate((BEN, ANA, BEN)):
+        handed(known, ports, to, "your turn", MIDWEEK + timedelta(minutes=n))
+    assert (len(server.comments()), len(room.said), server.owner()) == (3, 3, "Ben")
+
+
+def test_where_nothing_is_set_up_the_calendar_changes_all_the_same(known):
+    found, sent = handed(known, Ports())
+    assert found.outcome.reservation.responsible == BEN
+    assert {one.target: (one.state, one.detail) for one in sent} == {
+        "ticket": ("skipped", "no ticket system is set up; see [tickets]"),
+        "log": ("skipped", "no channel is set up; see notify.operations"),
+    }
+
+
+def settled(calendar, team, ports, at, rounds=14):
+    """Let another process work until nothing is due any more; returns the deliveries of the week."""
+    follower = Follower(calendar, team, at)
+    courier = Courier(follower, ports)
+    for n in range(rounds):
+        later = at + n * LEASE
+        follower.sync(later)
+        courier.settle(later)
+    return follower.sync(at).reservation(W49).deliveries
+
+
+@pytest.mark.parametrize("tries", [1, 2, 5])
+def test_a_channel_that_is_down_for_the_first_tries_gets_it_once(known, calendar, team, server, room, ports, tries):
+    room.down = tries
+    _, sent = handed(known, ports)
+    assert outcomes(sent) == {"ticket": "sent", "log": "pending"}
+    assert next(one for one in sent if one.target == "log").detail == "the channel is down"
+    found = settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1))
+    assert {one.target: (one.state, one.attempts) for one in found} == {"ticket": ("sent", 1), "log": ("sent", tries + 1)}
+    assert (len(room.said), len(server.comments())) == (1, 1)
+
+
+@pytest.mark.parametrize("tries", [1, 3])
+def test_a_ticket_system_that_is_down_for_the_first_tries_gets_it_once(known, calendar, team, server, ports, tries):
+    server.down = tries
+    _, sent = handed(known, ports)
+    assert outcomes(sent) == {"ticket": "pending", "log": "sent"}
+    found = settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1))
+    assert outcomes(found) == {"ticket": "sent", "log": "sent"}
+    assert (len(server.comments()), server.owner()) == (1, "Ben")
+
+
+def test_a_ticket_system_that_does_not_say_what_it_did_is_asked(known, server, ports):
+    server.silent = ["maniphest.edit"]
+    _, sent = handed(known, ports)
+    assert outcomes(sent)["ticket"] == "sent"
+    assert len(server.comments()) == 1
+
+
+def test_what_nobody_can_tell_is_unknown_and_not_sent_again(known, calendar, team, ports, room):
+    def lost(text):
+        room.said.append(text)
+        raise Unsure("the connection was lost")
+
+    room.send = lost
+    _, sent = handed(known, ports)
+    assert outcomes(sent)["log"] == "unknown"
+    assert "may have arrived: the connection was lost" in next(one for one in sent if one.target == "log").detail
+    settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1))
+    assert len(room.said) == 1
+
+
+def test_what_cannot_be_sent_within_a_day_is_given_up_and_says_why(known, calendar, team, ports, room):
+    room.down = 10_000
+    handed(known, ports)
+    found = settled(calendar, team, ports, MIDWEEK + timedelta(days=1, hours=1), rounds=2)
+    log = next(one for one in found if one.target == "log")
+    assert (log.state, log.detail, room.said) == ("failed", "the channel is down", [])
+
+
+def test_retries_come_ever_later(known, ports, room, now):
+    room.down = 10_000
+    courier, at, waits = Courier(known, ports), MIDWEEK, []
+    found = hand_off(known, ports, W49, BEN, NOTE, at)
+    for _ in range(9):
+        (log,) = [one for one in courier.deliver(found.href, found.about, at) if one.target == "log"]
+        waits.append((log.due - at).total_seconds())
+        at = log.due
+    assert waits == [5, 10, 20, 40, 80, 160, 320, 640, 900]
+
+
+# Killed between each step
+
+
+class Killed(BaseException):
+    """The process ends here; no handler of calsync's sees it."""
+
+
+class Fuse:
+    """Lets the process end before or after the n-th call to any of its ports."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def step(self):
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+    def around(self, port, *methods):
+        fuse = self
+
+        class Wrapped:
+            def __getattr__(self, name):
+                call = getattr(port, name)
+                if name not in methods:
+                    return call
+
+                def stepped(*arguments, **options):
+                    fuse.step()
+                    answer = call(*arguments, **options)
+                    fuse.step()
+                    return answer
+
+                return stepped
+
+        return Wrapped()
+
+
+STEPS = 34
+"""How many times a hand-off can end between two steps: before and after each call to calendar, ticket system and channel."""
+
+
+@pytest.mark.parametrize("at", range(1, STEPS + 2))
+def test_killed_between_any_two_steps_each_message_arrives_once_at_the_most(known, calendar, team, server, room, ports, at):
+    fuse = Fuse(at)
+    frail = Ports(fuse.around(ports.tickets, "post", "has"), Channels(fuse.around(room, "send")))
+    follower = Follower(fuse.around(calendar, "put", "changes"), team, MIDWEEK)
+    died = False
+    try:
+        handed(follower, frail)
+    except Killed:
+        died = True
+    assert died == (at <= STEPS), "the hand-off has another number of steps; count them anew"
+    landed = standing(known).reservation.responsible == BEN
+    found = settled(calendar, team, ports, MIDWEEK + timedelta(seconds=1))
+    assert landed == bool(found)
+    assert len(server.comments()) == landed
+    assert server.owner() == ("Ben" if landed else None)
+    states = outcomes(found)
+    if landed:
+        assert states["ticket"] == "sent"
+        assert states["log"] in ("sent", "unknown")
+        assert len(room.said) == 1 or (states["log"] == "unknown" and not room.said)
+        assert len(room.said) == 1 or "ended before it could tell" in found[-1].detail
+    else:
+        assert room.said == []
+
+
+def test_any_number_of_processes_send_each_message_once(known, tmp_path, team, server, room, ports):
+    room.down, server.down = 1, 1
+    handed(known, ports)
+    at = MIDWEEK + timedelta(minutes=1)
+    barrier = threading.Barrier(6)
+
+    def work(_):
+        calendar = SqlCalendar.sqlite(tmp_path / "deployments.db")
+        follower = Follower(calendar, team, at)
+        follower.sync(at)
+        barrier.wait()
+        Courier(follower, ports).settle(at)
+        calendar.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert (len(room.said), len(server.comments())) == (1, 1)
+    assert outcomes(standing(known).deliveries) == {"ticket": "sent", "log": "sent"}
+
+
+class Absent:
+    """A calendar that goes away after so many writes."""
+
+    def __init__(self, calendar, writes):
+        self.calendar, self.left = calendar, writes
+
+    def __getattr__(self, name):
+        return getattr(self.calendar, name)
+
+    def put(self, *arguments, **options):
+        self.left -= 1
+        if self.left == -1:
+            raise Unreachable("The calendar does not answer.")
+        return self.calendar.put(*arguments, **options)
+
+
+def test_an_outcome_is_written_down_once_the_calendar_is_back(known, calendar, team, room, ports):
+    follower = Follower(Absent(calendar, 4), team, MIDWEEK)
+    found = hand_off(follower, ports, W49, BEN, NOTE, MIDWEEK)
+    courier = Courier(follower, ports)
+    with pytest.raises(Unreachable):
+        courier.deliver(found.href, found.about, MIDWEEK)
+    assert outcomes(standing(known).deliveries)["log"] == "claimed"
+    assert outcomes(courier.deliver(found.href, found.about, MIDWEEK)) == {"ticket": "sent", "log": "sent"}
+    assert len(room.said) == 1
+
+
+# How it stands on the calendar
+
+
+def test_deliveries_leave_the_reservation_and_what_others_wrote_as_it_was(known, calendar, ports):
+    entry = standing(known)
+    spoken_for = entry.ics.replace(b"TRANSP:OPAQUE\r\n", b"TRANSP:OPAQUE\r\nX-OTHER-CLIENT;X-P=1:kept\r\n", 1)
+    calendar.put(HREF, spoken_for, etag=entry.etag)
+    before = standing(known)
+    updates.update(known, ports, W49, "ana", "group1 is out", MIDWEEK)
+    after = standing(known)
+    assert after.reservation == before.reservation
+    assert (after.mark, after.changes, after.reading) == (before.mark, before.changes, before.reading)
+    assert b"X-OTHER-CLIENT;X-P=1:kept" in after.ics
+    assert len(after.deliveries) == 1
+
+
+def test_a_delivery_that_somebody_spoilt_is_left_out_and_the_others_are_sent(known, calendar, ports, room):
+    room.down = 1
+    handed(known, ports)
+    entry = standing(known)
+    token = deliveries._to_token(entry.deliveries[0])
+    spoilt = deliveries.write(entry.ics, entry.deliveries).replace(token[:40].encode(), b"A" * 40, 1)
+    calendar.put(HREF, spoilt, etag=entry.etag)
+    found = settled(calendar, known.config, ports, MIDWEEK + timedelta(minutes=1))
+    assert outcomes(found) == {"log": "sent"}
+
+
+def test_old_deliveries_make_room_and_running_ones_do_not(now):
+    made = [replace(deliveries.make(f"update-{n}", "log", "x", now), state="sent") for n in range(100)]
+    assert len(deliveries.merged(made, [], now)) == 100
+    later = now + timedelta(days=2)
+    fresh = deliveries.make("update-new", "log", "x", later)
+    kept = deliveries.merged(made, [fresh], later)
+    assert (len(kept), kept[-1], kept[0].about) == (deliveries.KEPT + 1, fresh, "update-40")
+
+
+def test_a_delivery_comes_back_from_the_calendar_as_it_was(known, now):
+    full = Delivery("a-ticket", "a", "ticket", "ünïcode; , \\n", now, now, now, "T1", "Ben", "claimed", 3, now, "me", "why")
+    ics = deliveries.write(standing(known).ics, [full, deliveries.make("b", "log", "!log x" * 80, now)])
+    assert deliveries.read(ics)[0] == full
+    assert all(len(line) <= 75 for line in ics.split(b"\r\n"))
+    assert deliveries.read(deliveries.carry(ics, standing(known).ics)) == deliveries.read(ics)
+
+
+# Updates
+
+
+@pytest.mark.parametrize(
+    ("at", "sender", "targets"),
+    [
+        # Paris is at work from 09:00 to 18:00: 07:00 to 16:00 in UTC in summer, 08:00 to 17:00 in winter.
+        ("2026-10-24T07:30", "ben", "updates"),
+        ("2026-10-25T07:30", "ben", "ticket"),  # Europe's clocks went back this night
+        ("2026-10-25T08:00", "ben", "updates"),
+        ("2026-10-25T16:59", "ben", "updates"),
+        ("2026-10-25T17:00", "ben", "ticket"),
+        ("2027-03-27T07:59", "ben", "ticket"),
+        ("2027-03-28T07:00", "ben", "updates"),  # and forward
+        ("2027-03-28T16:00", "ben", "ticket"),
+        # Denver likewise: 15:00 to 00:00 in UTC in summer, 16:00 to 01:00 in winter.
+        ("2026-10-31T15:00", "ana", "updates"),
+        ("2026-11-01T15:30", "ana", "ticket"),  # America's clocks went back this night
+        ("2026-11-01T16:00", "ana", "updates"),
+        ("2026-11-02T00:30", "ana", "updates"),
+        ("2026-11-02T01:00", "ana", "ticket"),
+        ("2027-03-13T15:30", "ana", "ticket"),
+        ("2027-03-14T15:00", "ana", "updates"),  # and forward
+        ("2027-03-15T00:00", "ana", "ticket"),
+        # In the weeks between, each keeps to its own clock.
+        ("2026-10-27T16:30", "ben", "updates"),
+        ("2026-10-27T15:30", "ana", "updates"),
+        ("2027-03-16T16:30", "ben", "updates"),
+        ("2027-03-16T15:30", "ana", "updates"),
+    ],
+)
+def test_an_update_goes_to_the_channel_exactly_while_the_partner_is_at_work(follower, team, now, at, sender, targets):
+    partner = {"ana": BEN, "ben": ANA}[sender]
+    moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
+    found = updates.route(team, follower.agenda, partner, False, moment)
+    assert found.targets == (targets,)
+    decided = updates.route(team, follower.agenda, partner, True, moment)
+    assert decided.targets == ("ticket", "log")
+
+
+def told(follower, ports, text="group1 is out", sender="ana", at=MIDWEEK, **options):
+    found = updates.update(follower, ports, W49, sender, text, at, **options)
+    return found, Courier(follower, ports).deliver(found.href, found.about, at)
+
+
+def test_an_update_says_where_it_went_and_why(known, ports, server, room):
+    found, sent = told(known, ports, sender="ben")
+    assert outcomes(sent) == {"updates": "sent"}
+    assert found.route.reason == "it is 13:00 for ana, who is within working hours until 18:00"
+    assert room.said == ["ana_: group1 is out (ben, MediaWiki train 1.46.0-wmf.5, T400001)"]
+    found, sent = told(known, ports)
+    assert outcomes(sent) == {"ticket": "sent"}
+    assert found.route.reason == "it is 05:00 for ben, who is within working hours from Wed 09:00 on"
+    assert (server.comments()[0].startswith("group1 is out\n\nana"), server.owner()) == (True, None)
+
+
+def test_a_decision_goes_onto_the_ticket_and_into_the_log(known, ports, server, room):
+    _, sent = told(known, ports, "rolling back", decision=True)
+    assert outcomes(sent) == {"ticket": "sent", "log": "sent"}
+    assert room.said == ["!log rolling back (MediaWiki train 1.46.0-wmf.5, T400001: ana)"]
+    assert len(server.comments()) == 1
+
+
+def test_a_partner_who_is_away_reads_it_on_the_ticket(known, ports):
+    absences.absent(known, "ana", date(2026, 12, 2), date(2026, 12, 2), MIDWEEK)
+    found, sent = told(known, ports, sender="ben")
+    assert outcomes(sent) == {"ticket": "sent"}
+    assert found.route.reason == "ana is away until Thu 00:00 Europe/Paris"
+
+
+def test_where_its_place_is_not_set_up_an_update_takes_the_other(known, ports, room):
+    alone = replace(ports, tickets=None)
+    found, sent = told(known, alone)
+    assert outcomes(sent) == {"updates": "sent"}
+    assert found.route.reason.endswith(
+        "it goes to the channel all the same, since no ticket system is set up; see [tickets]"
+    )
+    _, sent = told(known, alone, "rolling back", decision=True)
+    assert outcomes(sent) == {"ticket": "skipped", "log": "sent"}
+    _, sent = told(known, replace(ports, channels=Channels()), "news", "ben")
+    assert outcomes(sent) == {"ticket": "sent"}
+    with pytest.raises(Invalid, match="There is nowhere to send it"):
+        told(known, Ports(), "more news")
+
+
+def test_the_same_words_again_at_once_are_one_update(known, ports, room):
+    for minutes in (0, 1, 9):
+        told(known, ports, sender="ben", at=MIDWEEK + timedelta(minutes=minutes))
+    assert len(room.said) == 1
+    told(known, ports, sender="ben", at=MIDWEEK + timedelta(minutes=11))
+    assert len(room.said) == 2
+
+
+def test_updates_come_from_those_who_conduct_and_go_to_who_is_responsible(known, ports):
+    with pytest.raises(Invalid, match="updates come from ana and ben"):
+        told(known, ports, sender="zoe")
+    handed(known, ports, CEM)
+    reservation = standing(known).reservation
+    partners = [updates.partner_of(reservation, who).name for who in ("ana", "ben", "cem")]
+    assert partners == ["cem", "cem", "ana"]
+
+
+# Over HTTP and on the command line
+
+
+@pytest.fixture
+def site(calendar, team, ports):
+    with served(team, calendar, MIDWEEK, ports=ports) as site:
+        body = {"week": "2026-W49", "train": "1.46.0-wmf.5", "ticket": "T400001", "primary": "ana", "backup": "ben"}
+        assert site.post("/api/reservations", json=body).status_code == 201
+        yield site
+
+
+def test_the_api_hands_off_and_tells_what_became_of_each_message(site, room):
+    body = {"to": "ben", "note": NOTE}
+    answer = site.post("/api/reservations/2026-W49/handoff", json=body)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["reservation"]["responsible"] == "ben"
+    assert [(one["target"], one["state"]) for one in found["deliveries"]] == [("ticket", "sent"), ("log", "sent")]
+    site.app.state.service.refresh()
+    duties = site.get("/api/now", params={"at": "2026-12-03T09:30:00Z"}).json()["running"]
+    assert [duty["responsible"] for duty in duties] == [["ben"]]
+    listed = site.get("/api/reservations/2026-W49/deliveries").json()
+    assert [(one["target"], one["state"]) for one in listed] == [("ticket", "sent"), ("log", "sent")]
+    problem(site.post("/api/reservations/2026-W49/handoff", json={"to": "ben", "note": "again"}), 422, "invalid")
+    problem(site.post("/api/reservations/2026-W49/handoff", json={"to": "zoe", "note": "x"}), 422, "invalid")
+    problem(site.post("/api/reservations/2026-W50/handoff", json=body), 404, "not-reserved")
+    stale = site.post("/api/reservations/2026-W49/handoff", json={"to": "ana", "note": "x"}, headers={"If-Match": '"no"'})
+    problem(stale, 412, "changed")
+    assert len(room.said) == 1
+
+
+def test_the_api_takes_updates(site, room):
+    answer = site.post("/api/reservations/2026-W49/updates", json={"from": "ben", "text": "group1 is out"})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["to"], found["deliveries"][0]["state"]) == (["updates"], "sent")
+    assert found["reason"] == "it is 13:00 for ana, who is within working hours until 18:00"
+    problem(site.post("/api/reservations/2026-W49/updates", json={"from": "zoe", "text": "x"}), 422, "invalid")
+    problem(site.post("/api/reservations/2026-W49/updates", json={"from": "ben", "text": "a\nb"}), 422, "invalid")
+
+
+def test_the_server_sends_later_what_it_could_not_send_at_once(calendar, team, ports, room):
+    clock = [MIDWEEK]
+    room.down = 1
+    with served(team, calendar, MIDWEEK, ports=ports) as site:
+        site.app.state.service.clock = lambda: clock[0]
+        body = {"week": "2026-W49", "ticket": "T400001", "primary": "ana", "backup": "ben"}
+        site.post("/api/reservations", json=body)
+        answer = site.post("/api/reservations/2026-W49/handoff", json={"to": "ben", "note": NOTE}).json()
+        assert answer["deliveries"][1]["state"] == "pending"
+        assert answer["deliveries"][1]["due"] == "2026-12-02T12:00:05Z"
+        clock[0] += timedelta(seconds=6)
+        deadline = threading.Event()
+        for _ in range(200):
+            if room.said:
+                break
+            deadline.wait(0.05)
+    assert len(room.said) == 1
+
+
+def test_the_feed_of_the_former_responsible_still_has_their_slots(site):
+    site.post("/api/reservations/2026-W49/handoff", json={"to": "ben", "note": NOTE})
+    site.app.state.service.refresh()
+    theirs = events(site.get("/deployments.ics", params={"conductor": "ana", "only": "reservations"}))
+    assert "2026-12-03-european@calsync" in theirs
+    assert str(theirs["2026-12-03-european@calsync"]["SUMMARY"]).endswith("– ben")
+
+
+def test_the_command_line_hands_off_and_updates(run, monkeypatch, server):  # noqa: F811
+    monkeypatch.setenv("CALSYNC_TICKETS_URL", server.url)
+    monkeypatch.setenv("CALSYNC_TICKETS_TOKEN", TOKEN)
+    run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49", "--ticket", "T400001")
+    said = run("handoff", "2026-W49", "conductor-us", "--note", NOTE)
+    assert said.code == 0, said.err
+    assert "conductor-us is responsible for 2026-W49 now." in said.out
+    assert "✓ ticket T400001: sent: commented only: conductors.ticket_user of conductor-us is not set" in said.out
+    assert "· operations channel: skipped: no channel is set up; see notify.operations" in said.out
+    said = run("update", "2026-W49", "group1 is out", "--from", "conductor-eu")
+    assert said.code == 0, said.err
+    assert "✓ ticket T400001: sent" in said.out
+    assert len(server.comments()) == 2
+    assert run("update", "2026-W49", "group1 is out", "--from", "zoe").code == 2
+    assert run("handoff", "2026-W50", "conductor-us", "--note", "x").code == 2
+
+
+# Ask first
+
+
+def test_now_says_how_to_reach_each_of_the_pair(calendar, now):
+    team = [TEAM[0] | {"video": "https://meet.example.org/ana"}, *TEAM[1:]]
+    config = configured(conductors=team, train={"video_url": "https://meet.example.org/train-{week}"})
+    with served(config, calendar, MIDWEEK) as site:
+        site.post("/api/reservations", json={"week": "2026-W49", "primary": "ana", "backup": "ben"})
+        site.post(
+            "/api/away", json={"conductor": "ana", "start": "2026-12-02T12:00:00+01:00", "end": "2026-12-02T15:00:00+01:00"}
+        )
+        site.app.state.service.refresh()
+        ana, ben = site.get("/api/now").json()["conductors"]
+        assert (ana["irc"], ana["video"]) == ("ana_", "https://meet.example.org/ana")
+        assert (ana["working"], ana["until"], ana["away"]) == (
+            True,
+            "2026-12-02T18:00:00+01:00",
+            "2026-12-02T15:00:00+01:00",
+        )
+        assert (ben["irc"], ben["video"], ben["away"]) == (None, "https://meet.example.org/train-2026-W49", None)
+        assert (ben["working"], ben["until"]) == (False, "2026-12-02T09:00:00-07:00")
+
+
+def test_every_slot_has_the_video_room_on_the_calendar_and_in_the_feed(calendar, now):
+    config = configured(train={"video_url": "https://meet.example.org/train-{week}"})
+    with served(config, calendar, now) as site:
+        site.post("/api/reservations", json=WEEK)
+        site.app.state.service.refresh()
+        feed = site.get("/deployments.ics").content
+    stored = next(one.ics for one in calendar.changes(None).changed if one.href == HREF)
+    for ics in (feed, stored):
+        slots = Calendar.from_ical(ics).events
+        assert len(slots) >= 6
+        for slot in slots:
+            assert str(slot["CONFERENCE"]) == "https://meet.example.org/train-2026-W49"
+            assert slot["CONFERENCE"].params["VALUE"] == "URI"
+            assert slot["CONFERENCE"].params["FEATURE"] == ["AUDIO", "VIDEO"]
