@@ -79,7 +79,7 @@ def run(
     before: timedelta,
 ) -> None:
     """Announce, and send what is due, until `wait` (seconds) says to stop; a calendar that is away is waited for."""
-    away = False
+    away: bool | None = None
     seconds = follower.config.calendar.refresh.total_seconds()
     while True:
         now = clock()
@@ -87,6 +87,8 @@ def run(
             follower.sync(now)
             announce(follower, now, before)
             sender.settle(now)
+            if away is not False:
+                _log.info("announcing; the calendar has %d reservations", len(follower.agenda.reservations))
             away = False
         except CalendarError as error:
             if not away:

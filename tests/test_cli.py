@@ -24,7 +24,21 @@ with warnings.catch_warnings():
 
 PAIR = ("conductor-eu", "conductor-us")
 W49 = (*PAIR, "--week", "2026-W49")
-COMMANDS = ("serve", "plan", "check", "reserve", "change", "release", "feed", "doctor", "rotation", "away")
+COMMANDS = (
+    "serve",
+    "plan",
+    "check",
+    "reserve",
+    "change",
+    "release",
+    "feed",
+    "doctor",
+    "rotation",
+    "away",
+    "handoff",
+    "update",
+    "announce",
+)
 MAINTENANCE = ("SUMMARY:Database maintenance", "DTSTART:20261201T193000Z", "DTEND:20261201T200000Z")
 
 

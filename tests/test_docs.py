@@ -27,6 +27,8 @@ SECTIONS = {
     "conflicts": settings.ConflictsSection,
     "server": settings.ServerSection,
     "rotation": settings.RotationSection,
+    "notify": settings.NotifySection,
+    "tickets": settings.TicketsSection,
 }
 
 

@@ -314,7 +314,7 @@ class Fuse:
 
 
 STEPS = 34
-"""How many times a hand-off can end between two steps: before and after each call to calendar, ticket system and channel."""
+"""At how many places a hand-off can end: before and after each call to calendar, ticket system and channel."""
 
 
 @pytest.mark.parametrize("at", range(1, STEPS + 2))
@@ -619,6 +619,28 @@ def test_the_command_line_hands_off_and_updates(run, monkeypatch, server):  # no
     assert len(server.comments()) == 2
     assert run("update", "2026-W49", "group1 is out", "--from", "zoe").code == 2
     assert run("handoff", "2026-W50", "conductor-us", "--note", "x").code == 2
+
+
+# The page
+
+
+def test_the_page_shows_whom_to_ask_the_rotation_absences_and_messages_that_did_not_arrive(calendar, ports, room):
+    rotation = {"order": ["ana", "ben", "cem"], "start": "2026-W49"}
+    team = [TEAM[0] | {"video": "https://meet.example.org/ana"}, *TEAM[1:]]
+    config = configured(conductors=team, rotation=rotation)
+    room.down = 1
+    with served(config, calendar, MIDWEEK, ports=ports) as site:
+        site.post("/api/reservations", json={"week": "2026-W49", "ticket": "T400001", "primary": "ana", "backup": "ben"})
+        site.post("/api/reservations/2026-W49/handoff", json={"to": "ben", "note": "<b>blocked</b>"})
+        site.post("/api/away", json={"conductor": "cem", "start": "2026-12-08", "end": "2026-12-08", "note": "<i>fair</i>"})
+        site.app.state.service.refresh()
+        page = " ".join(site.get("/").text.split())
+    assert "<bdi>ana</bdi> is within working hours until 18:00 (Europe/Paris); IRC: <bdi>ana_</bdi>" in page
+    assert '<a href="https://meet.example.org/ana">video room</a>' in page
+    assert '<a href="/?week=2026-W50">2026-W50</a></th> <td><bdi>ben</bdi></td> <td><bdi>ana</bdi></td> <td>planned' in page
+    assert "Turns from 2026-W49 to 2027-W47: <bdi>ana</bdi> " in page
+    assert "<bdi>cem</bdi>, Tue 08 Dec: <bdi>&lt;i&gt;fair&lt;/i&gt;</bdi>" in page
+    assert "2026-W49, log: not sent yet (the channel is down): <bdi>!log &lt;b&gt;blocked&lt;/b&gt; (" in page
 
 
 # Ask first

@@ -807,6 +807,9 @@ def test_the_api_document_has_every_route(readers):
     assert client.get("/openapi.json").json()["paths"].keys() == {
         "/api/reservations",
         "/api/reservations/{week}",
+        "/api/reservations/{week}/handoff",
+        "/api/reservations/{week}/updates",
+        "/api/reservations/{week}/deliveries",
         "/api/conflicts",
         "/api/windows",
         "/api/now",

@@ -18,6 +18,7 @@ from calsync.errors import Invalid
 from calsync.events import summary
 from calsync.planning import next_week
 from calsync.watch import watch
+from calsync.web.panel import panel
 from calsync.web.problems import documented
 from calsync.web.service import Service, TheService
 from calsync.weeks import Week
@@ -81,6 +82,7 @@ def page(query: Annotated[PageQuery, Query()], request: Request, service: TheSer
         "now": now.astimezone(tz),
         "zone": tz,
         "away": service.failure,
+        "panel": panel(service, now),
         "feed": str(request.url_for("feed")),
         "webcal": str(request.url_for("feed").replace(scheme="webcal")),
     }

@@ -1,0 +1,42 @@
+"""What the page shows of the pair's week, for `rotation.html`: how to reach the pair, the rotation, absences, messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from calsync.absences import Standing, listed
+from calsync.deliveries import Delivery
+from calsync.rota import Rotation, rotation
+from calsync.watch import Presence, watch
+from calsync.web.service import Service
+
+WEEKS = 8
+"""How many weeks of the rotation are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """`rotation` is None where windows.toml has none; `messages` are those that did not or may not have arrived, by week."""
+
+    reach: tuple[Presence, ...]
+    rotation: Rotation | None
+    away: tuple[Standing, ...]
+    messages: tuple[tuple[str, Delivery], ...]
+
+
+def panel(service: Service, now: datetime) -> Panel:
+    """What to show at `now` (aware)."""
+    agenda, config = service.agenda, service.config
+    return Panel(
+        reach=watch(config, agenda, now.astimezone(UTC)).pair,
+        rotation=rotation(config, agenda, now, WEEKS) if config.rotation.start is not None else None,
+        away=tuple(listed(config, agenda, now)),
+        messages=tuple(
+            (str(entry.reservation.week), delivery)
+            for entry in agenda.reservations
+            if entry.reservation is not None and not entry.reservation.released
+            for delivery in entry.deliveries
+            if delivery.state not in ("sent", "skipped") and delivery.until > now
+        ),
+    )

@@ -1,0 +1,276 @@
+"""Announcements: each slot once, whoever announces, dies, or starts in mid-window."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from irc_servers import Listener, Ngircd, until
+from samples import configured
+from test_cli import folder, run  # noqa: F401
+from test_handoff import ANA, BEN, TEAM, W49, Fuse, Killed, Room, handed, settled
+
+from calsync import announce, reservations
+from calsync.agenda import Follower
+from calsync.calendars.sql import SqlCalendar
+from calsync.config import load
+from calsync.courier import Courier, Ports
+from calsync.deliveries import LEASE
+from calsync.errors import Unreachable
+from calsync.notify import Channels
+from calsync.planning import Pair
+from calsync.reservations import Request
+from calsync.weeks import Week
+
+TEN = timedelta(minutes=10)
+START = datetime(2026, 12, 1, 9, tzinfo=UTC)
+"""When Tuesday's European slot starts; it ends at 11:00 in UTC."""
+
+
+@pytest.fixture
+def team():
+    return configured(conductors=TEAM, train={"ticket_url": "https://phabricator.example.org/{ticket}"})
+
+
+@pytest.fixture
+def known(calendar, team, now):
+    follower = Follower(calendar, team, now)
+    reservations.reserve(follower, Request(Pair(ANA, BEN), W49, "1.46.0-wmf.5", "T400001"), now)
+    return follower
+
+
+@pytest.fixture
+def room():
+    return Room()
+
+
+def step(calendar, config, room, at, before=TEN):
+    """One round of an announcer that was just started."""
+    follower = Follower(calendar, config, at)
+    rounds = iter([False, True])
+    announce.run(
+        follower, Courier(follower, Ports(channels=Channels(room, room))), lambda: at, lambda _: next(rounds), before
+    )
+
+
+def test_the_channel_hears_before_a_slot_and_when_it_starts_who_conducts_and_where_the_ticket_is(
+    known, calendar, team, room
+):
+    for minutes in (-11, -10, -9, -1, 0, 1, 60, 119, 120, 200):
+        step(calendar, team, room, START + timedelta(minutes=minutes))
+    train = "MediaWiki train 1.46.0-wmf.5 – group0 (European train window)"
+    who = "ana (ana_) conducts; ticket: https://phabricator.example.org/T400001"
+    assert room.said == [
+        f"{train} starts in 10 min, at 09:00 UTC; {who}",
+        f"{train} has started and ends at 11:00 UTC; {who}",
+    ]
+
+
+def test_an_announcer_that_starts_in_mid_window_announces_what_nobody_did_and_nothing_else(known, calendar, team, room):
+    step(calendar, team, room, START + timedelta(hours=1))
+    step(calendar, team, room, START + timedelta(hours=1, minutes=5))
+    assert len(room.said) == 1
+    assert "has started" in room.said[0]
+
+
+def test_starts_alone_are_announced_where_no_time_before_is_wanted(known, calendar, team, room):
+    for minutes in (-10, -1, 0):
+        step(calendar, team, room, START + timedelta(minutes=minutes), before=timedelta())
+    assert len(room.said) == 1
+
+
+def test_every_slot_of_a_week_is_announced_twice_and_once_each(known, calendar, team, room):
+    for slot in known.agenda.reservation(W49).reservation.slots:
+        for at in (slot.start - TEN, slot.start, slot.end - TEN):
+            step(calendar, team, room, at)
+    assert len(room.said) == len(set(room.said)) == 12
+
+
+def test_a_released_week_and_one_that_nobody_holds_are_not_announced(known, calendar, team, room, now):
+    reservations.release(known, W49, now)
+    step(calendar, team, room, START)
+    assert room.said == []
+
+
+def test_a_train_that_was_handed_off_names_the_new_responsible_person(known, calendar, team, room):
+    handed(known, Ports(), BEN, at=START - timedelta(hours=1))
+    step(calendar, team, room, START)
+    assert "; ben conducts; " in room.said[0]
+
+
+def test_a_slot_that_two_share_names_both(calendar, team, room, now):
+    follower = Follower(calendar, team, now)
+    together = Pair(replace(ANA, window="european"), replace(BEN, window="european"))
+    reservations.reserve(follower, Request(together, W49), now)
+    step(calendar, team, room, START)
+    assert room.said[0].endswith("; ana (ana_) and ben conduct")
+
+
+def test_an_announcement_that_came_too_late_is_not_made(known, calendar, team, room):
+    room.down = 1
+    step(calendar, team, room, START - TEN)
+    found = known.sync(START).reservation(W49).deliveries
+    assert [one.state for one in found] == ["pending"]
+    step(calendar, team, room, START + timedelta(minutes=1))
+    states = {one.about: one.state for one in known.sync(START).reservation(W49).deliveries}
+    assert states == {"announce-2026-12-01-european-before": "failed", "announce-2026-12-01-european-start": "sent"}
+    assert len(room.said) == 1
+
+
+def test_any_number_of_announcers_announce_a_slot_once(known, tmp_path, team, room):
+    barrier = threading.Barrier(6)
+
+    def work(_):
+        calendar = SqlCalendar.sqlite(tmp_path / "deployments.db")
+        barrier.wait()
+        step(calendar, team, room, START)
+        calendar.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    assert len(room.said) == 1
+
+
+STEPS = 22
+
+
+@pytest.mark.parametrize("at", range(1, STEPS + 2))
+def test_an_announcer_that_is_killed_between_any_two_steps_leaves_the_slot_announced_once_at_the_most(
+    known, calendar, team, room, at
+):
+    fuse = Fuse(at)
+    follower = Follower(fuse.around(calendar, "put", "changes"), team, START)
+    channel = fuse.around(room, "send")
+    died = False
+    try:
+        courier = Courier(follower, Ports(channels=Channels(channel, channel)))
+        announce.run(follower, courier, lambda: START, lambda _: True, TEN)
+    except Killed:
+        died = True
+    assert died == (at <= STEPS), "an announcement has another number of steps; count them anew"
+    step(calendar, team, room, START + timedelta(seconds=30))
+    found = settled(calendar, team, Ports(channels=Channels(room, room)), START + LEASE)
+    assert [one.state for one in found] in (["sent"], ["unknown"])
+    assert len(room.said) == 1 or (found[0].state == "unknown" and not room.said)
+
+
+def test_a_calendar_that_is_away_is_waited_for(known, calendar, team, room, caplog):
+    class Flaky:
+        away = True
+
+        def __getattr__(self, name):
+            if self.away and name != "close":
+                raise Unreachable("The calendar does not answer.")
+            return getattr(calendar, name)
+
+    flaky = Flaky()
+    follower = Follower(flaky, team, START)
+    rounds = iter([False, False, True])
+
+    def wait(_):
+        over = next(rounds)
+        flaky.away = room.said == [] and not over and wait.waited < 1
+        wait.waited += 1
+        return over
+
+    wait.waited = 0
+    announce.run(follower, Courier(follower, Ports(channels=Channels(room, room))), lambda: START, wait, TEN)
+    assert len(room.said) == 1
+    assert sum("the calendar is away" in record.message for record in caplog.records) == 1
+
+
+def test_without_a_channel_the_command_says_what_to_set(run):  # noqa: F811
+    said = run("announce")
+    assert said.code == 2
+    assert "set notify.operations or CALSYNC_NOTIFY_OPERATIONS" in said.err
+    assert run("announce", "--before", "soon").code == 2
+
+
+# Real processes, a real IRC server
+
+
+@pytest.fixture
+def ngircd(tmp_path):
+    server = Ngircd(tmp_path).start()
+    yield server
+    server.stop()
+
+
+SETTINGS = """
+[calendar]
+refresh = "1s"
+[train]
+windows = ["running"]
+stages = { mon = "a", tue = "b", wed = "c", thu = "d", fri = "e", sat = "f", sun = "g" }
+[windows.running]
+title = "Running window"
+timezone = "UTC"
+"""
+
+
+class Announcer:
+    """A `calsync announce` process."""
+
+    def __init__(self, place, url):
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("CALSYNC_")}
+        root = Path(__file__).parent.parent
+        environment = kept | {"PYTHONPATH": str(root), "CALSYNC_NOTIFY_OPERATIONS": url}
+        self.log = place / "announce.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "calsync", "announce"], cwd=place, env=environment, stdout=log, stderr=log
+            )
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(20)
+
+
+@pytest.mark.heavy
+def test_two_announcers_one_killed_and_started_again_in_mid_window_announce_it_once(tmp_path, ngircd):
+    now = datetime.now(UTC)
+    start, end = (now + timedelta(minutes=minutes) for minutes in (-30, 90))
+    text = SETTINGS + f"start = {start:%H:%M:00}\nend = {end:%H:%M:00}\n"
+    (tmp_path / "windows.toml").write_text(text)
+    config = load(tmp_path / "windows.toml", {})
+    calendar = SqlCalendar.sqlite(tmp_path / "deployments.db")
+    listener = Listener(ngircd.port)
+    url = f"irc://calsync@127.0.0.1:{ngircd.port}/#operations"
+    ngircd.stop()  # the channel is down as they start
+    announcers = [Announcer(tmp_path, url), Announcer(tmp_path, url)]
+    try:
+        follower = Follower(calendar, config, now)
+        week = Week.containing(start.date())
+        reservations.reserve(follower, Request(Pair(ANA, BEN), week, ticket="T400001"), now)
+
+        def state():
+            entry = follower.sync(now).reservation(week)
+            return [(one.state, one.attempts) for one in entry.deliveries]
+
+        until(lambda: state() and state()[0][0] == "pending" and state()[0][1] >= 1, within=30)
+        assert announcers[0].stop(signal.SIGKILL) == -signal.SIGKILL
+        listener.stop()
+        ngircd.start()
+        listener = Listener(ngircd.port)
+        announcers.append(Announcer(tmp_path, url))
+        (said,) = listener.hears(1)
+        assert "(Running window) has started" in said
+        assert said.endswith("; ana and ben conduct; ticket: T400001")
+        until(lambda: state()[0][0] == "sent")
+        announcers.append(Announcer(tmp_path, url))  # in mid-window, after it was announced
+        until(lambda: (tmp_path / "announce.log").read_text().count("announcing;") >= 4)
+        assert len(state()) == 1
+        assert [one.stop() for one in announcers[1:]] == [0, 0, 0], (tmp_path / "announce.log").read_text()
+        assert len(listener.said) == 1
+    finally:
+        for one in announcers:
+            one.stop(signal.SIGKILL)
+        listener.stop()
+        calendar.close()
