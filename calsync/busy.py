@@ -63,6 +63,7 @@ class Feeds:
         self._copies = {name: self._load(url) for name, url in self._urls.items()}
         self._readings: dict[str, tuple[bytes, Horizon, Reading]] = {}
         self._lock = threading.Lock()
+        self._keeps = True
 
     def known(self, horizon: Horizon, now: datetime) -> Mapping[str, Busy]:
         """What is known at `now` (aware) without asking anybody, by name."""
@@ -136,7 +137,9 @@ class Feeds:
                 file.write(json.dumps({"etag": copy.etag, "at": copy.at.isoformat()}).encode() + b"\n" + (copy.body or b""))
             os.replace(name, self._file(url))
         except OSError as error:
-            _log.warning("no copy of a busy feed is kept in %s: %s", self._folder, error)
+            if self._keeps:
+                _log.warning("no copies of busy feeds are kept in %s: %s", self._folder, error)
+            self._keeps = False
 
 
 def _fetch(url: str, etag: str | None) -> tuple[bytes, str | None] | None:

@@ -174,7 +174,9 @@ def _with_absences(
         absence = min(certain, key=lambda absence: absence.start)
         event = Event(absence.uid, f"{conductor.name} is away", absence.start.astimezone(tz), absence.end.astimezone(tz))
         behind = "during" if any(one.start < slot.end for one in certain) else "soon after"
-        said = when(event.start, event.end) + (f": {' '.join(absence.note.split())}" if absence.note else "")
+        theirs = zone(conductor.timezone)
+        span = f"{when(event.start.astimezone(theirs), event.end.astimezone(theirs))} {theirs}"
+        said = span + (f": {' '.join(absence.note.split())}" if absence.note else "")
         instead = cover(config, agenda, slot, conductor, pair)
         could = f"{' or '.join(one.name for one in instead)} could cover" if instead else "nobody is there to cover"
         message = f"{conductor.name} is away ({said}) {behind} {place}; {could}."

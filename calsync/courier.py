@@ -153,7 +153,7 @@ class Courier:
     def _to_ticket(self, href: str, mine: Delivery) -> Delivery:
         if self._ports.tickets is None or mine.ticket is None:
             raise NotSent("no ticket system is set up here")
-        comment = f"{mine.text}\n\n//{mark(href, mine)}//"
+        comment = f"{mine.text}\n\n##{mark(href, mine)}##"
         self._ports.tickets.post(mine.ticket, comment, assign=mine.assign)
         return mine.settle("sent", mine.detail)
 

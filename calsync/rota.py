@@ -18,6 +18,7 @@ from calsync.rotation import Tally, Turn, rotate, tally, year_of
 from calsync.settings import Config
 from calsync.weeks import Week
 from calsync.windows import train_windows
+from calsync.zones import zone
 
 Result = Literal["reserved", "stands", "no-train", "open", "conflict", "beyond"]
 """What became of a week: reserved by this call, reserved before, nothing to reserve, nobody to, refused, or too far."""
@@ -84,7 +85,7 @@ def _away(config: Config, agenda: Agenda, name: str, week: Week) -> str | None:
     for slot in train_slots(config, [window for window in windows if window.name == sits], week):
         found = next((one for one in absences(agenda, who, *watched(config, slot)) if one.certain), None)
         if found is not None:
-            start, end = (edge.astimezone(slot.start.tzinfo) for edge in (found.start, found.end))
+            start, end = (edge.astimezone(zone(who.timezone)) for edge in (found.start, found.end))
             return f"away {when(start, end)}" + (f" ({' '.join(found.note.split())})" if found.note else "")
     return None
 

@@ -60,8 +60,8 @@ def test_an_absence_speaks_against_slots_that_were_reserved_before_it(known, now
     assert [conflict.slot for conflict in found.conflicts] == ["2026-12-01-european", "2026-12-02-european"]
     assert found.conflicts[0].blocking
     assert found.conflicts[0].message == (
-        "ana is away (Tue 1 Dec 00:00–Thu 3 Dec 00:00: conference) during Tue 1 Dec 10:00–12:00 Europe/Paris (european); "
-        "ben could cover."
+        "ana is away (Tue 1 Dec 00:00–Thu 3 Dec 00:00 Europe/Paris: conference) "
+        "during Tue 1 Dec 10:00–12:00 Europe/Paris (european); ben could cover."
     )
 
 

@@ -185,12 +185,14 @@ TEAM = [
     {"name": "ben", "timezone": "America/Denver"},
     {"name": "cem", "timezone": "Europe/Berlin"},
 ]
+NEAR = {"horizon": {"past": "30d", "future": "60d"}}
+"""A horizon that is quickly read."""
 ROTATION = {"order": ["ana", "ben", "cem"], "start": "2026-W49"}
 
 
 @pytest.fixture
 def team():
-    return configured(conductors=TEAM, rotation=ROTATION)
+    return configured(conductors=TEAM, rotation=ROTATION, calendar=NEAR)
 
 
 @pytest.fixture
@@ -220,7 +222,7 @@ def test_an_absence_on_the_calendar_passes_somebody_over(known, now):
     be_away(known, "ben", datetime(2026, 12, 9).date(), datetime(2026, 12, 9).date(), "America/Denver", "dentist")
     assert shown(known, now) == [("ana", "cem"), ("cem", "ana"), ("ben", "cem"), (None, None)]
     turn = rota.rotation(known.config, known.agenda, now, 2).turns[1]
-    assert turn.notes == ("ben is passed over: away Tue 8 Dec 23:00–Wed 9 Dec 23:00 (dentist).",)
+    assert turn.notes == ("ben is passed over: away Wed 9 Dec 00:00–Thu 10 Dec 00:00 (dentist).",)
 
 
 def test_an_absence_outside_the_slots_and_the_watch_after_them_passes_nobody_over(known, now):

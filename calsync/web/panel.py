@@ -17,7 +17,7 @@ WEEKS = 8
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """`rotation` is None where windows.toml has none; `messages` are those that did not or may not have arrived, by week."""
+    """`rotation` is None where windows.toml has none; `messages` are those that did not arrive, or may not have."""
 
     reach: tuple[Presence, ...]
     rotation: Rotation | None

@@ -37,7 +37,7 @@ class Service:
     """Why the last sync failed; None when it did not."""
 
     def __post_init__(self) -> None:
-        self._counted: object = None
+        self._counted: tuple[object, object] = (None, None)
         self.courier = Courier(self.follower, self.ports)
         self._feeds: tuple[Agenda, dict[Filters, Feed]] = (self.follower.agenda, {})
 
@@ -66,9 +66,9 @@ class Service:
         if self.failure is not None:
             _log.info("the calendar is back")
         self.failure = None
-        if self._counted is not agenda.entries:
-            # Conflicts of reserved slots come and go with what stands on the calendar.
-            self._counted = agenda.entries
+        if self._counted[0] is not agenda.entries or self._counted[1] is not agenda.busy:
+            # Conflicts of reserved slots come and go with what stands on the calendar and in people's own feeds.
+            self._counted = (agenda.entries, agenda.busy)
             held = standing(self.config, agenda, self.clock())
             self.metrics.count(agenda, sum(len(blocking(found)) for _, _, found in held))
         self.metrics.synced.set(agenda.synced.timestamp())
