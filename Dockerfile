@@ -6,7 +6,7 @@ WORKDIR /src
 RUN python -m venv /opt/calsync
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY calsync ./calsync
-RUN /opt/calsync/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt .
+RUN /opt/calsync/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[notify]"
 
 FROM python:3.13-slim
 RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin calsync \

@@ -7,10 +7,11 @@ the receiver can tell; see `deliveries`.
 from __future__ import annotations
 
 import logging
+import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from calsync import deliveries
 from calsync.agenda import Entry, Follower
@@ -20,6 +21,8 @@ from calsync.notify import Channel, Channels, open_channels
 from calsync.settings import Config
 from calsync.tickets import Tickets, open_tickets
 
+GRACE = timedelta(seconds=10)
+"""How long a new message is left to the process that made it, whose caller waits for the outcome."""
 ATTEMPTS = 12
 """How often a write is tried anew when somebody else wrote to the week first."""
 
@@ -92,6 +95,7 @@ class Courier:
         return self._work(now)
 
     def _work(self, now: datetime, only: str | None = None, about: str | None = None) -> int:
+        started, begun = now, time.monotonic()
         for key, (mine, outcome) in list(self._unrecorded.items()):
             self._record(key[0], mine, outcome, now)
         count = 0
@@ -99,7 +103,11 @@ class Courier:
             if only not in (None, entry.href):
                 continue
             for delivery in entry.deliveries:
+                if about is None and _is_young(delivery, now):
+                    continue
                 if delivery.is_due(now) and about in (None, delivery.about):
+                    # Sending takes its time, and a claim counts from when it is made.
+                    now = started + timedelta(seconds=time.monotonic() - begun)
                     self._attempt(entry.href, delivery, now)
                     count += 1
         return count
@@ -177,6 +185,6 @@ class Courier:
         return mine.settle("sent", mine.detail) if found else mine.retry("it did not arrive", now)
 
 
-def of(entry: Entry, about: Collection[str]) -> tuple[Delivery, ...]:
-    """The deliveries of these hand-offs, updates and announcements."""
-    return tuple(delivery for delivery in entry.deliveries if delivery.about in about)
+def _is_young(delivery: Delivery, now: datetime) -> bool:
+    """Whether whoever made it is about to send it; announcements are made by who waits for nothing."""
+    return delivery.target != "announcements" and delivery.attempts == 0 and now < delivery.made + GRACE

@@ -26,7 +26,7 @@ from icalendar import Calendar, Event, vText
 from pydantic import TypeAdapter
 
 PROPERTY = "X-CALSYNC-DELIVERY"
-LEASE = timedelta(minutes=2)
+LEASE = timedelta(minutes=5)
 """How long a claim holds; longer than any attempt takes."""
 FIRST_RETRY, LAST_RETRY = timedelta(seconds=5), timedelta(minutes=15)
 KEPT = 60

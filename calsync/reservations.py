@@ -318,7 +318,8 @@ def _write(follower: Follower, reservation: Reservation, former: Entry | None, n
         if former is None:
             follower.calendar.delete(href, etag=entry.etag)
         else:
-            follower.calendar.put(href, former.ics, etag=entry.etag)
+            # What was sent meanwhile stays sent.
+            follower.calendar.put(href, deliveries.carry(entry.ics, former.ics), etag=entry.etag)
     except Changed:
         message = f"Somebody else changed {reservation.week} meanwhile, and it conflicts: {blocking(after)[0].message}"
     follower.sync(now)

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import os
 import shutil
 import socket
 import socketserver
@@ -10,6 +11,7 @@ import subprocess
 import threading
 import time
 
+import pytest
 from irc import client as irc_client
 
 
@@ -92,7 +94,9 @@ Passive = yes
 
     def start(self):
         binary = shutil.which("ngircd", path="/usr/sbin:/usr/bin:/sbin:/bin")
-        assert binary, "ngircd is not installed; .ci/run does that"
+        if binary is None and "CI" not in os.environ:
+            pytest.skip("ngircd is not installed; .ci/run does that")
+        assert binary
         with (self.folder / "ngircd.log").open("ab") as log:
             self.process = subprocess.Popen([binary, "-n", "-f", str(self.config)], stdout=log, stderr=log)
         until(self._listens)

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from calsync import absences, rotation_feed
+from calsync.errors import Invalid
 from calsync.handoff import hand_off
 from calsync.reservations import held
 from calsync.rota import rotation
@@ -134,12 +135,14 @@ def hand_over(
     if_match: IfMatch = None,
 ) -> HandoffOut:
     """Hand the train to somebody else from now on; the calendar first, then the ticket and the operations channel."""
+    if not isinstance(body.to, str) and body.to.name is None:
+        raise Invalid("to: give the name of who takes over.")
     to, now = conductor_of(service.config, body.to, "primary"), service.clock()
     found = hand_off(
         service.follower, service.ports, Week.parse(week), to, body.note, now, etags=etags(if_match), author=author
     )
     _log.info("handoff by %s: %s goes from %s to %s", author or "anybody", week, found.former, to.name)
-    return HandoffOut.of(found, service.courier.deliver(found.href, found.about, now))
+    return HandoffOut.of(found, service.courier.deliver(found.href, found.about, service.clock()))
 
 
 @router.post("/api/reservations/{week}/updates", responses=documented(401, 403, 404, 412, 413, 503))
@@ -150,7 +153,7 @@ def tell(
     now, which = service.clock(), Week.parse(week)
     found = update(service.follower, service.ports, which, body.sender, body.text, now, decision=body.decision)
     _log.info("update by %s: %s from %s", author or "anybody", which, body.sender)
-    return UpdateOut.of(str(which), found, service.courier.deliver(found.href, found.about, now))
+    return UpdateOut.of(str(which), found, service.courier.deliver(found.href, found.about, service.clock()))
 
 
 @router.get("/api/reservations/{week}/deliveries", responses=documented(404, 503))
