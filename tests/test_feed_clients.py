@@ -17,7 +17,7 @@ from icalendar import Calendar
 from samples import EU, US, configured, event, ics, person, utc
 from test_feed import OFFICE, TOGETHER, agenda_of, events_of_week, released, reservation
 
-from calsync import events
+from calsync import deliveries, events
 from calsync.feed import AHEAD, render
 from calsync.planning import Pair
 
@@ -266,4 +266,7 @@ def test_a_reservation_on_the_calendar_shows_its_slots_in_every_client(client, w
     for state, standing in states.items():
         slots = [*standing.slots, *standing.cancelled]
         expected = Counter((uid, events.summary(standing, slot), moment(slot.start), moment(slot.end)) for slot in slots)
-        assert shown(client(events.encode(standing, "mark"), start, end), start, end) == expected, state
+        written = events.encode(standing, "mark", video_url="https://meet.example.org/train-{week}")
+        told = deliveries.make("update-1", "log", "!log ünïcode, “quotes”; done", NOW)
+        for text in (written, deliveries.write(written, [told])):
+            assert shown(client(text, start, end), start, end) == expected, state
