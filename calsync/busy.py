@@ -55,11 +55,14 @@ class _Copy:
 
 
 class Feeds:
-    """The busy feeds of the roster; `folder` is where copies are kept. Safe to use from several threads."""
+    """The busy feeds of the roster; `folder` is where copies are kept, `beside` the calendar's file if it is left out.
+
+    Safe to use from several threads.
+    """
 
     def __init__(self, config: Config, folder: Path | None = None) -> None:
         self._urls = {entry.name: entry.calendar for entry in config.conductors if entry.calendar is not None}
-        self._folder = folder if folder is not None else config.folder / ".calsync"
+        self._folder = folder if folder is not None else beside(config)
         self._copies = {name: self._load(url) for name, url in self._urls.items()}
         self._readings: dict[str, tuple[bytes, Horizon, Reading]] = {}
         self._lock = threading.Lock()
@@ -140,6 +143,11 @@ class Feeds:
             if self._keeps:
                 _log.warning("no copies of busy feeds are kept in %s: %s", self._folder, error)
             self._keeps = False
+
+
+def beside(config: Config) -> Path:
+    """The folder for copies beside the calendar's file, where a service may write."""
+    return (config.folder / config.calendar.url.removeprefix("sqlite:///")).parent / ".calsync"
 
 
 def _fetch(url: str, etag: str | None) -> tuple[bytes, str | None] | None:

@@ -198,7 +198,9 @@ class _Talk:
                 self._connection.privmsg(place.channel, line)
             mark = f"calsync-{time.monotonic_ns()}"
             self._connection.ping(mark)
-            self._wait(lambda event: event.type == "pong" and mark in event.arguments, TIMEOUT, refused=_REFUSED)
+            self._wait(
+                lambda event: event.type == "pong" and mark in (event.target, *event.arguments), TIMEOUT, refused=_REFUSED
+            )
         except NotSent as error:
             if self._was_refused and len(lines) == 1:
                 raise
