@@ -7,6 +7,7 @@ taken away is rewritten as cancelled, as servers with a trash bin refuse a delet
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -62,7 +63,7 @@ def absent(
         found = agenda.entries.get(away.href(name))
         record = Away(who, person.timezone, note, author)
         if found is not None and found.away is not None and found.away.note == note:
-            return _standing(follower.config, agenda, found, now)
+            return _standing(_against(follower.config, agenda, now), found)
         ics = away.encode(record, name, start, end, now)
         try:
             follower.calendar.put(away.href(name), ics, etag=found.etag if found else None)
@@ -72,7 +73,8 @@ def absent(
         written = agenda.entries.get(away.href(name))
         if written is None or written.away is None:
             continue
-        return _standing(follower.config, agenda, written, now, created=found is None or found.away is None)
+        against = _against(follower.config, agenda, now)
+        return _standing(against, written, created=found is None or found.away is None)
     raise Changed(f"The absence of {who} changes all the time; try again.")
 
 
@@ -82,7 +84,7 @@ def present(follower: Follower, name: str, now: datetime) -> None:
         entry = follower.sync(now).entries.get(away.href(name))
         if entry is None or entry.away is None:
             raise NotReserved(f'There is no absence called "{name[:60]}"; GET /api/away and calsync away list them.')
-        shown = _standing(follower.config, follower.agenda, entry, now)
+        shown = _standing((), entry)
         ics = away.encode(entry.away, name, shown.start, shown.end, now).replace(
             b"TRANSP:TRANSPARENT\r\n", b"TRANSP:TRANSPARENT\r\nSTATUS:CANCELLED\r\n"
         )
@@ -97,12 +99,13 @@ def present(follower: Follower, name: str, now: datetime) -> None:
 
 def listed(config: Config, agenda: Agenda, after: datetime) -> list[Standing]:
     """The absences on the calendar that end after `after` (aware), by start."""
+    against = _against(config, agenda, after)
     found = []
     for entry in agenda.entries.values():
         if entry.away is None or not entry.reading.occurrences:
             continue
         if max(one.span(entry.away.timezone)[1] for one in entry.reading.occurrences) > after:
-            found.append(_standing(config, agenda, entry, after))
+            found.append(_standing(against, entry))
     return sorted(found, key=lambda one: (str(one.start), one.name))
 
 
@@ -150,7 +153,12 @@ def _check_span(agenda: Agenda, who: Conductor, start: date, end: date, now: dat
         )
 
 
-def _standing(config: Config, agenda: Agenda, entry: Entry, now: datetime, *, created: bool = False) -> Standing:
+def _against(config: Config, agenda: Agenda, after: datetime) -> tuple[Conflict, ...]:
+    """What stands against the reserved slots that end after `after` (aware)."""
+    return tuple(conflict for _, _, found in standing(config, agenda, after) for conflict in found)
+
+
+def _standing(against: Iterable[Conflict], entry: Entry, *, created: bool = False) -> Standing:
     assert entry.away is not None  # the caller's choice of entry
     name = away.name_of(entry.href)
     assert name is not None  # as every absence has
@@ -163,15 +171,12 @@ def _standing(config: Config, agenda: Agenda, entry: Entry, now: datetime, *, cr
         tz = zone(entry.away.timezone)
         start, end = first.start.astimezone(tz), last.end.astimezone(tz)
     said = f"{entry.away.conductor} is away"
+    spans = [one.span(entry.away.timezone) for one in entry.reading.occurrences]
     hit = tuple(
         conflict
-        for _, _, found in standing(config, agenda, now)
-        for conflict in found
+        for conflict in against
         if conflict.event is not None
         and conflict.event.summary == said
-        and any(
-            begin < conflict.event.end and conflict.event.start < finish
-            for begin, finish in (one.span(entry.away.timezone) for one in entry.reading.occurrences)
-        )
+        and any(begin < conflict.event.end and conflict.event.start < finish for begin, finish in spans)
     )
     return Standing(name, entry.away, start, end, first.start.tzinfo is None, entry.etag, created, hit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from typing import Literal
 
@@ -19,6 +19,8 @@ from calsync.settings import Config
 from calsync.weeks import Week
 from calsync.windows import train_windows
 from calsync.zones import zone
+
+_DAY = timedelta(days=1)
 
 Result = Literal["reserved", "stands", "no-train", "open", "conflict", "beyond"]
 """What became of a week: reserved by this call, reserved before, nothing to reserve, nobody to, refused, or too far."""
@@ -79,7 +81,9 @@ def _turns(config: Config, agenda: Agenda, last: Week) -> Iterator[Turn]:
 def _away(config: Config, agenda: Agenda, name: str, week: Week) -> str | None:
     """Why somebody cannot conduct in the week: the first absence that touches a slot in which they would sit."""
     who, windows = conductor(config, name), train_windows(config)
-    if name not in agenda.away and name not in agenda.busy:
+    # Most weeks have none, and where somebody would sit takes longer to work out.
+    monday = datetime.combine(week.monday, time(), UTC)
+    if not any(absences(agenda, who, monday - _DAY, monday + 9 * _DAY + config.conflicts.watch_after)):
         return None
     sits = seat(config, windows, who, week).window
     for slot in train_slots(config, [window for window in windows if window.name == sits], week):
