@@ -23,6 +23,7 @@ from calsync.notify import Channels
 from calsync.planning import Pair
 from calsync.reservations import Request
 from calsync.tickets import Conduit
+from calsync.web.week_answers import HandoffOut, UpdateOut
 from calsync.weeks import Week
 
 W49 = Week(2026, 49)
@@ -645,6 +646,10 @@ def test_the_command_line_hands_off_and_updates(run, monkeypatch, server):  # no
     assert said.code == 0, said.err
     assert "✓ ticket T400001: sent" in said.out
     assert len(server.comments()) == 2
+    found = run("handoff", "2026-W49", "cem@Europe/Berlin", "--note", "yours", "--json").json
+    assert HandoffOut.model_validate(found).reservation.responsible == "cem"
+    found = run("update", "2026-W49", "news", "--from", "cem", "--json").json
+    assert UpdateOut.model_validate(found).to == ["ticket"]
     assert run("update", "2026-W49", "group1 is out", "--from", "zoe").code == 2
     assert run("handoff", "2026-W50", "conductor-us", "--note", "x").code == 2
 
