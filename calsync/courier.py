@@ -128,6 +128,8 @@ class Courier:
         self._unrecorded.pop((href, mine.id), None)
         try:
             self._write(href, mine, outcome, now)
+        except Changed as error:  # the week is gone; where it is not, the claim will be found to be over
+            _log.warning("what became of %s is not written down: %s", mine.id, error)
         except CalendarError:
             self._unrecorded[href, mine.id] = mine, outcome
             raise

@@ -122,6 +122,7 @@ class _Talk:
         self._place = place
         self._events: list[Any] = []
         self._until = time.monotonic() + LONGEST
+        self._was_refused = False
         self._reactor = irc_client.Reactor()
         self._connection = self._reactor.server()
         self._connection.buffer_class = buffer.LenientDecodingLineBuffer
@@ -168,26 +169,18 @@ class _Talk:
         raise NotSent(f"the nick {place.nick} and its stand-ins are in use on {place.host}")
 
     def _identify(self) -> None:
-        """Identify with NickServ, and wait until it says so."""
+        """Identify with NickServ, and wait for its verdict."""
         place = self._place
-        account = (
-            f"{place.account} " if place.account != place.nick or self._connection.get_nickname() != place.nick else ""
-        )
-        self._connection.privmsg("NickServ", f"IDENTIFY {account}{place.password}")
-        try:
-            event = self._wait(
-                lambda event: (
-                    event.type in ("loggedin", "nosuchnick")
-                    or (event.type == "privnotice" and str(event.source).partition("!")[0].lower() == "nickserv")
-                ),
-                NICKSERV_TIMEOUT,
-            )
-        except NotSent as error:
-            if "does not answer" in str(error):
-                return
-            raise
+        self._connection.privmsg("NickServ", f"IDENTIFY {place.account} {place.password}")
+
+        def is_verdict(event: Any) -> bool:
+            if event.type == "privnotice" and str(event.source).partition("!")[0].lower() == "nickserv":
+                return any(word in " ".join(event.arguments).lower() for word in (*_DENIED, *_GRANTED))
+            return event.type in ("loggedin", "nosuchnick")
+
+        event = self._wait(is_verdict, NICKSERV_TIMEOUT)
         said = " ".join(event.arguments)
-        if event.type == "nosuchnick" or any(word in said.lower() for word in _DENIED):
+        if event.type == "nosuchnick" or (event.type == "privnotice" and any(word in said.lower() for word in _DENIED)):
             raise NotSent(f"NickServ of {place.host} says: {said}")
 
     def say(self, lines: list[str]) -> None:
@@ -207,8 +200,6 @@ class _Talk:
             raise Unsure(f"{place.host} did not confirm it: {error}") from None
         except (irc_client.IRCError, OSError, ValueError) as error:
             raise Unsure(f"{place.host} was lost while it was sent: {error}") from None
-
-    _was_refused = False
 
     def leave(self) -> None:
         """Close the connection, whatever state it is in."""

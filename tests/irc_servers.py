@@ -158,7 +158,7 @@ class NickServ:
     """Services of an ngircd: a NickServ that knows one account, as a server linked by RFC 2813."""
 
     def __init__(self, port, account, password):
-        self.heard = []
+        self.heard, self.greeted = [], []
         self._account, self._password = account, password
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._say("PASS services 0210-IRC+ Test|1:")
@@ -180,6 +180,9 @@ class NickServ:
                 elif len(words) > 1 and words[1] == "SERVER":
                     self._say(":services.test NICK NickServ 1 NickServ services.test 1 +o :Nickname services")
                     self._say(":services.test PING services.test")
+                elif len(words) > 2 and words[1] == "NICK":  # whoever comes is greeted, which is no verdict yet
+                    self.greeted.append(words[2])
+                    self._say(f":NickServ NOTICE {words[2]} :This nickname is registered. Please identify.")
                 elif len(words) > 1 and words[1] == "PONG":
                     self._ready.set()
                 elif len(words) > 3 and words[1] == "PRIVMSG" and words[2].lower().startswith("nickserv"):

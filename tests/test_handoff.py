@@ -419,6 +419,24 @@ def test_an_outcome_is_written_down_once_the_calendar_is_back(known, calendar, t
     assert len(room.said) == 1
 
 
+def test_a_week_that_goes_away_while_its_message_is_sent_keeps_no_other_from_being_sent(known, calendar, ports, room):
+    said = room.said
+
+    class Gone:
+        def send(self, text):
+            said.append(text)
+            calendar.delete(HREF, etag=standing(known).etag)
+
+    courier = Courier(known, replace(ports, channels=Channels(Gone(), Gone())))
+    found = hand_off(known, ports, W49, BEN, NOTE, MIDWEEK)
+    courier.deliver(found.href, found.about, MIDWEEK)
+    reservations.reserve(known, Request(Pair(ANA, BEN), Week(2026, 50)), MIDWEEK)
+    second = updates.update(known, ports, Week(2026, 50), "ben", "news", MIDWEEK)
+    assert outcomes(Courier(known, ports).deliver(second.href, second.about, MIDWEEK)) == {"updates": "sent"}
+    assert outcomes(courier.deliver(second.href, second.about, MIDWEEK)) == {"updates": "sent"}
+    assert len(said) == 2
+
+
 # How it stands on the calendar
 
 

@@ -60,6 +60,7 @@ def test_a_channel_for_registered_nicks_is_joined_once_nickserv_knows_us(ngircd)
             IrcChannel(url.replace("correct-", "wrong-") + "?auth=nickserv&account=releng").send("!log never")
         IrcChannel(f"{url}?auth=nickserv&account=releng").send(LOG)
         assert services.heard[-1] == "IDENTIFY releng correct-horse"
+        assert "calsync" in services.greeted
     finally:
         services.stop()
 
