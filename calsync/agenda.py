@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
@@ -17,6 +18,9 @@ from zlib import crc32
 
 from calsync import events
 from calsync.calendars import Calendar, Changes, Resource, SyncToken
+from calsync.calendars.lastknown import LastKnown
+from calsync.edits import as_it_stands
+from calsync.errors import Unreachable
 from calsync.occurrences import Occurrence, Reading, read
 from calsync.records import Reservation
 from calsync.recurrence import Horizon
@@ -24,6 +28,9 @@ from calsync.settings import Config, freeze_span
 from calsync.weeks import WEEKDAYS, Week
 from calsync.windows import standing_windows
 from calsync.zones import resolve, zone
+
+TURN = timedelta(seconds=30)
+"""How long a writer waits for the writers before it."""
 
 _DAY = timedelta(days=1)
 _EVER = datetime.min.replace(tzinfo=UTC)
@@ -135,18 +142,24 @@ def _entry(resource: Resource, horizon: Horizon) -> Entry:
     week = events.week_of(resource.href)
     if week is None:
         return Entry(resource.href, resource.etag, reading)
-    occurrences = tuple(replace(found, kind="slot") for found in reading.occurrences)
     # The feed draws a reservation from its record, never as it stands.
-    reading = Reading(occurrences, defects=reading.defects, unplaced=reading.unplaced)
+    reading = replace(reading, published=b"", timezones={}, tzids=frozenset())
     try:
-        written, mark = events.decode(resource.ics)
-        if written.week != week:
-            raise ValueError(f"it is the reservation of {written.week}")
+        written = events.decode(resource.ics)
+        if written.reservation.week != week:
+            raise ValueError(f"it is the reservation of {written.reservation.week}")
     except ValueError as error:
-        reading = replace(reading, defects=(*reading.defects, f"the reservation cannot be read: {error}"))
+        reading = _as_slots(replace(reading, defects=(*reading.defects, f"the reservation cannot be read: {error}")))
         return Entry(resource.href, resource.etag, reading, ics=resource.ics)
-    reservation, changes = events.as_it_stands(written, occurrences, horizon)
-    return Entry(resource.href, resource.etag, reading, reservation, changes, mark, resource.ics)
+    reading = _as_slots(reading, cancelled=written.cancelled)
+    reservation, changes = as_it_stands(written.reservation, reading.occurrences, horizon, cancelled=written.cancelled)
+    return Entry(resource.href, resource.etag, reading, reservation, changes, written.mark, resource.ics)
+
+
+def _as_slots(reading: Reading, *, cancelled: bool = False) -> Reading:
+    """The occurrences of a reservation's resource; those of one that people cancelled make nobody busy."""
+    slots = (replace(found, kind="slot", busy=found.busy and not cancelled) for found in reading.occurrences)
+    return replace(reading, occurrences=tuple(slots))
 
 
 def _standing(config: Config, horizon: Horizon) -> Iterator[Occurrence]:
@@ -219,22 +232,51 @@ def _add(days: dict[int, tuple[Occurrence, ...]], occurrences: Iterable[Occurren
 class Follower:
     """Keeps the current `agenda` of a calendar; safe to use from several threads.
 
-    One thread at a time syncs, and readers take whatever agenda stands.
+    One thread at a time syncs, and one at a time has its turn to write; readers take whatever agenda stands. `last_known`
+    is the copy on disk of a calendar that may be away.
     """
 
-    def __init__(self, calendar: Calendar, config: Config, now: datetime) -> None:
+    def __init__(self, calendar: Calendar, config: Config, now: datetime, last_known: LastKnown | None = None) -> None:
         self.calendar, self.config = calendar, config
         self.agenda = blank(config, now)
+        self._writing = threading.Lock()
+        self._last_known = last_known
         self._syncing = threading.Lock()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let one writer in at a time: those who wait then see what stands, instead of losing a race on the calendar."""
+        if not self._writing.acquire(timeout=TURN.total_seconds()):
+            raise Unreachable("The calendar is slow, and others are waiting to write; try again later.")
+        try:
+            yield
+        finally:
+            self._writing.release()
+
+    def recall(self, now: datetime) -> Agenda:
+        """Take the last known calendar from disk, if there is one, until the calendar itself answers."""
+        with self._syncing:
+            self.agenda = self._recalled(self.agenda, now)
+            return self.agenda
 
     def sync(self, now: datetime) -> Agenda:
         """Take in what changed on the calendar; raises its errors, and leaves the agenda as it is then.
 
-        When the day has changed, the calendar is read anew for the horizon of today.
+        When the day has changed, everything is read anew for the horizon of today.
         """
         with self._syncing:
             agenda = self.agenda
             if horizon(self.config, now) != agenda.horizon:
-                agenda = blank(self.config, now, changed=agenda.changed + timedelta(seconds=1))
-            self.agenda = agenda.after(self.calendar.changes(agenda.token), now)
+                agenda = self._recalled(blank(self.config, now, changed=agenda.changed + timedelta(seconds=1)), now)
+            changes = self.calendar.changes(agenda.token, agenda.entries)
+            if self._last_known is not None:
+                self._last_known.save(changes, now)
+            self.agenda = agenda.after(changes, now)
             return self.agenda
+
+    def _recalled(self, agenda: Agenda, now: datetime) -> Agenda:
+        found = self._last_known.load() if self._last_known is not None else None
+        if found is None:
+            return agenda
+        changes, synced = found
+        return replace(agenda.after(changes, now), synced=synced)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import pytz
 import typer
@@ -25,6 +25,7 @@ from rich.markup import escape
 from calsync import __version__, config, errors, feed, reservations
 from calsync.agenda import Follower
 from calsync.calendars import Calendar, open_calendar
+from calsync.calendars.lastknown import last_known
 from calsync.conflicts import blocking
 from calsync.doctor import diagnose
 from calsync.hours import Hours
@@ -32,7 +33,17 @@ from calsync.planning import Conductor, Pair, conductor, plan
 from calsync.records import Reservation
 from calsync.reservations import Request, inspect
 from calsync.settings import Config
-from calsync.tables import err, out, print_json, show_conflicts, show_diagnosis, show_outcome, show_seats, show_slots
+from calsync.tables import (
+    err,
+    out,
+    print_json,
+    show_conflicts,
+    show_diagnosis,
+    show_outcome,
+    show_promises,
+    show_seats,
+    show_slots,
+)
 from calsync.web.access import check_listening
 from calsync.web.answers import AlternativeOut, ConflictOut, ConflictsOut, PlanOut, ReservationOut
 from calsync.web.subscription import FeedQuery
@@ -83,14 +94,22 @@ def _now(context: typer.Context) -> datetime:
 
 
 @contextmanager
-def _session(context: typer.Context, file: Path, *, synced: bool = True) -> Iterator[Session]:
+def _session(context: typer.Context, file: Path, *, needs: Literal["anything", "calendar", "nothing"]) -> Iterator[Session]:
+    """One call; it needs the calendar as it is, or anything known of it, or nothing yet, since it will sync itself."""
     settings = config.load(file, os.environ)
     calendar: Calendar = open_calendar(settings)
     try:
         now = _now(context)
-        follower = Follower(calendar, settings, now)
-        if synced:
-            follower.sync(now)
+        follower = Follower(calendar, settings, now, last_known(settings))
+        known = follower.recall(now)
+        if needs != "nothing":
+            try:
+                follower.sync(now)
+            except errors.Unreachable as error:
+                if needs == "calendar" or known.token is None:
+                    raise
+                err.print(f"[yellow]calsync:[/] {escape(str(error))}", soft_wrap=True)
+                err.print(f"[yellow]calsync:[/] This is what was known at {known.synced:%Y-%m-%d %H:%M:%S} UTC.")
         yield Session(settings, follower, now)
     finally:
         calendar.close()
@@ -166,7 +185,7 @@ def check_command(
     as_json: AsJson = False,
 ) -> None:
     """Plan the week and check it against the calendar; exits with 1 where something blocks it. Writes nothing."""
-    with _session(context, file) as session:
+    with _session(context, file, needs="anything") as session:
         pair = Pair(
             _person(session.config, primary, "primary", primary_hours, primary_window),
             _person(session.config, backup, "backup", backup_hours, backup_window),
@@ -207,7 +226,7 @@ def reserve(
     as_json: AsJson = False,
 ) -> None:
     """Reserve a train week for a pair: every slot of it, or none."""
-    with _session(context, file, synced=False) as session:
+    with _session(context, file, needs="nothing") as session:
         pair = Pair(
             _person(session.config, primary, "primary", primary_hours, primary_window),
             _person(session.config, backup, "backup", backup_hours, backup_window),
@@ -233,7 +252,7 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Change a week's reservation; slots that are over stay as they were."""
-    with _session(context, file, synced=False) as session:
+    with _session(context, file, needs="nothing") as session:
         which, settings = Week.parse(week), session.config
 
         def asked(standing: Reservation) -> Request:
@@ -265,7 +284,7 @@ def release(
     as_json: AsJson = False,
 ) -> None:
     """Give a week up; subscribers see its slots as cancelled until they are past."""
-    with _session(context, file, synced=False) as session:
+    with _session(context, file, needs="nothing") as session:
         outcome = reservations.release(
             session.follower,
             Week.parse(week),
@@ -290,7 +309,7 @@ def feed_command(
     file: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Print the iCal feed."""
-    with _session(context, file) as session:
+    with _session(context, file, needs="anything") as session:
         query = FeedQuery(
             window=window or [], conductor=person, only="reservations" if only_reservations else None, alarm=alarm
         )
@@ -301,14 +320,19 @@ def feed_command(
 
 @app.command(epilog="Example: calsync doctor --config /etc/calsync/windows.toml")
 def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Check the configuration and the calendar, and say what is wrong in words; exits with 1 where something needs care."""
-    with _session(context, file) as session:
+    """Check the configuration and the calendar, and say what is wrong in words; exits with 1 where something needs care.
+
+    A CalDAV server is tried out with a few events of the year 2000, which are removed again.
+    """
+    with _session(context, file, needs="calendar") as session:
+        promises = session.follower.calendar.probe()
         agenda = session.follower.agenda
         found = diagnose(session.config, agenda, session.now)
     if as_json:
         report = {
             "calendar": session.config.calendar.url,
             "resources": len(agenda.entries),
+            "promises": [{"holds": promise.holds, "sentence": promise.sentence} for promise in promises],
             "defects": {href: list(defects) for href, defects in found.defects.items()},
             "changes": list(found.changes),
             "conflicts": [ConflictOut.of(conflict).model_dump(mode="json") for conflict in found.conflicts],
@@ -317,6 +341,7 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
     else:
         out.print(f"[green]✓[/] {escape(str(file))} is sound: {len(session.config.windows)} windows.")
         out.print(f"[green]✓[/] {escape(session.config.calendar.url)} answers: {len(agenda.entries)} resources.")
+        show_promises(promises)
         show_diagnosis(found)
     if found.needs_care:
         raise typer.Exit(CONFLICT)

@@ -3,10 +3,14 @@
 A write is: read the agenda, check, one conditional write marked as ours, read it back, sync, check once more. If somebody
 else's event came in between and conflicts, the write is taken back, and the answer is the conflict. A condition that fails
 because somebody else wrote first is looked at anew: the same reservation by another hand is a success, all else is not.
+
+What a calendar says of a write is not believed. One that said yes must have on it what was written, and where the answer
+was lost, or said no in a way that may mean yes, reading tells: by its mark a write is known again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -15,7 +19,7 @@ from datetime import UTC, datetime
 from calsync import events
 from calsync.agenda import Agenda, Entry, Follower
 from calsync.conflicts import Alternative, Conflict, alternatives, blocking, check
-from calsync.errors import Changed, Conflicted, Invalid, NotReserved, ReservedByAnother
+from calsync.errors import CalendarError, Changed, Conflicted, Invalid, NotReserved, Refused, ReservedByAnother, Unreachable
 from calsync.planning import Pair, Plan, plan
 from calsync.records import Reservation
 from calsync.settings import Config
@@ -24,7 +28,15 @@ from calsync.windows import Slot
 
 _MEND = "mend or remove {href} on the calendar (calsync doctor says what is wrong with it), then reserve the week anew."
 ATTEMPTS = 3
-"""How often a write is tried anew when the resource changed under it without standing in its way."""
+"""How often a write is tried anew when the resource changed under it without standing in its way, or it was lost."""
+
+
+class _Overtaken(Changed):
+    """Somebody else wrote first; looking anew shows what it means."""
+
+
+class _Lost(Unreachable):
+    """The answer to a write was lost, and the write with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +103,8 @@ def reserve(
     The very same reservation again is a success that writes nothing. Raises `Invalid`, `Conflicted` (with alternatives),
     `ReservedByAnother`, and the calendar's errors; nothing stands on the calendar for any of them.
     """
-    for _ in range(ATTEMPTS):
+
+    def attempt() -> Outcome:
         agenda = follower.sync(now)
         found = inspect(follower.config, agenda, request, now)
         if found.holder is not None:
@@ -102,12 +115,22 @@ def reserve(
         _refuse(found, request.override)
         if dry_run:
             return Outcome(reservation, "", skipped=found.plan.skipped, warnings=found.conflicts)
-        try:
-            written = _write(follower, reservation, entry, now)
-        except Changed:
-            continue
+        written = _write(follower, reservation, entry, now)
         return Outcome(reservation, written.etag, True, found.plan.skipped, found.conflicts)
-    raise Changed(f"{found.plan.week} changes all the time; try again.")
+
+    return _trying(follower, attempt)
+
+
+def _trying(follower: Follower, attempt: Callable[[], Outcome]) -> Outcome:
+    """Try, from reading on, until nobody else came first and no answer was lost; not more often than `ATTEMPTS`."""
+    failed: CalendarError
+    with follower.turn():
+        for _ in range(ATTEMPTS):
+            try:
+                return attempt()
+            except (_Overtaken, _Lost) as error:
+                failed = error
+    raise failed
 
 
 def _refuse(found: Check, override: str | None) -> None:
@@ -161,7 +184,8 @@ def change(
 
     Raises `Changed` where `etags` are given and the resource has none of them, `NotReserved`, and what `reserve` raises.
     """
-    for _ in range(ATTEMPTS):
+
+    def attempt() -> Outcome:
         agenda = follower.sync(now)
         entry, standing = held(agenda, week, etags)
         request = replace(asked(standing), week=week)
@@ -176,12 +200,10 @@ def change(
         _refuse(found, request.override)
         if dry_run:
             return Outcome(reservation, entry.etag, False, found.plan.skipped, found.conflicts)
-        try:
-            written = _write(follower, reservation, entry, now)
-        except Changed:
-            continue
+        written = _write(follower, reservation, entry, now)
         return Outcome(reservation, written.etag, False, found.plan.skipped, found.conflicts)
-    raise Changed(f"{week} changes all the time; try again.")
+
+    return _trying(follower, attempt)
 
 
 def _same(reservation: Reservation, standing: Reservation) -> bool:
@@ -201,7 +223,8 @@ def release(
 
     A week that is released already stays as it is. Raises `NotReserved`, `Changed`, and the calendar's errors.
     """
-    for _ in range(ATTEMPTS):
+
+    def attempt() -> Outcome:
         agenda = follower.sync(now)
         entry = agenda.reservation(week)
         if etags is None and entry is not None and entry.reservation is not None and entry.reservation.released:
@@ -218,16 +241,9 @@ def release(
         )
         if dry_run:
             return Outcome(released, entry.etag)
-        try:
-            ics = events.encode(released, uuid.uuid4().hex, follower.config.train.ticket_url)
-            resource = follower.calendar.put(entry.href, ics, etag=entry.etag)
-        except Changed:
-            if etags is not None:
-                raise
-            continue
-        follower.sync(now)
-        return Outcome(released, resource.etag)
-    raise Changed(f"{week} changes all the time; try again.")
+        return Outcome(released, _store(follower, released, entry, now).etag)
+
+    return _trying(follower, attempt)
 
 
 def held(agenda: Agenda, week: Week, etags: Collection[str] | None) -> tuple[Entry, Reservation]:
@@ -291,28 +307,66 @@ def _stamp(now: datetime) -> datetime:
 def _write(follower: Follower, reservation: Reservation, former: Entry | None, now: datetime) -> Entry:
     """Put the reservation in the place of `former`, look again, and take it back if something came in between.
 
-    Raises `Changed` if somebody wrote first, and `Conflicted` once the write is taken back. A calendar that goes away after
-    the write leaves it standing: asking again finds it, as the very same reservation.
+    Raises `_Overtaken` if somebody wrote first, `_Lost` if the write was lost, and `Conflicted` once it is taken back. A
+    calendar that goes away after the write leaves it standing: asking again finds it, as the very same reservation.
     """
-    href = events.href(reservation.week)
-    mark = uuid.uuid4().hex
-    ics = events.encode(reservation, mark, follower.config.train.ticket_url)
-    follower.calendar.put(href, ics, etag=former.etag if former is not None else None)
-    agenda = follower.sync(now)
-    entry = agenda.entries.get(href)
-    if entry is None or entry.mark != mark:
-        raise Changed(f"{href} was overwritten by somebody else.")
+    entry = _store(follower, reservation, former, now)
     ahead = [slot for slot in reservation.slots if slot.end > now]
-    after = check(follower.config, agenda, ahead, reservation.conductors, own=href)
+    after = check(follower.config, follower.agenda, ahead, reservation.conductors, own=entry.href)
     if not blocking(after) or reservation.override:
         return entry
     message = f"Somebody else was quicker, and the reservation was taken back: {blocking(after)[0].message}"
-    try:
-        if former is None:
-            follower.calendar.delete(href, etag=entry.etag)
-        else:
-            follower.calendar.put(href, former.ics, etag=entry.etag)
-    except Changed:
+    if not _take_back(follower, entry, former, now):
         message = f"Somebody else changed {reservation.week} meanwhile, and it conflicts: {blocking(after)[0].message}"
-    follower.sync(now)
     raise Conflicted(message, after)
+
+
+def _store(follower: Follower, reservation: Reservation, former: Entry | None, now: datetime) -> Entry:
+    """Put the reservation in the place of `former` and read it back; what stands then is what was written, or it raises."""
+    href, mark = events.href(reservation.week), uuid.uuid4().hex
+    ics = events.encode(follower.config, reservation, mark, former.ics if former is not None else b"")
+    lost: Unreachable | None = None
+    try:
+        follower.calendar.put(href, ics, etag=former.etag if former is not None else None)
+    except Changed as error:
+        raise _Overtaken(str(error)) from error
+    except Unreachable as error:
+        lost = error
+    try:
+        entry = follower.sync(now).entries.get(href)
+    except CalendarError as error:
+        raise Unreachable(
+            f"The calendar went away while {reservation.week} was written; it stands as asked or as before, so ask again.",
+            getattr(error, "retry_after", 30),
+        ) from error
+    if entry is not None and entry.mark == mark:
+        if entry.reservation is not None and _same(entry.reservation, reservation) and not entry.changes:
+            return entry
+        _take_back(follower, entry, former, now)
+        how = " ".join(entry.changes or entry.reading.defects) or "its text is another."
+        raise Refused(f"The calendar does not keep {href} as it was written, so it was taken back: {how}")
+    if lost is not None:
+        raise _Lost(str(lost), lost.retry_after) from lost
+    if entry is None:
+        raise Refused(f"The calendar took {href} and does not have it: it lost it, or somebody removed it at once.")
+    raise _Overtaken(f"{href} was overwritten by somebody else.")
+
+
+def _take_back(follower: Follower, entry: Entry, former: Entry | None, now: datetime) -> bool:
+    """Undo a write that stands as `entry`; False where somebody else has changed it meanwhile.
+
+    An answer that is lost is looked for once; a calendar that is away then raises, and leaves the write standing.
+    """
+    standing: Entry | None = entry
+    for _ in range(2):
+        if standing is None or standing.mark != entry.mark:
+            return standing is None or (former is not None and standing.mark == former.mark)
+        with contextlib.suppress(Changed, Unreachable):
+            if former is None:
+                follower.calendar.delete(entry.href, etag=standing.etag)
+            else:
+                follower.calendar.put(entry.href, former.ics, etag=standing.etag)
+        standing = follower.sync(now).entries.get(entry.href)
+    if standing is not None and standing.mark == entry.mark:
+        raise Unreachable(f"{entry.href} conflicts with what came in between and is not taken back yet; release the week.")
+    return standing is None or (former is not None and standing.mark == former.mark)

@@ -58,7 +58,7 @@ def released(standing):
 
 def events_of_week(standing):
     """The reservation as resources, as `agenda_of` takes them."""
-    return {events.href(standing.week): events.encode(standing, "mark")}
+    return {events.href(standing.week): events.encode(configured(), standing, "mark")}
 
 
 def body(config, resources, now=NOW, **filters):

@@ -266,4 +266,4 @@ def test_a_reservation_on_the_calendar_shows_its_slots_in_every_client(client, w
     for state, standing in states.items():
         slots = [*standing.slots, *standing.cancelled]
         expected = Counter((uid, events.summary(standing, slot), moment(slot.start), moment(slot.end)) for slot in slots)
-        assert shown(client(events.encode(standing, "mark"), start, end), start, end) == expected, state
+        assert shown(client(events.encode(configured(), standing, "mark"), start, end), start, end) == expected, state

@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from calsync import __version__
 from calsync.agenda import Follower
 from calsync.calendars import Calendar
+from calsync.calendars.lastknown import last_known
 from calsync.settings import Config
 from calsync.web import api, health, page, problems, subscription
 from calsync.web.access import Guard
@@ -29,14 +30,17 @@ def utc_now() -> datetime:
 
 
 def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> FastAPI:
-    """The app; it reads the calendar as it starts, follows it while it runs, and closes it when it stops."""
+    """The app; it reads the calendar as it starts, follows it while it runs, and closes it when it stops.
+
+    Where the last known calendar is on disk, starting does not wait for the calendar's server.
+    """
     metrics = Metrics()
-    service = Service(config, Follower(calendar, config, clock()), clock, metrics)
+    service = Service(config, Follower(calendar, config, clock(), last_known(config)), clock, metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
-            await asyncio.to_thread(service.refresh)
+            await asyncio.to_thread(service.start)
             following = asyncio.create_task(_follow(service))
             yield
             following.cancel()
@@ -52,7 +56,7 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> Fa
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(Guard, hosts=config.server.hosts, metrics=metrics)],
+        middleware=[Middleware(Guard, hosts=config.server.hosts, metrics=metrics, age=service.age)],
     )
     app.state.service = service
     problems.install(app)
@@ -66,8 +70,8 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> Fa
 
 async def _follow(service: Service) -> None:
     while True:
-        await asyncio.sleep(service.config.calendar.refresh.total_seconds())
         try:
             await asyncio.to_thread(service.refresh)
         except Exception:  # a defect must not freeze the agenda for good
             _log.exception("the agenda was not refreshed")
+        await asyncio.sleep(service.config.calendar.interval.total_seconds())

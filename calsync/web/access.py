@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -103,10 +103,15 @@ Writer = Annotated[str | None, Depends(writer)]
 
 
 class Guard:
-    """Around the app: only known Host headers, bodies of up to `MAX_BODY` bytes, security headers, and request metrics."""
+    """Around the app: only known Host headers, bodies of up to `MAX_BODY` bytes, security headers, and request metrics.
 
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str], metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    While the calendar is away, `age` tells how old the agenda is, and every answer has it as Age (RFC 9111, section 5.1).
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, hosts: Iterable[str], metrics: Metrics, age: Callable[[], int | None] = lambda: None
+    ) -> None:
+        self._app, self._metrics, self._age = app, metrics, age
         self._hosts = {*_LOOPBACK_NAMES, *(host.lower() for host in hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,6 +139,8 @@ class Guard:
                 answer = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     answer.setdefault(name, value)
+                if (age := self._age()) is not None:
+                    answer["Age"] = str(age)
                 self._metrics.requests.labels(_method(scope["method"]), message["status"]).inc()
                 self._metrics.request_seconds.observe(time.perf_counter() - started)
             await send(message)

@@ -256,6 +256,7 @@ def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheSe
         slots=[SlotOut.of(slot) for slot in slots],
         conflicts=[ConflictOut.of(conflict) for conflict in conflicts],
         reserved=reserved,
+        stale=service.age(),
     )
 
 
@@ -264,7 +265,7 @@ def check_conflicts(body: SlotsIn | ReservationIn, service: TheService) -> Confl
     """Check a pair's week, or any spans, against the agenda; writes nothing and needs no token."""
     agenda, config = service.agenda, service.config
     if isinstance(body, ReservationIn):
-        return ConflictsOut.of(inspect(config, agenda, body.request(config), service.clock()))
+        return ConflictsOut.of(inspect(config, agenda, body.request(config), service.clock()), service.age())
     utc = zone("UTC")
     try:
         spans = [(span.start.astimezone(utc), span.end.astimezone(utc)) for span in body.slots]
@@ -276,7 +277,10 @@ def check_conflicts(body: SlotsIn | ReservationIn, service: TheService) -> Confl
             raise Invalid(f"{slot.start:%Y-%m-%d} is outside the calendar's horizon; choose a nearer time.")
     found = check(config, agenda, slots, train=False)
     return ConflictsOut(
-        slots=[SlotOut.of(slot) for slot in slots], conflicts=[ConflictOut.of(one) for one in found], reserved=False
+        slots=[SlotOut.of(slot) for slot in slots],
+        conflicts=[ConflictOut.of(one) for one in found],
+        reserved=False,
+        stale=service.age(),
     )
 
 
@@ -309,7 +313,7 @@ def now(query: Annotated[AtQuery, Query()], service: TheService) -> NowOut:
     at = query.at or service.clock()
     if not service.agenda.covers(at, at):
         raise Invalid("at is outside the calendar's horizon; choose a nearer time.")
-    return NowOut.of(watch(service.config, service.agenda, at.astimezone(UTC)))
+    return NowOut.of(watch(service.config, service.agenda, at.astimezone(UTC)), service.age())
 
 
 def _standing(config: Config, agenda: Agenda, entry: Entry) -> tuple[Conflict, ...]:

@@ -49,6 +49,17 @@ class Service:
             raise self.failure or Unreachable("The calendar has not been read yet; try again in a moment.", retry_after=1)
         return agenda
 
+    def start(self) -> None:
+        """Have an agenda to serve: the last known one, or else the calendar's own."""
+        if self.follower.recall(self.clock()).token is None:
+            self.refresh()
+
+    def age(self) -> int | None:
+        """How many seconds ago the agenda was last confirmed, while the calendar is away; None while it is here."""
+        if self.failure is None or self.follower.agenda.token is None:
+            return None
+        return max(0, round((self.clock() - self.follower.agenda.synced).total_seconds()))
+
     def refresh(self) -> None:
         """Take in what changed on the calendar; a calendar that is away is remembered, counted and logged once."""
         try:

@@ -1,0 +1,138 @@
+"""What a CalDAV server promises, found out by trying it: nobody can know from its name.
+
+The events that are tried with lie in the year 2000, are transparent, and are removed in the end.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from icalendar import Calendar, Event
+
+from calsync.calendars import Promise
+from calsync.events import PRODID
+from calsync.records import MARK
+
+ROUNDS = 4
+"""How many times two writers race each other: a server that mixes them up does not do so every time."""
+
+_TEXT = "Where lines are folded: " + 40 * "\N{STEAM LOCOMOTIVE}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server said: the status, the etag (with its quotes), and the body."""
+
+    status: int
+    etag: str
+    body: bytes
+
+    @property
+    def done(self) -> bool:
+        """Whether it was a success."""
+        return 200 <= self.status < 300
+
+
+Send = Callable[[str, str, bytes, Mapping[str, str]], Answer]
+"""Sends a method with an href, a body and headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What holds of conditional writes, and of what is written."""
+
+    preconditions: tuple[Promise, ...]
+    content: tuple[Promise, ...]
+
+
+def probe(prefix: str, send: Send) -> Findings:
+    """Try a server out through `send`, with events at hrefs that begin with `prefix`; raises the calendar's errors."""
+    used: list[str] = []
+
+    def fresh() -> str:
+        used.append(f"{prefix}{uuid.uuid4().hex}.ics")
+        return used[-1]
+
+    try:
+        return Findings(_preconditions(send, fresh), (_keeps_content(send, fresh()),))
+    finally:
+        for href in used:
+            send("DELETE", href, b"", {})
+
+
+def _preconditions(send: Send, fresh: Callable[[], str]) -> tuple[Promise, ...]:
+    absent, wrong = {"If-None-Match": "*"}, {"If-Match": '"calsync-wrong"'}
+    href = fresh()
+    send("PUT", href, _event(href, 1), absent)
+    created_twice = send("PUT", href, _event(href, 2), absent).done
+    updated = send("PUT", href, _event(href, 3), wrong).done
+    deleted = send("DELETE", href, b"", wrong).done
+    missing = fresh()
+    appeared = send("PUT", missing, _event(missing, 1), wrong).done
+    return (
+        _promise(not created_twice, "It creates only where nothing stands", "It overwrites what a create finds"),
+        _promise(not updated, "it changes only what was read", "it changes what was not read"),
+        _promise(not deleted, "it removes only what was read", "it removes what was not read"),
+        _promise(not appeared, "it changes only what is there", "it creates where a change finds nothing"),
+        _race(send, fresh, "create"),
+        _race(send, fresh, "change"),
+    )
+
+
+def _race(send: Send, fresh: Callable[[], str], action: str) -> Promise:
+    """Let two writers do the same at once, several times; one of them must win, and no more."""
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(ROUNDS):
+            href = fresh()
+            condition = {"If-None-Match": "*"}
+            if action == "change":
+                send("PUT", href, _event(href, 0), {})
+                condition = {"If-Match": send("GET", href, b"", {}).etag}
+            bodies = [_event(href, n) for n in (1, 2)]
+            answers = list(pool.map(lambda body, at=href, when=condition: send("PUT", at, body, when), bodies))
+            if all(answer.done for answer in answers):
+                return Promise(False, f"of two that {action} at once, both may be told that they won")
+    return Promise(True, f"of two that {action} at once, one wins")
+
+
+def _keeps_content(send: Send, href: str) -> Promise:
+    sent = _event(href, 1, _TEXT)
+    send("PUT", href, sent, {"If-None-Match": "*"})
+    return _promise(
+        _lines(sent) <= _lines(send("GET", href, b"", {}).body),
+        "what is written is read back",
+        "what is written may be lost or altered although it says otherwise; calsync reads back and says so",
+    )
+
+
+def _promise(holds: bool, kept: str, broken: str) -> Promise:
+    return Promise(holds, kept if holds else broken)
+
+
+def _lines(ics: bytes) -> set[bytes]:
+    """The lines that any server should keep."""
+    unfolded = re.sub(rb"\r?\n[ \t]", b"", ics)
+    return {line.strip() for line in unfolded.splitlines() if line.startswith((b"SUMMARY", MARK.encode()))}
+
+
+def _event(href: str, sequence: int, summary: str = "calsync is trying the server out") -> bytes:
+    then = datetime(2000, 1, 1, tzinfo=UTC)
+    event = Event()
+    event.add("UID", href.removesuffix(".ics"))
+    event.add("DTSTAMP", then)
+    event.add("DTSTART", then)
+    event.add("DTEND", then + timedelta(minutes=1))
+    event.add("SEQUENCE", sequence)
+    event.add("SUMMARY", summary)
+    event.add("TRANSP", "TRANSPARENT")
+    event.add(MARK, uuid.uuid4().hex)
+    calendar = Calendar()
+    calendar.add("VERSION", "2.0")
+    calendar.add("PRODID", PRODID)
+    calendar.add_component(event)
+    return bytes(calendar.to_ical())
