@@ -325,11 +325,18 @@ class CalDavCalendar:
             found = self._try_out()
         syncs = Promise(
             self._collection.syncs,
-            "it tells what changed (sync-collection)"
+            "It tells what changed (sync-collection)"
             if self._collection.syncs
-            else "it does not tell what changed; calsync compares ctag and etags",
+            else "It does not tell what changed; calsync compares ctag and etags",
         )
-        return (*found.preconditions, *found.content, syncs)
+        kind = Promise(
+            not self._careless,
+            "So one conditional write is enough"
+            if not self._careless
+            else f"So calsync reads before each write, and once more {SETTLING:.0f} s after it; two replicas that are slower "
+            "than that can still overwrite each other",
+        )
+        return (*found.preconditions, kind, *found.content, syncs)
 
     def _try_out(self) -> Findings:
         try:

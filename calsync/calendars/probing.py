@@ -76,9 +76,9 @@ def _preconditions(send: Send, fresh: Callable[[], str]) -> tuple[Promise, ...]:
     appeared = send("PUT", missing, _event(missing, 1), wrong).done
     return (
         _promise(not created_twice, "It creates only where nothing stands", "It overwrites what a create finds"),
-        _promise(not updated, "it changes only what was read", "it changes what was not read"),
-        _promise(not deleted, "it removes only what was read", "it removes what was not read"),
-        _promise(not appeared, "it changes only what is there", "it creates where a change finds nothing"),
+        _promise(not updated, "It changes only what was read", "It changes what was not read"),
+        _promise(not deleted, "It removes only what was read", "It removes what was not read"),
+        _promise(not appeared, "It changes only what is there", "It creates where a change finds nothing"),
         _race(send, fresh, "create"),
         _race(send, fresh, "change"),
     )
@@ -96,8 +96,8 @@ def _race(send: Send, fresh: Callable[[], str], action: str) -> Promise:
             bodies = [_event(href, n) for n in (1, 2)]
             answers = list(pool.map(lambda body, at=href, when=condition: send("PUT", at, body, when), bodies))
             if all(answer.done for answer in answers):
-                return Promise(False, f"of two that {action} at once, both may be told that they won")
-    return Promise(True, f"of two that {action} at once, one wins")
+                return Promise(False, f"Of two that {action} at once, both may be told that they won")
+    return Promise(True, f"Of two that {action} at once, one wins")
 
 
 def _keeps_content(send: Send, href: str) -> Promise:
@@ -105,8 +105,8 @@ def _keeps_content(send: Send, href: str) -> Promise:
     send("PUT", href, sent, {"If-None-Match": "*"})
     return _promise(
         _lines(sent) <= _lines(send("GET", href, b"", {}).body),
-        "what is written is read back",
-        "what is written may be lost or altered although it says otherwise; calsync reads back and says so",
+        "What is written is read back",
+        "What is written may be lost or altered although it says otherwise; calsync reads back and says so",
     )
 
 
