@@ -10,7 +10,6 @@ was lost, or said no in a way that may mean yes, reading tells: by its mark a wr
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -340,8 +339,11 @@ def _store(follower: Follower, reservation: Reservation, former: Entry | None, n
             getattr(error, "retry_after", 30),
         ) from error
     if entry is not None and entry.mark == mark:
-        if entry.reservation is not None and _same(entry.reservation, reservation) and not entry.changes:
+        standing = entry.reservation
+        if standing is not None and _same(standing, reservation) and not entry.changes:
             return entry
+        if standing is not None and (standing.sequence, standing.modified) != (reservation.sequence, reservation.modified):
+            raise _Overtaken(f"Somebody changed {href} as soon as it was written.")
         _take_back(follower, entry, former, now)
         how = " ".join(entry.changes or entry.reading.defects) or "its text is another."
         raise Refused(f"The calendar does not keep {href} as it was written, so it was taken back: {how}")
@@ -353,20 +355,29 @@ def _store(follower: Follower, reservation: Reservation, former: Entry | None, n
 
 
 def _take_back(follower: Follower, entry: Entry, former: Entry | None, now: datetime) -> bool:
-    """Undo a write that stands as `entry`; False where somebody else has changed it meanwhile.
+    """Undo the write that stands as `entry`; False where somebody else has changed it meanwhile.
 
-    An answer that is lost is looked for once; a calendar that is away then raises, and leaves the write standing.
+    An answer that is lost is looked for; a calendar that stays away raises `Unreachable`, and leaves the write standing.
     """
-    standing: Entry | None = entry
-    for _ in range(2):
-        if standing is None or standing.mark != entry.mark:
-            return standing is None or (former is not None and standing.mark == former.mark)
-        with contextlib.suppress(Changed, Unreachable):
-            if former is None:
-                follower.calendar.delete(entry.href, etag=standing.etag)
+    before = former.reservation if former is not None else None
+    restored: bytes | None = None
+    if before is not None:
+        # What people put on it since the write is kept, and subscribers see that it was changed once more.
+        again = replace(before, sequence=before.sequence + 2, modified=max(before.modified, _stamp(now)))
+        restored = events.encode(follower.config, again, uuid.uuid4().hex, entry.ics)
+    for _ in range(ATTEMPTS):
+        try:
+            if restored is None:
+                follower.calendar.delete(entry.href, etag=entry.etag)
             else:
-                follower.calendar.put(entry.href, former.ics, etag=standing.etag)
+                follower.calendar.put(entry.href, restored, etag=entry.etag)
+        except Changed:
+            follower.sync(now)
+            return False
+        except Unreachable:
+            pass  # it may be undone all the same
         standing = follower.sync(now).entries.get(entry.href)
-    if standing is not None and standing.mark == entry.mark:
-        raise Unreachable(f"{entry.href} conflicts with what came in between and is not taken back yet; release the week.")
-    return standing is None or (former is not None and standing.mark == former.mark)
+        if standing is None or standing.mark != entry.mark:
+            return True
+        entry = standing
+    raise Unreachable(f"{entry.href} conflicts with what came in between and is not taken back yet; release the week.")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from places import Places
 
 from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
@@ -19,6 +20,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("calsync")
+
+
+@pytest.fixture(scope="session")
+def places(tmp_path_factory):
+    places = Places(tmp_path_factory.mktemp)
+    yield places
+    places.close()
 
 
 @pytest.fixture
