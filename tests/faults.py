@@ -149,7 +149,7 @@ class Proxy:
             due = [plan for plan in self._plans if plan.n == int(counts) or (plan.lasting and plan.n == 0)]
             self._plans = [plan for plan in self._plans if plan.lasting or plan not in due]
             for plan in self._plans if counts else ():
-                plan.n = max(plan.n - 1, 0) if plan.lasting else plan.n - bool(plan.n)
+                plan.n = max(plan.n - 1, 0)
         if not due:
             return None
         if due[0].fault in ("refuse", "before", None) and due[0].then:
