@@ -4,8 +4,10 @@ import os
 import signal
 from datetime import UTC, datetime
 
+import psycopg  # noqa: F401 — so that a process that is forked has it
 import sqlalchemy as sa
-from samples import EU, PAIR, US, configured, person
+import uvicorn
+from samples import PAIR, US, configured, person
 
 from calsync import events
 from calsync.agenda import Follower
@@ -13,64 +15,63 @@ from calsync.calendars import open_calendar
 from calsync.calendars.caldav import CalDavCalendar
 from calsync.planning import Pair
 from calsync.reservations import Request, change, release, reserve
+from calsync.web import create_app
 from calsync.weeks import Week
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-WEEK = Week(2026, 49)
-OTHERS = Pair(person("ana", "Europe/Berlin"), US)
+WEEKS = [Week(2027, 1).shift(n) for n in range(50)]
+ANA = person("ana", "Europe/Berlin")
 
 
 def configuration(url, username=None, password=None):
     """windows.toml without standing windows, with the calendar at `url`."""
-    given = {"URL": url, "USERNAME": username, "PASSWORD": password, "TIMEOUT": "5s"}
+    given = {"URL": url, "USERNAME": username, "PASSWORD": password, "TIMEOUT": "20s", "REFRESH": "1s"}
     return configured({f"CALSYNC_CALENDAR_{name}": value for name, value in given.items() if value})
 
 
-def connect(config):
-    """An engine, and a follower that knows what stands on its calendar."""
+def connect(config, careless=None):
+    """An engine, and a follower that knows what stands on its calendar; `careless` is what is known of a CalDAV server."""
     calendar = open_calendar(config)
     if isinstance(calendar, CalDavCalendar):
         calendar._pause = lambda seconds: None  # nobody else writes here
+        calendar._careless = careless
+        calendar._is_careless()  # a server is tried out once, before what is tested
     follower = Follower(calendar, config, NOW)
     follower.sync(NOW)
     return follower
 
 
-def act(action, follower):
+def act(action, follower, week):
     """Reserve, change or release the week."""
     match action:
         case "reserve":
-            return reserve(follower, Request(PAIR, WEEK, "1.46.0-wmf.5"), NOW)
+            return reserve(follower, Request(PAIR, week, "1.46.0-wmf.5"), NOW)
         case "change":
-            return change(follower, WEEK, lambda standing: Request(Pair(EU, OTHERS.primary), WEEK, ticket="T2"), NOW)
+            return change(follower, week, lambda standing: Request(Pair(ANA, US), week, ticket="T2"), NOW)
         case "release":
-            return release(follower, WEEK, NOW)
+            return release(follower, week, NOW)
 
 
-def prepare(action, follower):
+def prepare(action, follower, week):
     """What must stand before the action."""
     if action != "reserve":
-        act("reserve", follower)
+        act("reserve", follower, week)
 
 
-def state(follower):
-    """What stands in the week: nothing, a released week, or the pair, the ticket and the slots."""
-    entry = follower.sync(NOW).reservation(WEEK)
+def state(follower, week):
+    """What stands in the week: nothing, a released week, or the pair, the ticket and how many slots."""
+    entry = follower.sync(NOW).reservation(week)
     if entry is None:
         return None
     found = entry.reservation
     assert found is not None, entry.reading.defects
     assert not entry.changes
-    if found.released:
-        return "released"
-    return found.pair, found.ticket, tuple(slot.id for slot in found.slots)
+    return "released" if found.released else (found.pair, found.ticket, len(found.slots))
 
 
-def act_and_die(action, config, ready, go, n=0):
+def act_and_die(action, config, careless, week, ready, go, n=0):
     """In a process of its own: say that all is ready, wait, and act; dies at the n-th statement of SQL if n is given."""
-    follower = connect(config)
-    if isinstance(follower.calendar, CalDavCalendar):
-        follower.calendar._is_careless()  # a server is tried out once, before
+    follower = connect(config, careless)
     if n:
         left = iter(range(n - 1))
 
@@ -82,6 +83,9 @@ def act_and_die(action, config, ready, go, n=0):
 
     ready.set()
     go.wait(30)
-    act(action, follower)
+    act(action, follower, week)
 
 
+def serve(config, port):
+    """In a process of its own: a replica of the service."""
+    uvicorn.run(create_app(config, open_calendar(config), lambda: NOW), port=port, log_level="critical")

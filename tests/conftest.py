@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,19 @@ def places(tmp_path_factory):
     places = Places(tmp_path_factory.mktemp)
     yield places
     places.close()
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Makes processes that have imported everything already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["actions"])
+    with pytest.MonkeyPatch.context() as patch:  # the server of forks knows no path of this process's
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        first = context.Process(target=int)
+        first.start()
+        first.join()
+    return context
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """A calendar that fails at any moment leaves a week as it was or as it was asked for, and asking again makes it so."""
 
 import contextlib
-import multiprocessing
+import itertools
 
 import pytest
-from actions import act, act_and_die, configuration, connect, prepare, state
+from actions import WEEKS, act, act_and_die, connect, prepare, state
 from faults import Proxy
 from places import REMOTE
 
@@ -13,23 +13,6 @@ from calsync.errors import CalendarError
 pytestmark = pytest.mark.heavy
 
 ACTIONS = ["reserve", "change", "release"]
-MAX_REQUESTS = 20  # more than any action takes
-
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["actions"])
-
-
-@pytest.fixture(params=REMOTE)
-def remote(request, places):
-    return lambda: places.new(request.param)
-
-
-@contextlib.contextmanager
-def calendar_behind_a_proxy(new_calendar):
-    """The configuration of a new calendar, and that of the same one through a proxy."""
-    place = new_calendar()
-    with Proxy("127.0.0.1", place.port, place.protocol) as proxy:
-        yield place.config(), place.config(proxy.through), proxy
 
 
 @contextlib.contextmanager
@@ -41,103 +24,107 @@ def connected(config):
         follower.calendar.close()
 
 
-def warm_up(follower):
-    """Let a server be tried out before what is counted."""
-    getattr(follower.calendar, "_is_careless", lambda: None)()
+@pytest.fixture(params=REMOTE)
+def remote(request, places):
+    """Who sees a new calendar as it is, who sees it through a proxy, the configuration for the latter, and the proxy."""
+    place = places.new(request.param)
+    with Proxy("127.0.0.1", place.port, place.protocol) as proxy:
+        through = place.config(proxy.through)
+        with connected(place.config()) as seen, connected(through) as follower:
+            yield seen, follower, through, proxy
 
 
-def expected(action, new_calendar):
+def tried(action, seen, follower, proxy):
     """What stands before and after the action, where nothing fails, and how many requests it takes."""
-    with calendar_behind_a_proxy(new_calendar) as (direct, through, proxy), connected(direct) as seen:
-        prepare(action, seen)
-        before = state(seen)
-        with connected(through) as follower:
-            warm_up(follower)
-            seen_before = len(proxy.requests)
-            act(action, follower)
-            taken = len(proxy.requests) - seen_before
-        assert 0 < taken < MAX_REQUESTS
-        return before, state(seen), taken
+    week = WEEKS[0]
+    prepare(action, seen, week)
+    before, already = state(seen, week), len(proxy.requests)
+    act(action, follower, week)
+    return before, state(seen, week), len(proxy.requests) - already
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_connection_cut_at_any_request_leaves_the_week_as_before_or_as_asked(remote, action):
-    before, asked, taken = expected(action, remote)
+def test_a_calendar_cut_off_at_any_request_leaves_the_week_as_before_or_as_asked_and_recovers_by_itself(remote, action):
+    seen, follower, _, proxy = remote
+    before, asked, taken = tried(action, seen, follower, proxy)
     assert before != asked
-    for n in range(1, taken + 1):
-        for fault in ("before", "during", "after"):
-            with calendar_behind_a_proxy(remote) as (direct, through, proxy), connected(direct) as seen:
-                prepare(action, seen)
-                with connected(through) as follower:
-                    warm_up(follower)
-                    proxy.plan(n, fault)
-                    try:
-                        act(action, follower)
-                        answered = True
-                    except CalendarError:
-                        answered = False
-                    found = state(seen)
-                    assert found == asked if answered else found in (before, asked), (n, fault)
-                    proxy.heal()
-                    act(action, follower)
-                    assert state(seen) == asked, (n, fault)
-
-
-@pytest.mark.parametrize("action", ACTIONS)
-def test_a_calendar_that_goes_away_at_any_request_and_comes_back_needs_nobody(remote, action):
-    before, asked, taken = expected(action, remote)
-    for n in range(1, taken + 1):
-        with calendar_behind_a_proxy(remote) as (direct, through, proxy), connected(direct) as seen:
-            prepare(action, seen)
-            with connected(through) as follower:
-                warm_up(follower)
-                proxy.plan(n, "refuse")
-                with pytest.raises(CalendarError):
-                    act(action, follower)
-                assert state(seen) in (before, asked), n
-                proxy.heal()
-                act(action, follower)
-                assert state(seen) == asked, n
-
-
-@pytest.mark.parametrize("action", ACTIONS)
-def test_a_process_killed_at_any_request_leaves_the_week_as_before_or_as_asked(remote, action):
-    before, asked, taken = expected(action, remote)
-    for n in range(1, taken + 1):
-        for fault in ("before", "after"):
-            with calendar_behind_a_proxy(remote) as (direct, through, proxy), connected(direct) as seen:
-                prepare(action, seen)
-                ready, go = processes.Event(), processes.Event()
-                victim = processes.Process(target=act_and_die, args=(action, through, ready, go))
-                victim.start()
-                assert ready.wait(30)
-                proxy.plan(n, fault, then=victim.kill)
-                go.set()
-                victim.join(30)
-                assert victim.exitcode == -9, (n, fault)
-                assert state(seen) in (before, asked), (n, fault)
-                act(action, seen)
-                assert state(seen) == asked, (n, fault)
-
-
-@pytest.mark.parametrize("action", ACTIONS)
-def test_a_process_killed_at_any_statement_leaves_the_embedded_week_as_before_or_as_asked(tmp_path, action):
     outcomes = set()
-    for n in range(1, 40):
-        config = configuration(f"sqlite:///{tmp_path}/{n}.db")
-        with connected(config) as seen:
-            prepare(action, seen)
-            before = state(seen)
-            ready, go = processes.Event(), processes.Event()
-            victim = processes.Process(target=act_and_die, args=(action, config, ready, go, n))
-            victim.start()
-            go.set()
-            victim.join(30)
-            found = state(seen)
-            act(action, seen)
-            asked = state(seen)
+    weeks = iter(WEEKS[1:] * 2)
+    for n in range(1, taken + 1):
+        for fault in ("before", "during", "after", "refuse"):
+            week = next(weeks)
+            if state(seen, week) is not None:
+                act("release", seen, week)
+                before = asked if action == "release" else "released"
+            prepare(action, seen, week)
+            before = state(seen, week)
+            proxy.plan(n, fault)
+            try:
+                act(action, follower, week)
+                answered = True
+            except CalendarError:
+                answered = False
+            found = state(seen, week)
+            assert found == asked if answered else found in (before, asked), (n, fault)
+            outcomes.add((answered, found == asked))
+            proxy.heal()
+            act(action, follower, week)
+            assert state(seen, week) == asked, (n, fault)
+    assert {(True, True), (False, False), (False, True)} <= outcomes
+
+
+def killed(processes, action, config, careless, week, at=lambda kill: None, n=0):
+    """The exit code of a process that acts on the week, and that dies where `at` has it killed or at the n-th statement."""
+    ready, go = processes.Event(), processes.Event()
+    victim = processes.Process(target=act_and_die, args=(action, config, careless, week, ready, go, n))
+    victim.start()
+    assert ready.wait(30)
+    at(victim.kill)
+    go.set()
+    victim.join(30)
+    return victim.exitcode
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_process_killed_at_any_request_leaves_the_week_as_before_or_as_asked(remote, action, processes):
+    seen, follower, through, proxy = remote
+    before, asked, _ = tried(action, seen, follower, proxy)
+    careless = getattr(follower.calendar, "_careless", None)
+    outcomes = set()
+    weeks = iter(WEEKS[1:])
+
+    def kill_at(n, fault):
+        week = next(weeks)
+        prepare(action, seen, week)
+        exitcode = killed(processes, action, through, careless, week, lambda kill: proxy.plan(n, fault, then=kill))
+        found = state(seen, week)
+        assert found in (before, asked), n
+        outcomes.add((exitcode, found == asked))
+        proxy.heal()
+        act(action, seen, week)
+        assert state(seen, week) == asked, n
+        return exitcode
+
+    # Each request dies with its process before it is forwarded, and the last one as its answer is on the way.
+    last = next(n for n in itertools.count(1) if kill_at(n, "before") == 0) - 1
+    assert kill_at(last, "after") == -9
+    assert outcomes == {(-9, False), (-9, True), (0, True)}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_process_killed_at_any_statement_leaves_the_embedded_week_as_before_or_as_asked(places, action, processes):
+    config = places.new("sqlite").config()
+    outcomes = set()
+    with connected(config) as seen:
+        for n, week in enumerate(WEEKS, start=1):
+            prepare(action, seen, week)
+            before = state(seen, week)
+            exitcode = killed(processes, action, config, None, week, n=n)
+            found = state(seen, week)
+            act(action, seen, week)
+            asked = state(seen, week)
             assert found in (before, asked), n
-            outcomes.add((victim.exitcode, found == asked))
-            if victim.exitcode == 0:
+            outcomes.add((exitcode, found == asked))
+            if exitcode == 0:
                 break
     assert outcomes == {(-9, False), (-9, True), (0, True)}
