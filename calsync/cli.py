@@ -21,6 +21,7 @@ import pytz
 import typer
 from pythonjsonlogger.core import RESERVED_ATTRS
 from rich.markup import escape
+from starlette.types import ASGIApp
 
 from calsync import __version__, config, errors, feed, reservations
 from calsync.agenda import Follower
@@ -77,6 +78,7 @@ Override = Annotated[str | None, typer.Option(help="Why conflicts are accepted; 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and say the same, and write nothing.")]
 IfMatch = Annotated[str | None, typer.Option("--if-match", help="Fail if the reservation has another etag by now.")]
 DEFAULT_CONFIG = Path("windows.toml")
+_WORKERS_CONFIG = "CALSYNC_WORKERS_CONFIG"  # how the processes of one server are told which file to read
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,30 +354,44 @@ def serve(
     context: typer.Context,
     host: Annotated[str, typer.Option(help="The address to listen on; others than loopback need tokens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")] = 8080,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="How many processes share the port.")] = 1,
     log_format: Annotated[str, typer.Option(help="text, or json with one object a line.")] = "text",
     file: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Serve page, API and feed until it is told to stop."""
     import uvicorn
 
-    from calsync.web import create_app, utc_now
-
     if log_format not in ("text", "json"):
         raise errors.Invalid('--log-format is "text" or "json".')
     settings = config.load(file, os.environ)
     check_listening(host, tokens=settings.tokens, hosts=settings.server.hosts)
-    calendar = open_calendar(settings)
+    open_calendar(settings).close()  # what can be said of it without asking a server is said before anything starts
     if log_format == "text":
         err.print(
             f"calsync serves [bold]http://{host}:{port}/[/] and the feed http://{host}:{port}/deployments.ics",
             soft_wrap=True,
         )
-    service = create_app(settings, calendar, context.obj or utc_now)
     # uvicorn stops gracefully and then raises the signal again, which would end the process as if it had been killed.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
+    os.environ[_WORKERS_CONFIG] = str(file)
     uvicorn.run(
-        service, host=host, port=port, log_config=_logging(log_format), server_header=False, timeout_graceful_shutdown=10
+        "calsync.cli:worker" if workers > 1 else worker(context.obj),
+        factory=workers > 1,
+        workers=workers,
+        host=host,
+        port=port,
+        log_config=_logging(log_format),
+        server_header=False,
+        timeout_graceful_shutdown=10,
     )
+
+
+def worker(clock: Callable[[], datetime] | None = None) -> ASGIApp:
+    """The service of one process of `calsync serve`: each reads the configuration and opens the calendar for itself."""
+    from calsync.web import create_app, utc_now
+
+    settings = config.load(Path(os.environ[_WORKERS_CONFIG]), os.environ)
+    return create_app(settings, open_calendar(settings), clock or utc_now)
 
 
 def _logging(form: str) -> dict[str, object]:

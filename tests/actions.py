@@ -9,7 +9,6 @@ import sqlalchemy as sa
 import uvicorn
 from samples import PAIR, US, configured, person
 
-from calsync import events
 from calsync.agenda import Follower
 from calsync.calendars import open_calendar
 from calsync.calendars.caldav import CalDavCalendar

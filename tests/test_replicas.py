@@ -94,8 +94,8 @@ class Person:
 class Replicas(RuleBasedStateMachine):
     """Two replicas and a person.
 
-    `held` says who was told that a week is theirs and has not lost it to the person since; `asked` is the week that is being
-    reserved while something else happens.
+    `held` says who was told that a week is theirs and has not lost it to the person since; `asked` is the week that is
+    being reserved while something else happens.
     """
 
     place = None  # makes a new calendar
