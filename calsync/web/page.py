@@ -19,6 +19,7 @@ from fastapi.templating import Jinja2Templates
 from pydantic import BaseModel, ConfigDict
 from starlette.staticfiles import StaticFiles
 
+from calsync.conflicts import when
 from calsync.errors import CalsyncError, Invalid, UnknownTimezone
 from calsync.events import ticket_link
 from calsync.planning import next_week
@@ -61,7 +62,12 @@ class PageRoute(APIRoute):
 router = APIRouter(include_in_schema=False, responses=documented(421, 422), route_class=PageRoute)
 templates = Jinja2Templates(_HERE / "templates")
 templates.env.trim_blocks = templates.env.lstrip_blocks = True
-templates.env.filters |= {"visible": visible, "fitted": fitted, "clock": lambda moment: f"{moment:%H:%M}"}
+templates.env.filters |= {
+    "visible": visible,
+    "fitted": fitted,
+    "clock": lambda moment: f"{moment:%H:%M}",
+    "span": lambda one, tz: when(one.start.astimezone(tz), one.end.astimezone(tz)),
+}
 static = StaticFiles(directory=_HERE / "static")
 swagger = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")
 
@@ -233,7 +239,10 @@ def _neighbour(week: Week, weeks: int) -> Week | None:
 @cache
 def _grid() -> str:
     names = {"a": "first", "b": "last", "l": "left", "r": "right", "n": "steps"}
-    return "".join(f".{short}{step}{{--{name}:{step}}}" for short, name in names.items() for step in range(MOST_STEPS + 1))
+    steps = range(MOST_STEPS + 1)
+    places = "".join(f".{short}{step}{{--{name}:{step}}}" for short, name in names.items() for step in steps)
+    # A lane beyond these is found by the browser, which packs a grid as densely as it can.
+    return places + "".join(f".w{lane}{{grid-row:{lane + 1}}}" for lane in steps)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 Everything is measured in steps of five minutes from the start of its day. A day begins and ends where the viewer's clocks
 say, each edge resolved by itself, so that the days on which they change have 23 or 25 hours of the right names. A label may
-be longer than its bar, so a bar takes the room of its label, and what has no room beside another goes to the next lane:
+be longer than its bar, so a bar takes the room of its label, and what has no room beside another goes to another lane:
 nothing covers anything. The page and the picture of the week are drawn from the same days.
 """
 
@@ -25,8 +25,10 @@ STEP = timedelta(minutes=5)
 """What the timeline is measured in."""
 MOST_STEPS = 28 * 12
 """How many steps a day may have: no clock was ever put back by more than three hours since 2000."""
-LABEL = 45
+LABEL = 51
 """How many steps the label of a bar takes."""
+_LEAST = 30
+"""With fewer steps than these until midnight, a label stands before its bar."""
 
 Kind = Literal["slot", "planned", "free", "open", "standing", "event", "freeze", "unknown", "cancelled"]
 """What happens: a reserved slot, one that would be reserved, a free alternative, a train window nobody holds, …"""
@@ -197,13 +199,15 @@ def _when(first: datetime, last: datetime, start: datetime, end: datetime) -> st
 
 def _bar(what: Happening, start: datetime, end: datetime, steps: int, now: datetime) -> Bar:
     first, last = _cut(what.start, what.end, start, end)
-    left = max(0, min(first, steps - LABEL))
+    left, right = first, max(last, min(first + LABEL, steps))
+    if last - first < LABEL and steps - first < _LEAST:
+        left, right = max(0, first - LABEL), last
     return Bar(
         what,
         first,
         last,
         left,
-        right=max(last, min(left + LABEL, steps)),
+        right,
         lane=0,
         when=_when(what.start, what.end, start, end),
         begins=what.start >= start,
@@ -211,17 +215,15 @@ def _bar(what: Happening, start: datetime, end: datetime, steps: int, now: datet
     )
 
 
-def _stacked(bars: Sequence[Bar]) -> Iterator[Bar]:
-    """The bars, by `first`, each in the first lane that is free: what CSS calls dense packing of a grid."""
+def _stacked(bars: Sequence[Bar]) -> list[Bar]:
+    """The bars, each in the first lane that is free where it begins."""
     taken: list[tuple[int, int]] = []  # until which step, and which lane
     free: list[int] = []
-    lanes = 0
-    for bar in bars:
-        while taken and taken[0][0] <= bar.left:
+    lanes: dict[int, int] = {}
+    for at in sorted(range(len(bars)), key=lambda at: bars[at].left):
+        while taken and taken[0][0] <= bars[at].left:
             heapq.heappush(free, heapq.heappop(taken)[1])
-        if free:
-            lane = heapq.heappop(free)
-        else:
-            lane, lanes = lanes, lanes + 1
-        heapq.heappush(taken, (bar.right, lane))
-        yield replace(bar, lane=lane)
+        lane = heapq.heappop(free) if free else len(taken)
+        heapq.heappush(taken, (bars[at].right, lane))
+        lanes[at] = lane
+    return [replace(bar, lane=lanes[at]) for at, bar in enumerate(bars)]
