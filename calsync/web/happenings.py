@@ -182,4 +182,3 @@ def _planned(config: Config, planned: Check) -> Iterator[Happening]:
             seen.add((free.window, free.start))
             note = f"instead of {free.instead_of}"
             yield Happening("free", f"free: {_title(config, free.window)}", free.start, free.end, note)
-

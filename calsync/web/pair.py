@@ -93,9 +93,7 @@ def _rows(found: Check, timezone: str) -> list[Row]:
     pair = found.plan.pair
     blocked = {conflict.slot for conflict in blocking(found.conflicts)}
     zones = (timezone, pair.primary.timezone, pair.backup.timezone)
-    return [
-        Row(slot, tuple(clock_spans([slot], name) for name in zones), slot.id in blocked) for slot in found.plan.slots
-    ]
+    return [Row(slot, tuple(clock_spans([slot], name) for name in zones), slot.id in blocked) for slot in found.plan.slots]
 
 
 def _body(plan: Plan) -> dict[str, Any]:

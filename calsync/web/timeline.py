@@ -96,7 +96,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day of the viewer: from `start` to `end` (aware) in `steps`; `hours` are the steps of full hours with their names.
+    """One day of the viewer: from `start` to `end` (aware) in `steps`; `hours` are the steps of full hours, named.
 
     `now` is the step of the present moment where that lies in the day.
     """
