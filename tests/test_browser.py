@@ -351,6 +351,13 @@ def test_a_conflict_says_why_on_hover_and_on_focus_and_on_a_phone_at_once(site, 
     assert not shown()
     slot.locator(".text").focus()
     assert shown()
+    site.put((f"noon-{week}", event("Noon maintenance", at(tuesday, 12, tz=AMERICA))))
+    page.reload()
+    late = bar(page, f"{tuesday}-american").locator(".text")
+    late.hover()
+    card = late.bounding_box()
+    assert card["height"] > 60
+    assert card["x"] + card["width"] <= 1440
     assert page.locator("section.conflicts").get_by_role("link").first.get_attribute("href") == f"#{tuesday}-european"
     phone = open_page(f"{site.url}/week/{week}", width=390, has_touch=True, is_mobile=True)
     assert bar(phone, f"{tuesday}-european").locator(".why").bounding_box()["height"] > 20
