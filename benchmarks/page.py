@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -110,7 +110,7 @@ def measure(count: int) -> Iterator[dict[str, object]]:
             calendar.put(f"event-{n}.ics", ics, etag=None)
         calendar.close()
         with serving(folder) as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
-            week = f"{date.today() + timedelta(weeks=1):%G-W%V}"
+            week = f"{datetime.now(UTC) + timedelta(weeks=1):%G-W%V}"
             pair = {"week": week, "primary": "conductor-eu", "backup": "conductor-us", "override": "a benchmark"}
             client.post("/api/reservations", json=pair)
             for what, path in (
@@ -141,7 +141,7 @@ def main() -> None:
         if options.json:
             print(json.dumps(found, ensure_ascii=False), flush=True)
         else:
-            table.add_row(*(("yes" if value else "no") if value in (True, False) else str(value) for value in found.values()))
+            table.add_row(*(str(value) for value in (found | {"holds": "yes" if found["holds"] else "no"}).values()))
     if not options.json:
         Console(width=160).print(table)
 

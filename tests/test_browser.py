@@ -1,7 +1,7 @@
 """The page as people meet it: a real Chromium before a running `calsync serve`.
 
-Chromium is Debian's (`.ci/run` installs it); CHROMIUM names another. Without one these tests fail, for a page that nobody
-looked at is not known to work.
+Chromium is Debian's (`.ci/run` installs it); CHROMIUM names another. Where there is none, these tests are skipped on a
+developer's machine and fail in CI.
 """
 
 import os
@@ -103,7 +103,10 @@ def at(day, hour, minute=0, tz=UTC):
 @pytest.fixture(scope="module")
 def chromium():
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path, "Chromium is missing; install Debian's chromium as .ci/run does, or name one with CHROMIUM=/path."
+    missing = "Chromium is missing; install Debian's chromium as .ci/run does, or name one with CHROMIUM=/path."
+    if path is None and "CI" not in os.environ:
+        pytest.skip(missing)
+    assert path and shutil.which(path), missing
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser

@@ -28,6 +28,7 @@ from calsync.settings import Config
 from calsync.watch import watch
 from calsync.web import problems
 from calsync.web.happenings import scene, shifts
+from calsync.web.picture import LANE, LEFT, TRACK, frames
 from calsync.web.problems import documented
 from calsync.web.service import Service, TheService
 from calsync.web.subscription import addresses
@@ -102,6 +103,7 @@ def picture(week: str, query: Annotated[ViewQuery, Query()], request: Request, s
     zone(query.tz)
     which = Week.parse(week)
     context = view(request, service, query.tz) | week_context(service, which, query.tz)
+    context |= {"frames": frames(context["days"]), "left": LEFT, "track": TRACK, "lane": LANE}
     return templates.TemplateResponse(
         request, "picture.xml", context, media_type="image/svg+xml", headers={"Cache-Control": "no-cache"}
     )
