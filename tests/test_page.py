@@ -298,6 +298,14 @@ def test_a_week_nobody_holds_shows_its_train_windows_as_free(client):
     assert client.get("/week/2026-W52").text.count("bar open") == 0
 
 
+def test_a_week_whose_reservation_cannot_be_read_is_not_called_free(client, calendar):
+    put(client, calendar, *MAINTENANCE, href="train-2026-W49.ics")
+    text = client.get("/week/2026-W49").text
+    assert "held by a reservation that cannot be read" in text
+    assert "Nobody has reserved" not in text
+    assert "a pair that cannot be read" in client.get("/plan?primary=conductor-eu&backup=conductor-us&week=2026-W49").text
+
+
 def test_a_conflict_is_on_its_slot_and_above_the_week(client, calendar):
     reserve(client)
     put(client, calendar, *MAINTENANCE)

@@ -24,16 +24,17 @@ export async function refresh() {
 }
 
 function typing(target) {
-  return target.closest("input, select, textarea, [contenteditable]") !== null;
+  return target.closest("input, select, textarea, [contenteditable], .scroll") !== null;
 }
 
-function turn(event) {
+/** The arrow keys turn the weeks, and Escape puts the card of an entry away. */
+function press(event) {
   if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || typing(event.target)) return;
   const link = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
   if (link) document.querySelector(`a[rel=${link}]`)?.click();
   if (event.key === "Escape") {
-    document.activeElement?.blur();
-    document.body.classList.add("quiet"); // a card under the pointer goes away until the pointer moves on
+    if (document.activeElement.matches(".text")) document.activeElement.blur();
+    document.body.classList.add("quiet"); // a card under the pointer goes away until the pointer or the focus moves on
   }
 }
 
@@ -59,8 +60,8 @@ function offerOwnZone() {
   own.parentElement.hidden = false;
 }
 
-document.addEventListener("keydown", turn);
-document.addEventListener("pointermove", () => document.body.classList.remove("quiet"));
+document.addEventListener("keydown", press);
+for (const moving of ["pointermove", "focusin"]) document.addEventListener(moving, () => document.body.classList.remove("quiet"));
 document.addEventListener("focusin", (event) => event.target.matches("input[list]") && suggestZonesOnce());
 document.addEventListener("visibilitychange", () => document.hidden || refresh());
 setInterval(() => document.hidden || refresh(), EVERY);

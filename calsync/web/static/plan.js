@@ -32,7 +32,10 @@ async function plan(form, reserved) {
   }
   if (turn !== asked) return; // somebody typed on
   const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("plan-result");
-  document.getElementById("plan-result").innerHTML = fresh?.innerHTML ?? "";
+  const result = document.getElementById("plan-result");
+  result.innerHTML = fresh?.innerHTML ?? "";
+  // Who cannot see the result hears its first line, not all of it at every letter.
+  document.getElementById("plan-news").textContent = result.querySelector("#plan-said, #refusal")?.textContent ?? "";
   if (location.pathname === new URL(form.action).pathname) history.replaceState(null, "", address);
   offerReserve(form, reserved);
 }
