@@ -106,7 +106,7 @@ def chromium():
     missing = "Chromium is missing; install Debian's chromium as .ci/run does, or name one with CHROMIUM=/path."
     if path is None and "CI" not in os.environ:
         pytest.skip(missing)
-    assert path and shutil.which(path), missing
+    assert shutil.which(path or ""), missing
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
@@ -461,6 +461,7 @@ def test_everything_is_done_with_the_keyboard_alone(site, open_page):
         "/week/{week}",
         "/plan?primary=conductor-eu&backup=ana@America/Chicago&week={free}",
         "/plan?primary=Europe/Berlin&backup=America/Chicago&week={week}",
+        "/plan?primary=Europe/Paris&backup=Asia/Tokyo&week={free}",
         "/plan?primary=nobody&backup=conductor-us",
         "/subscribe?only=reservations",
         "/week/never",

@@ -315,6 +315,15 @@ def test_a_conflict_is_on_its_slot_and_above_the_week(client, calendar):
     assert re.search(r'<li class="bar slot backup conflict [^>]*id="2026-12-01-american"', text)
 
 
+def test_what_only_warns_is_told_from_what_blocks(client):
+    reserve(client, backup={"name": "kei", "timezone": "Asia/Tokyo"})
+    text = client.get("/week/2026-W49").text
+    assert "3 warnings</h2>" in text
+    assert 'class="conflicts warned"' in text
+    assert len(re.findall(r'<li class="bar slot primary warned ', text)) == 3
+    assert "outside 09:00-18:00 Asia/Tokyo" in text
+
+
 def test_a_released_slot_is_shown_as_given_up_and_its_window_as_free_again(client):
     reserve(client)
     assert client.delete("/api/reservations/2026-W49").status_code == 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -45,9 +45,8 @@ def scene(config: Config, agenda: Agenda, week: Week, timezone: str, planned: Ch
     """What happens in the week as seen in `timezone`; with what `planned` would reserve laid over it."""
     start, end = week_span(week, timezone)
     held = _held(config, agenda, week, start, end)
-    against = _sentences(held.conflicts)
     found = [
-        _happening(config, held, against, occurrence, begin, finish)
+        _happening(config, held, occurrence, begin, finish)
         for occurrence, begin, finish in agenda.overlapping(start, end, timezone)
     ]
     proposed = {slot.id for slot in planned.plan.slots} if planned else set()
@@ -91,20 +90,15 @@ def _around(week: Week) -> Iterator[Week]:
             continue
 
 
-def _sentences(conflicts: Sequence[Conflict]) -> Mapping[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for conflict in conflicts:
-        slot = conflict.slot or ""
-        found[slot] = (*found.get(slot, ()), visible(conflict.message))
-    return found
+def _against(conflicts: Sequence[Conflict], slot: Slot) -> tuple[tuple[str, ...], bool]:
+    found = [conflict for conflict in conflicts if conflict.slot == slot.id]
+    return tuple(visible(conflict.message) for conflict in found), any(conflict.blocking for conflict in found)
 
 
-def _happening(
-    config: Config, held: _Held, against: Mapping[str, tuple[str, ...]], found: Occurrence, start: datetime, end: datetime
-) -> Happening:
+def _happening(config: Config, held: _Held, found: Occurrence, start: datetime, end: datetime) -> Happening:
     if found.kind == "slot" and found.busy and found.slot in held.slots:
         reservation, slot = held.slots[found.slot]
-        return _reserved(config, reservation, slot, start, end, against.get(slot.id, ()))
+        return _reserved(config, reservation, slot, start, end, *_against(held.conflicts, slot))
     kind: Kind = found.kind
     if not found.certain:
         kind = "unknown"
@@ -116,7 +110,13 @@ def _happening(
 
 
 def _reserved(
-    config: Config, reservation: Reservation, slot: Slot, start: datetime, end: datetime, against: tuple[str, ...]
+    config: Config,
+    reservation: Reservation,
+    slot: Slot,
+    start: datetime,
+    end: datetime,
+    against: tuple[str, ...],
+    blocked: bool,
 ) -> Happening:
     link = ticket_link(reservation.ticket, config.train.ticket_url)
     facts = [
@@ -132,6 +132,7 @@ def _reserved(
         _who(reservation.names(slot), slot.role, together=not reservation.spans_regions),
         tuple(visible(fact) for fact in facts),
         against,
+        blocked,
         slot.role,
         slot.id,
     )
@@ -162,7 +163,6 @@ def _open(config: Config, agenda: Agenda, week: Week, taken: set[str]) -> Iterat
 
 def _planned(config: Config, planned: Check) -> Iterator[Happening]:
     plan = planned.plan
-    against = _sentences(planned.conflicts)
     for slot in plan.slots:
         names = [conductor.name for conductor in plan.conductors(slot)]
         yield Happening(
@@ -172,7 +172,7 @@ def _planned(config: Config, planned: Check) -> Iterator[Happening]:
             slot.end,
             _who(names, slot.role, together=not plan.spans_regions),
             (_title(config, slot.window),),
-            against.get(slot.id, ()),
+            *_against(planned.conflicts, slot),
             slot.role,
             f"new-{slot.id}",
         )

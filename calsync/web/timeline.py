@@ -41,7 +41,8 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\
 class Happening:
     """Something in the week. `start` and `end` are aware; `note` says who or what besides the title, `facts` the rest.
 
-    `conflicts` are the sentences that speak against it. `anchor` is its id on the page, unique in the week, or empty.
+    `conflicts` are the sentences that speak against it; `blocked` is whether any of them stands in the way of reserving it,
+    rather than only warns. `anchor` is its id on the page, unique in the week, or empty.
     """
 
     kind: Kind
@@ -51,6 +52,7 @@ class Happening:
     note: str = ""
     facts: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    blocked: bool = False
     role: Role | None = None
     anchor: str = ""
 
