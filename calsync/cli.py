@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
-import pytz
 import typer
 from pythonjsonlogger.core import RESERVED_ATTRS
 from rich.markup import escape
@@ -30,7 +29,7 @@ from calsync.calendars.lastknown import last_known
 from calsync.conflicts import blocking
 from calsync.doctor import diagnose
 from calsync.hours import Hours
-from calsync.planning import Conductor, Pair, conductor, plan
+from calsync.planning import Conductor, Pair, person, plan
 from calsync.records import Reservation
 from calsync.reservations import Request, inspect
 from calsync.settings import Config
@@ -49,6 +48,7 @@ from calsync.web.access import check_listening
 from calsync.web.answers import AlternativeOut, ConflictOut, ConflictsOut, PlanOut, ReservationOut
 from calsync.web.subscription import FeedQuery
 from calsync.weeks import Week
+from calsync.windows import Role
 
 DONE, CONFLICT, BAD_INPUT, CALENDAR_AWAY, DEFECT = 0, 1, 2, 3, 70
 
@@ -121,14 +121,8 @@ def _author() -> str | None:
     return os.environ.get("USER") or os.environ.get("LOGNAME")
 
 
-def _person(settings: Config, who: str, role: str, hours: str | None = None, window: str | None = None) -> Conductor:
-    """The conductor that `who` names: one of the roster, `NAME@TIMEZONE`, or a timezone for somebody unnamed."""
-    name, at, timezone = who.rpartition("@")
-    if not at or who in {entry.name for entry in settings.conductors}:
-        unnamed = who in pytz.all_timezones_set and who not in {entry.name for entry in settings.conductors}
-        name, timezone = (role, who) if unnamed else (who, "")
-    working = Hours.parse(hours) if hours else None
-    return conductor(settings, name or role, timezone=timezone or None, hours=working, window=window)
+def _person(settings: Config, who: str, role: Role, hours: str | None = None, window: str | None = None) -> Conductor:
+    return person(settings, who, role, hours=Hours.parse(hours) if hours else None, window=window)
 
 
 def _print_version(wanted: bool) -> None:

@@ -73,15 +73,26 @@ def check(
     found = [
         conflict
         for slot in slots
-        for conflict in (
-            *_with_agenda(config, agenda, slot, people(slot), own=own, train=train),
-            *_with_hours(config, slot, people(slot)),
-            *_with_clocks(config, slot, windows.get(slot.window), people(slot)),
-        )
+        for conflict in _of_slot(config, agenda, slot, windows.get(slot.window), people(slot), own=own, train=train)
     ]
     starts = {slot.id: slot.start for slot in slots}
     found.sort(key=lambda conflict: (starts[conflict.slot or ""], KINDS.index(conflict.kind)))
     return (*found, *(_unplaced(href) for href in agenda.unplaced if href != own))
+
+
+def _of_slot(
+    config: Config,
+    agenda: Agenda,
+    slot: Slot,
+    window: Window | None,
+    conductors: Sequence[Conductor],
+    *,
+    own: str,
+    train: bool,
+) -> Iterator[Conflict]:
+    yield from _with_agenda(config, agenda, slot, conductors, own=own, train=train)
+    yield from _with_hours(config, slot, conductors)
+    yield from _with_clocks(config, slot, window, conductors)
 
 
 def standing(config: Config, agenda: Agenda, after: datetime) -> Iterator[tuple[Entry, Reservation, tuple[Conflict, ...]]]:
@@ -204,6 +215,7 @@ def alternatives(
     The spans are within the working hours of its conductors. Each place passes the very check that the slot did not.
     """
     blocked = {conflict.slot for conflict in blocking(conflicts)}
+    named = {window.name: window for window in train_windows(config)}
     found: list[Alternative] = []
     for slot in plan.slots:
         if slot.id not in blocked:
@@ -211,13 +223,15 @@ def alternatives(
         taken = [other for other in plan.slots if other is not slot]
 
         def is_free(place: Slot, taken: Sequence[Slot] = taken) -> bool:
+            against = _of_slot(config, agenda, place, named.get(place.window), people(place), own=own, train=True)
             return (
                 place.start > now
                 and not any(place.start < other.end and other.start < place.end for other in taken)
-                and not blocking(check(config, agenda, [place], people, own=own))
+                # The first reason is enough, and most places have many.
+                and not any(conflict.blocking for conflict in against)
             )
 
-        windows = (window.on(slot.date, slot.role, slot.stage) for window in train_windows(config))
+        windows = (window.on(slot.date, slot.role, slot.stage) for window in named.values())
         elsewhere = [place for place in windows if place.window != slot.window and is_free(place)]
         later = next(filter(is_free, _steps(slot, people(slot), STEP)), None)
         earlier = next(filter(is_free, _steps(slot, people(slot), -STEP)), None)

@@ -16,7 +16,7 @@ from calsync.agenda import Follower
 from calsync.calendars import Calendar
 from calsync.calendars.lastknown import last_known
 from calsync.settings import Config
-from calsync.web import api, health, page, problems, subscription
+from calsync.web import api, health, page, pair, problems, subscribe, subscription
 from calsync.web.access import Guard
 from calsync.web.metrics import Metrics
 from calsync.web.service import Clock, Service
@@ -60,7 +60,7 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> Fa
     )
     app.state.service = service
     problems.install(app)
-    for module in (api, subscription, health, page):
+    for module in (api, subscription, health, page, pair, subscribe):
         app.include_router(module.router)
     app.mount("/static", page.static, name="static")
     app.mount("/swagger", page.swagger, name="swagger")

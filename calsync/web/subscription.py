@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -51,6 +53,30 @@ class FeedQuery(BaseModel):
             if alarm > timedelta(weeks=1):
                 raise Invalid("alarm: a reminder is at most a week ahead.")
         return Filters(tuple(sorted(set(self.window))), self.conductor, self.only == "reservations", alarm)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """One feed under each of the addresses by which calendars take it."""
+
+    feed: str
+    webcal: str
+    google: str
+    outlook: str
+    office: str
+
+
+def addresses(feed: str, name: str) -> Addresses:
+    """The addresses of the feed whose address (http or https) is `feed`; `name` is what Outlook calls it."""
+    webcal = f"webcal:{feed.partition(':')[2]}"
+    outlook = urlencode({"url": feed, "name": name}, quote_via=quote)
+    return Addresses(
+        feed,
+        webcal,
+        f"https://calendar.google.com/calendar/r?cid={quote(webcal, safe='')}",
+        f"https://outlook.live.com/calendar/0/addfromweb?{outlook}",
+        f"https://outlook.office.com/calendar/0/addfromweb?{outlook}",
+    )
 
 
 @router.head("/deployments.ics", include_in_schema=False)
