@@ -1,9 +1,9 @@
 """The agenda: the Deployments calendar in memory, as every check and every reader sees it.
 
 An `Agenda` is immutable. It holds what stands on the calendar within the horizon, and with it the standing windows and
-freezes of windows.toml, all as occurrences indexed by day, so that a question about a span costs what happens in it. A
-`Follower` keeps the current agenda: it asks the calendar for changes and swaps the whole agenda for the next one, so that
-readers never wait and never see half of a change.
+freezes of windows.toml, all as occurrences indexed by the quarter of the day, so that a question about a span costs what
+happens in it. A `Follower` keeps the current agenda: it asks the calendar for changes and swaps the whole agenda for the
+next one, which shares with it all but what changed, so that readers never wait and never see half of a change.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
+from types import MappingProxyType
 from zlib import crc32
 
 from calsync import events
@@ -25,6 +26,7 @@ from calsync.occurrences import Occurrence, Reading, read
 from calsync.records import Reservation
 from calsync.recurrence import Horizon
 from calsync.settings import Config, freeze_span
+from calsync.shelves import Shelves
 from calsync.weeks import WEEKDAYS, Week
 from calsync.windows import standing_windows
 from calsync.zones import resolve, zone
@@ -52,6 +54,15 @@ class Entry:
     mark: str = ""
     ics: bytes = b""
 
+    @property
+    def is_special(self) -> bool:
+        """Whether it is more than somebody's event, or less."""
+        return self.reservation is not None or bool(self.ics or self.reading.defects)
+
+
+NO_ENTRIES: Mapping[bytes, Entry] = MappingProxyType({})
+"""No entries."""
+
 
 @dataclass(frozen=True)
 class Agenda:
@@ -61,8 +72,10 @@ class Agenda:
     changed: datetime
     synced: datetime
     token: SyncToken | None = None
-    entries: Mapping[str, Entry] = field(default_factory=dict)
-    days: Mapping[int, tuple[Occurrence, ...]] = field(default_factory=dict)
+    entries: Shelves[Entry] = field(default_factory=Shelves)
+    special: Mapping[str, Entry] = field(default_factory=dict)
+    """The entries that are more than somebody's event, or less: reservations, and what cannot be read in full."""
+    quarters: Mapping[int, tuple[Occurrence, ...]] = field(default_factory=dict)
 
     def overlapping(self, start: datetime, end: datetime, observer: str) -> Iterator[tuple[Occurrence, datetime, datetime]]:
         """The occurrences that overlap the span from `start` to `end` (aware), each with its start and end as instants.
@@ -70,13 +83,14 @@ class Agenda:
         Half-open on both sides: what ends when the span starts does not overlap it, and neither does what has no length.
         `observer` is the timezone in which all-day and floating occurrences are seen.
         """
+        start, end = start.astimezone(UTC), end.astimezone(UTC)
         seen: set[int] = set()
-        for day in range(_ordinal(start) - 1, _ordinal(end) + 2):
-            for occurrence in self.days.get(day, ()):
-                begin, finish = occurrence.span(observer)
-                if begin < end and start < finish and begin < finish and id(occurrence) not in seen:
-                    seen.add(id(occurrence))
-                    yield occurrence, begin, finish
+        for quarter in range(_quarter(start), _quarter(end) + 1):
+            for found in self.quarters.get(quarter, ()):
+                begin, finish = (found.start, found.end) if found.start.tzinfo is UTC else found.span(observer)
+                if begin < end and start < finish and begin < finish and id(found) not in seen:
+                    seen.add(id(found))
+                    yield found, begin, finish
 
     def reservation(self, week: Week) -> Entry | None:
         """What stands where the week's reservation belongs: held, released, or no longer readable."""
@@ -85,13 +99,13 @@ class Agenda:
     @cached_property
     def reservations(self) -> tuple[Entry, ...]:
         """The readable reservations by week, the released ones too."""
-        found = [entry for entry in self.entries.values() if entry.reservation is not None]
+        found = [entry for entry in self.special.values() if entry.reservation is not None]
         return tuple(sorted(found, key=lambda entry: entry.href))
 
     @cached_property
     def defects(self) -> dict[str, tuple[str, ...]]:
         """What could not be read in full, by href."""
-        return {href: entry.reading.defects for href, entry in sorted(self.entries.items()) if entry.reading.defects}
+        return {href: entry.reading.defects for href, entry in sorted(self.special.items()) if entry.reading.defects}
 
     @cached_property
     def unplaced(self) -> tuple[str, ...]:
@@ -102,25 +116,30 @@ class Agenda:
         """Whether the whole span lies within the horizon."""
         return self.horizon.start <= start and end <= self.horizon.end
 
-    def after(self, changes: Changes, now: datetime) -> Agenda:
-        """The agenda once `changes` are taken in; this one stays as it is."""
+    def after(self, changes: Changes, now: datetime, expected: Mapping[bytes, Entry] = NO_ENTRIES) -> Agenda:
+        """The agenda once `changes` are taken in; this one stays as it is.
+
+        `expected` has the entries, by their bytes, of resources of which it is known already what reading them comes to.
+        """
         touched = {resource.href for resource in changes.changed} | set(changes.removed)
         if changes.complete:
             touched |= self.entries.keys()
         if not touched:
             return replace(self, token=changes.token, synced=now)
-        fresh = {resource.href: _entry(resource, self.horizon) for resource in changes.changed}
-        entries = {href: entry for href, entry in self.entries.items() if href not in touched} | fresh
-        gone = (
-            occurrence for href in touched & self.entries.keys() for occurrence in self.entries[href].reading.occurrences
-        )
-        days = dict(self.days)
-        for day in {day for occurrence in gone for day in _days(occurrence, self.horizon)}:
-            days[day] = tuple(occurrence for occurrence in days[day] if occurrence.href not in touched)
-        _add(days, (occurrence for entry in fresh.values() for occurrence in entry.reading.occurrences), self.horizon)
+        fresh = {resource.href: _entry(resource, self.horizon, expected) for resource in changes.changed}
+        gone = [entry for href in touched if (entry := self.entries.get(href)) is not None]
+        quarters = dict(self.quarters)
+        for quarter in {
+            quarter for entry in gone for found in entry.reading.occurrences for quarter in _quarters(found, self.horizon)
+        }:
+            quarters[quarter] = tuple(found for found in quarters[quarter] if found.href not in touched)
+        _add(quarters, (found for entry in fresh.values() for found in entry.reading.occurrences), self.horizon)
+        kept = {href: entry for href, entry in self.special.items() if href not in touched}
+        special = kept | {href: entry for href, entry in fresh.items() if entry.is_special}
+        entries = self.entries.after(touched, fresh)
         # Last-Modified counts in whole seconds, so two contents never share one.
         changed = max(now.replace(microsecond=0), self.changed + timedelta(seconds=1))
-        return replace(self, token=changes.token, entries=entries, days=days, synced=now, changed=changed)
+        return Agenda(self.horizon, changed, now, changes.token, entries, special, quarters)
 
 
 def horizon(config: Config, now: datetime) -> Horizon:
@@ -132,12 +151,14 @@ def horizon(config: Config, now: datetime) -> Horizon:
 def blank(config: Config, now: datetime, changed: datetime = _EVER) -> Agenda:
     """An agenda around `now` (aware) of windows.toml alone: standing windows and freezes; not older than `changed`."""
     span = horizon(config, now)
-    days: dict[int, tuple[Occurrence, ...]] = {}
-    _add(days, [*_standing(config, span), *_freezes(config, span)], span)
-    return Agenda(span, changed=max(changed, now.replace(microsecond=0)), synced=now, days=days)
+    quarters: dict[int, tuple[Occurrence, ...]] = {}
+    _add(quarters, [*_standing(config, span), *_freezes(config, span)], span)
+    return Agenda(span, changed=max(changed, now.replace(microsecond=0)), synced=now, quarters=quarters)
 
 
-def _entry(resource: Resource, horizon: Horizon) -> Entry:
+def _entry(resource: Resource, horizon: Horizon, expected: Mapping[bytes, Entry]) -> Entry:
+    if (known := expected.get(resource.ics)) is not None and known.href == resource.href:
+        return replace(known, etag=resource.etag)
     reading = read(resource.ics, resource.href, horizon)
     week = events.week_of(resource.href)
     if week is None:
@@ -154,6 +175,28 @@ def _entry(resource: Resource, horizon: Horizon) -> Entry:
     reading = _as_slots(reading, cancelled=written.cancelled)
     reservation, changes = as_it_stands(written.reservation, reading.occurrences, horizon, cancelled=written.cancelled)
     return Entry(resource.href, resource.etag, reading, reservation, changes, written.mark, resource.ics)
+
+
+def expected_entry(reservation: Reservation, mark: str, ics: bytes, horizon: Horizon) -> Entry:
+    """What reading the resource comes to that `events.encode` has just made of the reservation and of nothing else."""
+    href = events.href(reservation.week)
+    slots = [*((slot, True) for slot in reservation.slots), *((slot, False) for slot in reservation.cancelled)]
+    occurrences = tuple(
+        Occurrence(
+            slot.start.astimezone(UTC),
+            slot.end.astimezone(UTC),
+            href.removesuffix(".ics"),
+            events.summary(reservation, slot).strip(),
+            href,
+            "slot",
+            slot.id,
+            events.CATEGORIES,
+            busy,
+        )
+        for slot, busy in sorted(slots, key=lambda pair: (pair[0].start, pair[0].window))
+        if slot.start < horizon.end and slot.end >= horizon.start
+    )
+    return Entry(href, "", Reading(occurrences), reservation, (), mark, ics)
 
 
 def _as_slots(reading: Reading, *, cancelled: bool = False) -> Reading:
@@ -210,23 +253,32 @@ def _weekly(days: tuple[str, ...], timezone: str, horizon: Horizon) -> Iterator[
         day += _DAY
 
 
-def _ordinal(moment: datetime) -> int:
-    return (moment if moment.tzinfo is None else moment.astimezone(UTC)).toordinal()
+_QUARTER = timedelta(hours=6)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_AHEAD, _BEHIND = timedelta(hours=14), timedelta(hours=12)  # UTC+14 to UTC−12, between which a floating one may be
 
 
-def _days(occurrence: Occurrence, horizon: Horizon) -> range:
-    first, last = max(_ordinal(occurrence.start), _ordinal(horizon.start) - 1), _ordinal(occurrence.end)
-    return range(first, min(last, _ordinal(horizon.end) + 1) + 1)
+def _quarter(moment: datetime) -> int:
+    return (moment - _EPOCH) // _QUARTER
 
 
-def _add(days: dict[int, tuple[Occurrence, ...]], occurrences: Iterable[Occurrence], horizon: Horizon) -> None:
-    """Put occurrences into the days they touch; naive ones under their own date, which the question widens for."""
+def _quarters(occurrence: Occurrence, horizon: Horizon) -> range:
+    """The quarters of days, counted from 1970 in UTC, that the occurrence touches in the horizon for any observer."""
+    start, end = (moment.replace(tzinfo=UTC) for moment in (occurrence.start, occurrence.end))
+    start, end = max(start, horizon.start - _DAY), min(end, horizon.end + _DAY)
+    if occurrence.start.tzinfo is None:
+        start, end = start - _AHEAD, end + _BEHIND
+    return range(_quarter(start), _quarter(end) + 1)
+
+
+def _add(quarters: dict[int, tuple[Occurrence, ...]], occurrences: Iterable[Occurrence], horizon: Horizon) -> None:
+    """Put occurrences into the quarters they touch."""
     added: dict[int, list[Occurrence]] = {}
     for occurrence in occurrences:
-        for day in _days(occurrence, horizon):
-            added.setdefault(day, []).append(occurrence)
-    for day, found in added.items():
-        days[day] = (*days.get(day, ()), *found)
+        for quarter in _quarters(occurrence, horizon):
+            added.setdefault(quarter, []).append(occurrence)
+    for quarter, found in added.items():
+        quarters[quarter] = (*quarters.get(quarter, ()), *found)
 
 
 class Follower:
@@ -259,10 +311,11 @@ class Follower:
             self.agenda = self._recalled(self.agenda, now)
             return self.agenda
 
-    def sync(self, now: datetime) -> Agenda:
+    def sync(self, now: datetime, expected: Entry | None = None) -> Agenda:
         """Take in what changed on the calendar; raises its errors, and leaves the agenda as it is then.
 
-        When the day has changed, everything is read anew for the horizon of today.
+        When the day has changed, everything is read anew for the horizon of today. `expected` is an entry of which it is
+        known already what reading its bytes comes to, as of what was written just now.
         """
         with self._syncing:
             agenda = self.agenda
@@ -271,7 +324,7 @@ class Follower:
             changes = self.calendar.changes(agenda.token, agenda.entries)
             if self._last_known is not None:
                 self._last_known.save(changes, now)
-            self.agenda = agenda.after(changes, now)
+            self.agenda = agenda.after(changes, now, {expected.ics: expected} if expected else NO_ENTRIES)
             return self.agenda
 
     def _recalled(self, agenda: Agenda, now: datetime) -> Agenda:

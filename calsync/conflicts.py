@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from calsync.agenda import Agenda, Entry
 from calsync.planning import Conductor, Plan
@@ -91,8 +92,16 @@ def _of_slot(
     train: bool,
 ) -> Iterator[Conflict]:
     yield from _with_agenda(config, agenda, slot, conductors, own=own, train=train)
-    yield from _with_hours(config, slot, conductors)
-    yield from _with_clocks(config, slot, window, conductors)
+    blocks = config.conflicts.blocks
+    yield from _by_itself(slot, window, tuple(conductors), hours=blocks("hours"), clocks=blocks("dst"))
+
+
+@lru_cache(maxsize=8_192)  # the same slots are checked before and after a write, and for everybody who looks
+def _by_itself(
+    slot: Slot, window: Window | None, conductors: tuple[Conductor, ...], *, hours: bool, clocks: bool
+) -> tuple[Conflict, ...]:
+    """What speaks against a slot whatever stands on the calendar; `hours` and `clocks` say whether that blocks."""
+    return (*_with_hours(slot, conductors, blocks=hours), *_with_clocks(slot, window, conductors, blocks=clocks))
 
 
 def standing(config: Config, agenda: Agenda, after: datetime) -> Iterator[tuple[Entry, Reservation, tuple[Conflict, ...]]]:
@@ -152,20 +161,21 @@ def _with_agenda(
         yield Conflict(kind, config.conflicts.blocks(kind), slot.id, message, event)
 
 
-def _with_hours(config: Config, slot: Slot, conductors: Sequence[Conductor]) -> Iterator[Conflict]:
+def _with_hours(slot: Slot, conductors: Sequence[Conductor], *, blocks: bool) -> Iterator[Conflict]:
     for conductor in conductors:
         if not conductor.works(slot.start, slot.end):
             tz = zone(conductor.timezone)
             local = when(slot.start.astimezone(tz), slot.end.astimezone(tz))
             message = f"{slot.id} is {local} for {conductor.name}, outside {conductor.hours} {conductor.timezone}."
-            yield Conflict("hours", config.conflicts.blocks("hours"), slot.id, message)
+            yield Conflict("hours", blocks, slot.id, message)
 
 
-def _with_clocks(config: Config, slot: Slot, window: Window | None, conductors: Sequence[Conductor]) -> Iterator[Conflict]:
+def _with_clocks(
+    slot: Slot, window: Window | None, conductors: Sequence[Conductor], *, blocks: bool
+) -> Iterator[Conflict]:
     if window is None:
         return
     tz = zone(window.timezone)
-    blocks = config.conflicts.blocks("dst")
     for wall, edge in zip(window.wall(slot.date), ("start", "end"), strict=True):
         _, oddity = resolve(wall, tz)
         if oddity:

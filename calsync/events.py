@@ -17,10 +17,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
-from functools import cache
 from urllib.parse import quote
 
-from icalendar import Calendar, Component, Event, Timezone, vDatetime, vRecur
+from icalendar import Calendar, Event, Timezone, vDatetime, vRecur
 
 from calsync.edits import keep
 from calsync.errors import Invalid
@@ -33,6 +32,7 @@ from calsync.weeks import Week
 from calsync.windows import Slot
 from calsync.zones import resolve, zone
 
+CATEGORIES = ("train",)
 PRODID = "-//calsync//calsync//EN"
 
 _HREF = re.compile(r"train-(\d{4}-W\d{2})\.ics", re.ASCII)
@@ -91,17 +91,33 @@ def encode(config: Config, reservation: Reservation, mark: str, former: bytes = 
 
     `former` is the resource that it takes the place of; what people put on that is kept.
     """
-    calendar = _encoded(config, reservation, mark)
-    with contextlib.suppress(ValueError):  # nothing of calsync's could be read there, so nothing is known to keep
-        if former:
-            written = decode(former).reservation
-            theirs = Calendar.from_ical(former)
-            assert isinstance(theirs, Calendar)  # it has been decoded
-            keep(calendar, _encoded(config, written, ""), theirs, schedule=config.calendar.invite)
-    return bytes(calendar.to_ical())
+    components, timezones = _components(config, reservation, mark)
+    if former:
+        with contextlib.suppress(ValueError):  # nothing of calsync's could be read there, so nothing is known to keep
+            return _merged(config, _calendar(components, timezones), former)
+    head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()
+    parts = [head, *(vtimezone(name) for name in timezones), *(component.to_ical() for component in components)]
+    return b"".join([*parts, b"END:VCALENDAR\r\n"])
 
 
-def _encoded(config: Config, reservation: Reservation, mark: str) -> Calendar:
+def _merged(config: Config, ours: Calendar, former: bytes) -> bytes:
+    written = decode(former).reservation
+    theirs = Calendar.from_ical(former)
+    assert isinstance(theirs, Calendar)  # it has been decoded
+    keep(ours, _calendar(*_components(config, written, "")), theirs, schedule=config.calendar.invite)
+    return bytes(ours.to_ical())
+
+
+def _calendar(components: Sequence[Event], timezones: Sequence[str]) -> Calendar:
+    calendar = Calendar()
+    calendar.add("VERSION", "2.0")
+    calendar.add("PRODID", PRODID)
+    calendar.subcomponents = [*(Timezone.from_ical(vtimezone(name)) for name in timezones), *components]
+    return calendar
+
+
+def _components(config: Config, reservation: Reservation, mark: str) -> tuple[list[Event], list[str]]:
+    """The VEVENTs of a reservation, and the names of the timezones that they need."""
     slots = sorted([*reservation.slots, *reservation.cancelled], key=lambda slot: (slot.start, slot.window))
     components = [_component(config, reservation, slot) for slot in slots]
     timezones = {timezone_of(slot) for slot in slots}
@@ -124,16 +140,7 @@ def _encoded(config: Config, reservation: Reservation, mark: str) -> Calendar:
     master.add("STATUS", "CANCELLED" if reservation.released else "CONFIRMED")
     master.add(RECORD, to_token(reservation))
     master.add(MARK, mark)
-    calendar = Calendar()
-    calendar.add("VERSION", "2.0")
-    calendar.add("PRODID", PRODID)
-    calendar.subcomponents = [*(_timezone(name) for name in sorted(timezones)), *components]
-    return calendar
-
-
-@cache
-def _timezone(name: str) -> Component:
-    return Timezone.from_ical(vtimezone(name))
+    return components, sorted(timezones)
 
 
 def _component(config: Config, reservation: Reservation, slot: Slot) -> Event:
@@ -147,7 +154,7 @@ def _component(config: Config, reservation: Reservation, slot: Slot) -> Event:
     event.add("DTEND", slot.end)
     event.add("SUMMARY", summary(reservation, slot))
     event.add("DESCRIPTION", description(reservation, slot, link))
-    event.add("CATEGORIES", ["train"])
+    event.add("CATEGORIES", list(CATEGORIES))
     event.add("STATUS", "CANCELLED" if slot in reservation.cancelled else "CONFIRMED")
     event.add("TRANSP", "OPAQUE")
     if link:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from calsync import events
-from calsync.agenda import Agenda, Entry, Follower
+from calsync.agenda import Agenda, Entry, Follower, expected_entry
 from calsync.conflicts import Alternative, Conflict, alternatives, blocking, check
 from calsync.errors import CalendarError, Changed, Conflicted, Invalid, NotReserved, Refused, ReservedByAnother, Unreachable
 from calsync.planning import Pair, Plan, plan
@@ -332,7 +332,8 @@ def _store(follower: Follower, reservation: Reservation, former: Entry | None, n
     except Unreachable as error:
         lost = error
     try:
-        entry = follower.sync(now).entries.get(href)
+        expected = None if former is not None else expected_entry(reservation, mark, ics, follower.agenda.horizon)
+        entry = follower.sync(now, expected).entries.get(href)
     except CalendarError as error:
         raise Unreachable(
             f"The calendar went away while {reservation.week} was written; it stands as asked or as before, so ask again.",

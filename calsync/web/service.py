@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from calsync.agenda import Agenda, Follower
 from calsync.conflicts import blocking, standing
 from calsync.errors import CalendarError, Unreachable
-from calsync.feed import Feed, Filters, render
+from calsync.feed import Feed, Filters, Renderer
 from calsync.settings import Config
 from calsync.web.metrics import Metrics
 
@@ -37,6 +37,7 @@ class Service:
     def __post_init__(self) -> None:
         self._counted: object = None
         self._feeds: tuple[Agenda, dict[Filters, Feed]] = (self.follower.agenda, {})
+        self._renderer = Renderer(self.config)
 
     @property
     def agenda(self) -> Agenda:
@@ -93,7 +94,7 @@ class Service:
         if found is None or found.expires <= now:
             if len(feeds) >= 256:  # filters come from outside
                 feeds.clear()
-            found = feeds[filters] = render(self.config, agenda, now, filters)
+            found = feeds[filters] = self._renderer.render(agenda, now, filters)
         return found
 
 
