@@ -17,7 +17,7 @@ from calsync.calendars import Calendar
 from calsync.calendars.lastknown import last_known
 from calsync.settings import Config
 from calsync.web import api, health, page, pair, problems, subscribe, subscription
-from calsync.web.access import Guard
+from calsync.web.access import RAW_HEADERS, Guard
 from calsync.web.metrics import Metrics
 from calsync.web.service import Clock, Service
 
@@ -56,7 +56,9 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> Fa
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(Guard, hosts=config.server.hosts, metrics=metrics, age=service.age)],
+        middleware=[
+            Middleware(subscription.Repeats, service=service, guard=RAW_HEADERS),
+            Middleware(Guard, hosts=config.server.hosts, metrics=metrics, age=service.age)],
     )
     app.state.service = service
     problems.install(app)

@@ -27,7 +27,7 @@ MAX_BODY = 65_536
 """How long a request's body may be, in bytes."""
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -36,6 +36,8 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+"""What every answer has, as ASGI wants it."""
 
 _bearer = HTTPBearer(auto_error=False, description="A token from CALSYNC_TOKENS.")
 
@@ -137,7 +139,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 answered = True
                 answer = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in HEADERS.items():
                     answer.setdefault(name, value)
                 if (age := self._age()) is not None:
                     answer["Age"] = str(age)

@@ -217,23 +217,40 @@ def release_reservation(
     return _answer(call() if query.dry_run else _write(service, "release", author, call))
 
 
-@router.get("/conflicts")
-def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheService) -> ConflictsOut:
+@router.get("/conflicts", response_model=ConflictsOut)
+def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheService) -> Response | ConflictsOut:
     """The conflicts of the reserved slots in a week or from `start` to `end`; of all train slots in a week nobody holds."""
-    agenda, config = service.agenda, service.config
+    agenda, config, stale = service.agenda, service.config, service.age()
     if query.week is not None and (query.start or query.end):
         raise Invalid("Give either a week, or start and end.")
-    whole = query.week is None and query.start is None and query.end is None
-    if query.week is not None:
-        weeks = [Week.parse(query.week)]
-        start = datetime.combine(weeks[0].monday - timedelta(days=1), time(), UTC)
-        end = start + timedelta(days=9)
-    else:
+    if query.week is None:
         start, end = query.span(agenda, service.clock())
-        first, last = Week.containing(start.date()), Week.containing((end - timedelta(seconds=1)).date())
-        if not whole and (last.monday - first.monday).days > 7 * 60:
-            raise Invalid("From start to end is more than 60 weeks; ask for less.")
-        weeks = [first.shift(n) for n in range((last.monday - first.monday).days // 7 + 1)]
+        return _conflicts(config, agenda, start, end, whole=query.start is None and query.end is None, stale=stale)
+    week = Week.parse(query.week)
+    start = datetime.combine(week.monday - timedelta(days=1), time(), UTC)
+
+    def body(agenda: Agenda) -> bytes:
+        found = _conflicts(config, agenda, start, start + timedelta(days=9), week=week, stale=stale)
+        return found.model_dump_json().encode()
+
+    return Response(service.once((week, stale), body), media_type="application/json")
+
+
+def _conflicts(
+    config: Config,
+    agenda: Agenda,
+    start: datetime,
+    end: datetime,
+    *,
+    week: Week | None = None,
+    whole: bool = False,
+    stale: int | None = None,
+) -> ConflictsOut:
+    """The conflicts from `start` to `end` (UTC), of one week alone if it is given; `whole` stops where the horizon does."""
+    first, last = Week.containing(start.date()), Week.containing((end - timedelta(seconds=1)).date())
+    if not whole and (last.monday - first.monday).days > 7 * 60:
+        raise Invalid("From start to end is more than 60 weeks; ask for less.")
+    weeks = [week] if week else [first.shift(n) for n in range((last.monday - first.monday).days // 7 + 1)]
     slots: list[Slot] = []
     conflicts: list[Conflict] = []
     reserved = False
@@ -256,7 +273,7 @@ def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheSe
         slots=[SlotOut.of(slot) for slot in slots],
         conflicts=[ConflictOut.of(conflict) for conflict in conflicts],
         reserved=reserved,
-        stale=service.age(),
+        stale=stale,
     )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
@@ -17,10 +17,23 @@ from calsync.feed import Feed, Filters, Renderer
 from calsync.settings import Config
 from calsync.web.metrics import Metrics
 
+T = TypeVar("T")
+
 _log = logging.getLogger("calsync")
 
 Clock = Callable[[], datetime]
 """Tells the time, aware."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """An answer of the feed as it went out: its headers, those of a 304, and its body; `etag` as a client sends it back."""
+
+    etag: bytes
+    headers: list[tuple[bytes, bytes]]
+    fresh: list[tuple[bytes, bytes]]
+    body: bytes
+    expires: datetime
 
 
 @dataclass
@@ -37,6 +50,8 @@ class Service:
     def __post_init__(self) -> None:
         self._counted: object = None
         self._feeds: tuple[Agenda, dict[Filters, Feed]] = (self.follower.agenda, {})
+        self._repeats: tuple[Agenda, dict[bytes, Repeat]] = (self.follower.agenda, {})
+        self._made: tuple[Agenda, dict[Hashable, Any]] = (self.follower.agenda, {})
         self._renderer = Renderer(self.config)
 
     @property
@@ -86,8 +101,7 @@ class Service:
         """The feed through these filters, rendered once for each agenda and as long as it stays right."""
         agenda, now = self.agenda, self.clock()
         known, feeds = self._feeds
-        # A sync without changes makes a new agenda of the same content.
-        if known.entries is not agenda.entries or known.horizon != agenda.horizon:
+        if not known.says_the_same_as(agenda):
             feeds = {}
             self._feeds = (agenda, feeds)
         found = feeds.get(filters)
@@ -95,6 +109,38 @@ class Service:
             if len(feeds) >= 256:  # filters come from outside
                 feeds.clear()
             found = feeds[filters] = self._renderer.render(agenda, now, filters)
+        return found
+
+    def remember(self, query: bytes, filters: Filters, feed: Feed, headers: list[tuple[bytes, bytes]]) -> None:
+        """Keep the answer to a query for the feed, to be given again as long as `repeat` finds it right."""
+        agenda, feeds = self._feeds
+        if feeds.get(filters) is not feed:  # it is of another agenda by now
+            return
+        known, repeats = self._repeats
+        if not known.says_the_same_as(agenda) or len(repeats) >= 256:  # queries come from outside
+            repeats = {}
+            self._repeats = (agenda, repeats)
+        of_body = (b"content-length", b"content-type")
+        fresh = [header for header in headers if header[0] not in of_body]
+        repeats[query] = Repeat(feed.etag.encode(), headers, fresh, feed.body, feed.expires)
+
+    def repeat(self, query: bytes) -> Repeat | None:
+        """The answer that was given to the query, if it would be given again; none while the calendar is away."""
+        agenda, repeats = self._repeats
+        found = repeats.get(query)
+        right = found is not None and self.failure is None and agenda.says_the_same_as(self.follower.agenda)
+        return found if right and found is not None and self.clock() < found.expires else None
+
+    def once(self, key: Hashable, make: Callable[[Agenda], T]) -> T:
+        """What `make` makes of the agenda, made once for each content of it; `key` names what it depends on besides."""
+        agenda = self.agenda
+        known, made = self._made
+        if not known.says_the_same_as(agenda) or len(made) >= 256:
+            made = {}
+            self._made = (agenda, made)
+        if key not in made:
+            made[key] = make(agenda)
+        found: T = made[key]
         return found
 
 
