@@ -1,8 +1,10 @@
 import os
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from engines import CALDAV, ENGINES, Place, Running
 from hypothesis import HealthCheck, settings
 
 from calsync.agenda import Follower
@@ -41,3 +43,30 @@ def calendar(tmp_path):
 @pytest.fixture
 def follower(calendar, config, now):
     return Follower(calendar, config, now)
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory):
+    with ExitStack() as stack:
+        yield Running(stack, tmp_path_factory.mktemp)
+
+
+@pytest.fixture(params=ENGINES)
+def place(request, running, tmp_path):
+    """A fresh calendar, on each engine in turn."""
+    with Place(request.param, running, tmp_path) as place:
+        yield place
+
+
+@pytest.fixture(params=CALDAV)
+def caldav(request, running, tmp_path):
+    """A fresh calendar, on each CalDAV server in turn."""
+    with Place(request.param, running, tmp_path) as place:
+        yield place
+
+
+@pytest.fixture
+def unruly(running, tmp_path):
+    """A fresh calendar on the worst CalDAV server, which behaves otherwise when told so by `unruly.control`."""
+    with Place("unruly", running, tmp_path) as place:
+        yield place

@@ -333,8 +333,8 @@ class CalDavCalendar:
             not self._careless,
             "So one conditional write is enough"
             if not self._careless
-            else f"So calsync reads before each write, and once more {SETTLING:.0f} s after it; two replicas that are slower "
-            "than that can still overwrite each other",
+            else f"So calsync reads before each write, and once more {SETTLING:.0f} s after it; two replicas that are "
+            "slower than that can still overwrite each other",
         )
         return (*found.preconditions, kind, *found.content, syncs)
 
