@@ -150,7 +150,8 @@ class CalDavCalendar:
             if "valid-sync-token" not in failed.said:
                 self._inline = False
             return self._compared(since, known, *self._listed_by_sync())
-        if any(known[found.href].etag == found.etag for found in changed if found.href in known):
+        moved = token != since and not (changed or removed)
+        if moved or any(known[found.href].etag == found.etag for found in changed if found.href in known):
             # Some servers answer everything to a token they do not know, and then nothing tells what was removed.
             listed, token = self._listed_by_sync()
             removed = tuple(href for href in known if href not in listed)
@@ -237,8 +238,11 @@ class CalDavCalendar:
             try:
                 answer = self._ask("REPORT", self._collection.url, _MULTIGET.format(hrefs=paths), {})
             except _Failed as failed:
-                if failed.status not in (404, 410) or len(wanted) > 1:
-                    raise
+                if failed.status not in (404, 410):
+                    raise self._verdict(failed) from failed
+                if len(wanted) > 1:  # some servers have none of them where one is missing
+                    for href in wanted:
+                        found |= self._fetch([href])
                 continue
             for one in self._parsed(answer, answer.parse_calendar_query):
                 name = self._collection.name(one.href)
@@ -369,12 +373,17 @@ class CalDavCalendar:
     def _discover(self) -> _Collection:
         try:
             url, answer = self._redirecting("PROPFIND", self._url, _SHAPE, {"Depth": "0"})
+            found = next(iter(self._parsed(answer, answer.parse_propfind)), None)
+            if found is None or "{DAV:}resourcetype" not in found.properties:
+                raise _Failed(404)  # as some say it within their answer
+            properties: Mapping[str, Any] = found.properties
+            if "{urn:ietf:params:xml:ns:caldav}calendar" not in (properties["{DAV:}resourcetype"] or []):
+                return self._discover_by_name(url)
         except _Failed as failed:
+            if failed.status == 404 and not self._url.endswith("/"):
+                self._url += "/"
+                return self._discover()
             raise self._verdict(failed) from failed
-        found = next(iter(self._parsed(answer, answer.parse_propfind)), None)
-        properties: Mapping[str, Any] = found.properties if found else {}
-        if "{urn:ietf:params:xml:ns:caldav}calendar" not in (properties.get("{DAV:}resourcetype") or []):
-            return self._discover_by_name(url)
         reports = properties.get("{DAV:}supported-report-set") or []
         syncs = "{DAV:}sync-collection" in reports and bool(properties.get("{DAV:}sync-token"))
         return _Collection(url.rstrip("/") + "/", syncs)
@@ -383,15 +392,15 @@ class CalDavCalendar:
         """The principal's calendar that is called as the configuration says."""
         with self._client() as client, _errors_of(self._url):
             client.url = client.url.join(url)
-            calendars = client.get_calendars()
-        named = [one for one in calendars if one.name == self._name]
+            calendars = [(str(one.get_display_name()), str(one.url)) for one in client.get_calendars()]
+        named = [address for name, address in calendars if name == self._name]
         if len(named) != 1:
-            there = ", ".join(sorted(f'"{one.name}"' for one in calendars)) or "none"
+            there = ", ".join(sorted(f'"{name}"' for name, _ in calendars)) or "none"
             raise Refused(
                 f'At {url} {"no calendar is" if not named else "several calendars are"} called "{self._name}"; there are: '
                 f"{there}. Make one on the server, set calendar.name, or write the calendar's own address as calendar.url."
             )
-        self._url = str(named[0].url)
+        self._url = named[0]
         return self._discover()
 
     def _ask(self, method: str, url: str, body: str | bytes, headers: Mapping[str, str]) -> DAVResponse:
