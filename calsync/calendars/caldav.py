@@ -264,7 +264,7 @@ class CalDavCalendar:
         if careless:
             self._pause(SETTLING)
             standing = self._fetch([href]).get(href)
-            if standing is not None and marks(standing.ics) != marks(ics):
+            if standing is not None and standing.etag != etag and marks(standing.ics) != marks(ics):
                 raise Changed(f"{href} was overwritten.")
         return Resource(href, told, ics)
 
@@ -465,9 +465,11 @@ class CalDavCalendar:
             self._clients.put(client)
 
     def close(self) -> None:
-        """See `Calendar.close`."""
-        for _ in range(CONNECTIONS):
-            self._clients.get().close()
+        """See `Calendar.close`; waits for requests that are under way."""
+        clients = [self._clients.get() for _ in range(CONNECTIONS)]
+        for client in clients:
+            client.close()
+            self._clients.put(client)
 
 
 @contextmanager
