@@ -262,4 +262,5 @@ def test_a_calendar_that_is_closed_has_let_go_of_connections_and_files(place):
     place.stack.pop_all()
     put(calendar, "a.ics", "a")
     calendar.close()
+    calendar.close()
     wait_for(lambda: held() <= before)
