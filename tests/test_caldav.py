@@ -95,6 +95,18 @@ def test_what_was_removed_while_the_server_forgot_the_token_is_gone(unruly, swit
     assert mirror.follow() == {}
 
 
+def test_what_comes_while_the_server_is_asked_again_about_a_forgotten_token_is_not_missed(unruly):
+    unruly.control("switch", **KEEPS, knows_any_token=True)
+    proxy, person = unruly.proxy(), unruly.person()
+    person.write("a.ics", event())
+    mirror = Mirror(unruly.open(proxy.through(unruly.url)))
+    mirror.follow()
+    mirror.token = "http://unruly.example/sync/from-before-a-restore"
+    proxy.plan(2, None, then=lambda: person.write("b.ics", event("late", "b")))
+    mirror.follow()
+    assert mirror.follow().keys() == {"a.ics", "b.ics"}
+
+
 @pytest.mark.parametrize("coarse", [False, True])
 def test_without_sync_collection_no_change_is_missed_even_within_the_second_of_the_last_look(unruly, coarse):
     unruly.control("switch", **KEEPS, no_sync=True, coarse_ctag=coarse)

@@ -153,8 +153,7 @@ class CalDavCalendar:
         moved = token != since and not (changed or removed)
         if moved or any(known[found.href].etag == found.etag for found in changed if found.href in known):
             # Some servers answer everything to a token they do not know, and then nothing tells what was removed.
-            listed, token = self._listed_by_sync()
-            removed = tuple(href for href in known if href not in listed)
+            return self._compared(since, known, *self._listed_by_sync())
         return self._filled(token, changed, removed)
 
     def _synced(self, token: str, *, inline: bool) -> tuple[tuple[Resource, ...], tuple[str, ...], str]:
