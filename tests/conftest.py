@@ -67,6 +67,6 @@ def caldav(request, running, tmp_path):
 
 @pytest.fixture
 def unruly(running, tmp_path):
-    """A fresh calendar on the worst CalDAV server, which behaves otherwise when told so by `unruly.control`."""
+    """A fresh calendar on the worst CalDAV server; `unruly.control("switch", …)` makes it better, or worse still."""
     with Place("unruly", running, tmp_path) as place:
         yield place

@@ -53,6 +53,8 @@ class Place:
             self.url = self.server.new_database().replace(f"{self.username}:{self.password}@", "")
         else:
             self.url, self.username, self.password = self.server.new_calendar(), self.server.username, self.server.password
+        if engine == "unruly":
+            self.control("switch", races=False)  # which takes a while; where it matters a test turns it on again
 
     def __enter__(self):
         return self

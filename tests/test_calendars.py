@@ -160,28 +160,28 @@ def test_two_replicas_see_each_others_writes_and_keep_to_each_others_etags(place
 @pytest.mark.heavy
 @pytest.mark.parametrize("action", ["create", "change"])
 def test_of_writers_at_once_through_several_replicas_exactly_one_wins_and_its_write_stands(place, action):
+    if place.engine == "unruly":
+        place.control("switch", races=True)
     replicas = [place.open(pause=settle) for _ in range(3)]
     for replica in replicas:
         replica.probe()
-    for round_ in range(2):
-        name, etag = f"{round_}.ics", None
-        if action == "change":
-            etag = put(replicas[0], name, "before").etag
-        together = threading.Barrier(len(replicas))
+    etag = put(replicas[0], "a.ics", "before").etag if action == "change" else None
+    together = threading.Barrier(len(replicas))
 
-        def write(n, name=name, etag=etag, together=together):
-            together.wait()
-            try:
-                replicas[n].put(name, event(name, f"writer {n}"), etag=etag)
-            except CalendarError as error:
-                return error
-            return n
+    def write(n):
+        together.wait()
+        try:
+            replicas[n].put("a.ics", event("a.ics", f"writer {n}"), etag=etag)
+        except CalendarError as error:
+            return error
+        return n
 
-        with ThreadPoolExecutor(len(replicas)) as pool:
-            told = list(pool.map(write, range(len(replicas))))
-        (winner,) = [one for one in told if isinstance(one, int)]
-        assert all(isinstance(one, Changed) for one in told if one != winner), told
-        assert texts(standing(replicas[0]))[name] == f"writer {winner}"
+    with ThreadPoolExecutor(len(replicas)) as pool:
+        told = list(pool.map(write, range(len(replicas))))
+    (winner,) = [one for one in told if isinstance(one, int)]
+    # A server that was busy with the winner may not say more than that; only looking again tells then.
+    assert all(isinstance(one, Changed | Unreachable) for one in told if one != winner), told
+    assert texts(standing(replicas[0])) == {"a.ics": f"writer {winner}"}
 
 
 def test_one_engine_serves_many_threads_and_loses_nothing(place):

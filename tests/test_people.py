@@ -170,8 +170,6 @@ def test_after_one_sync_the_api_says_what_people_did_to_the_train(caldav, now):
 
 @pytest.mark.parametrize("act", [move, exclude, cancel_slot])
 def test_a_change_of_the_ticket_leaves_slots_where_people_put_them(caldav, now, act):
-    if caldav.engine == "unruly":
-        caldav.control("switch", **KEEPS)
     follower = Follower(caldav.open(), caldav.config(), now)
     reserve(follower, REQUEST, now)
     caldav.person().edit(HREF, act)
@@ -184,8 +182,6 @@ def test_a_change_of_the_ticket_leaves_slots_where_people_put_them(caldav, now, 
 
 
 def test_an_overlapping_event_that_somebody_adds_later_is_shown_and_counted_and_no_more_once_it_is_gone(caldav, now):
-    if caldav.engine == "unruly":
-        caldav.control("switch", **KEEPS)
     with served(caldav, now) as client:
         person = caldav.person()
         client.app.state.service.refresh()
@@ -203,8 +199,6 @@ def test_an_overlapping_event_that_somebody_adds_later_is_shown_and_counted_and_
 
 
 def test_a_reservation_that_somebody_removes_is_gone_and_the_week_is_free(caldav, now):
-    if caldav.engine == "unruly":
-        caldav.control("switch", **KEEPS)
     with served(caldav, now) as client:
         caldav.person().remove(HREF)
         client.app.state.service.refresh()
