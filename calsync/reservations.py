@@ -350,7 +350,7 @@ def _store(follower: Follower, reservation: Reservation, former: Entry | None, n
         raise Refused(f"The calendar does not keep {href} as it was written, so it was taken back: {how}")
     if lost is not None:
         raise _Lost(str(lost), lost.retry_after) from lost
-    if entry is None:
+    if entry is None or (former is not None and entry.etag == former.etag):
         raise Refused(f"The calendar took {href} and does not have it: it lost it, or somebody removed it at once.")
     raise _Overtaken(f"{href} was overwritten by somebody else.")
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import psycopg  # noqa: F401 — so that a process that is forked has it
 import sqlalchemy as sa
 import uvicorn
-from samples import PAIR, US, configured, person
+from samples import PAIR, US, person
 
 from calsync.agenda import Follower
 from calsync.calendars import open_calendar
@@ -19,13 +19,8 @@ from calsync.weeks import Week
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 WEEKS = [Week(2027, 1).shift(n) for n in range(50)]
+QUICK = {"timeout": "20s", "refresh": "1s"}
 ANA = person("ana", "Europe/Berlin")
-
-
-def configuration(url, username=None, password=None):
-    """windows.toml without standing windows, with the calendar at `url`."""
-    given = {"URL": url, "USERNAME": username, "PASSWORD": password, "TIMEOUT": "20s", "REFRESH": "1s"}
-    return configured({f"CALSYNC_CALENDAR_{name}": value for name, value in given.items() if value})
 
 
 def connect(config, careless=None):

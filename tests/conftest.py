@@ -1,11 +1,12 @@
 import multiprocessing
 import os
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from engines import CALDAV, ENGINES, Place, Running
 from hypothesis import HealthCheck, settings
-from places import Places
 
 from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
@@ -21,13 +22,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("calsync")
-
-
-@pytest.fixture(scope="session")
-def places(tmp_path_factory):
-    places = Places(tmp_path_factory.mktemp)
-    yield places
-    places.close()
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +57,30 @@ def calendar(tmp_path):
 @pytest.fixture
 def follower(calendar, config, now):
     return Follower(calendar, config, now)
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory):
+    with ExitStack() as stack:
+        yield Running(stack, tmp_path_factory.mktemp)
+
+
+@pytest.fixture(params=ENGINES)
+def place(request, running, tmp_path):
+    """A fresh calendar, on each engine in turn."""
+    with Place(request.param, running, tmp_path) as place:
+        yield place
+
+
+@pytest.fixture(params=CALDAV)
+def caldav(request, running, tmp_path):
+    """A fresh calendar, on each CalDAV server in turn."""
+    with Place(request.param, running, tmp_path) as place:
+        yield place
+
+
+@pytest.fixture
+def unruly(running, tmp_path):
+    """A fresh calendar on the worst CalDAV server; `unruly.control("switch", …)` makes it better, or worse still."""
+    with Place("unruly", running, tmp_path) as place:
+        yield place

@@ -53,6 +53,7 @@ class Proxy:
 
     def __init__(self, host: str, port: int, protocol: Literal["http", "postgres"] = "http") -> None:
         self.requests: list[str] = []
+        self.messages: list[bytes] = []  # what HTTP requests were in full
         self._target = host, port
         self._speak = {"http": self._http, "postgres": self._postgres}[protocol]
         self._lock = threading.Lock()
@@ -179,6 +180,7 @@ class Proxy:
             head, fields = http_head(reader)
             method, path, _ = head.split(b"\r\n")[0].decode("latin-1").split(" ", 2)
             request = head + http_body(reader, fields)
+            self.messages.append(request)
             plan = self._arrived(f"{method} {path}")
             with self._server() as server:
                 server.sendall(request)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ical.calendar_stream import IcsCalendarStream
 from icalendar import Calendar
-from samples import EU, PAIR, US, configured, person, utc
+from samples import EU, PAIR, US, configured, person, reserved, utc
 
 from calsync.edits import as_it_stands
 from calsync.events import Written, decode, encode, href, summary, ticket_link, week_of
@@ -71,12 +71,6 @@ def reservations(draw):
 
 
 some = reservations().filter(lambda reservation: reservation.slots)
-
-
-def reserved(pair=PAIR, week="2026-W49", **changes):
-    found = plan(configured(), pair, Week.parse(week), utc(2020, 1, 1))
-    standing = Reservation(found.week, "Train", pair, found.primary, found.backup, found.slots, utc(2026, 11, 24, 12))
-    return replace(standing, **changes)
 
 
 def shown(slots):
@@ -166,40 +160,6 @@ def test_times_carry_the_timezone_of_their_window(line):
 
 def occurrences(ics):
     return read(ics, "train-2026-W49.ics", HORIZON).occurrences
-
-
-def test_slots_outside_the_horizon_count_as_they_were_written():
-    reservation = reserved(week="2025-W49")
-    assert as_it_stands(reservation, (), HORIZON) == (reservation, ())
-
-
-def test_a_slot_that_somebody_moved_is_reported_and_counted_where_it_is():
-    reservation = reserved()
-    ics = encode(CONFIG, reservation, "m").replace(
-        b"DTSTART;TZID=Europe/Paris:20261202T100000", b"DTSTART;TZID=Europe/Paris:20261202T093000"
-    )
-    assert ics.count(b"20261202T093000") == 1
-    standing, changes = as_it_stands(reservation, occurrences(ics), HORIZON)
-    assert changes == ("2026-12-02-european was moved to Wed 02 Dec 09:30–12:00 Europe/Paris.",)
-    assert (utc(2026, 12, 2, 8, 30), utc(2026, 12, 2, 11)) in shown(standing.slots)
-    assert len(standing.slots) == 6
-
-
-@pytest.mark.parametrize("how", ["cancelled", "excluded", "cancelled as a whole"])
-def test_a_slot_that_somebody_removed_is_reported(how):
-    reservation = reserved()
-    calendar = Calendar.from_ical(encode(CONFIG, reservation, "m"))
-    master = next(event for event in calendar.events if "RRULE" in event)
-    third = next(event for event in calendar.events if event.get("X-CALSYNC-SLOT") == "2026-12-02-european")
-    if how == "excluded":
-        master.add("EXDATE", third["RECURRENCE-ID"].dt)
-        calendar.subcomponents.remove(third)
-    for event in calendar.events:
-        if how == "cancelled as a whole" or (how == "cancelled" and event is third):
-            event["STATUS"] = "CANCELLED"
-    standing, changes = as_it_stands(reservation, occurrences(calendar.to_ical()), HORIZON)
-    assert "2026-12-02-european was removed from the calendar." in changes
-    assert len(standing.slots) == (0 if how == "cancelled as a whole" else 5)
 
 
 def test_a_released_week_makes_nobody_busy():

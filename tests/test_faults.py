@@ -4,9 +4,9 @@ import contextlib
 import itertools
 
 import pytest
-from actions import WEEKS, act, act_and_die, connect, prepare, state
-from faults import Proxy
-from places import REMOTE
+from actions import QUICK, WEEKS, act, act_and_die, connect, prepare, state
+from engines import SERVERS, Place
+from samples import configured
 
 from calsync.errors import CalendarError
 
@@ -24,13 +24,13 @@ def connected(config):
         follower.calendar.close()
 
 
-@pytest.fixture(params=REMOTE)
-def remote(request, places):
+@pytest.fixture(params=SERVERS)
+def remote(request, running, tmp_path):
     """Who sees a new calendar as it is, who sees it through a proxy, the configuration for the latter, and the proxy."""
-    place = places.new(request.param)
-    with Proxy("127.0.0.1", place.port, place.protocol) as proxy:
-        through = place.config(proxy.through)
-        with connected(place.config()) as seen, connected(through) as follower:
+    with Place(request.param, running, tmp_path) as place:
+        proxy = place.proxy()
+        through = place.config(proxy.through(place.url), calendar=QUICK)
+        with connected(place.config(calendar=QUICK)) as seen, connected(through) as follower:
             yield seen, follower, through, proxy
 
 
@@ -112,8 +112,8 @@ def test_a_process_killed_at_any_request_leaves_the_week_as_before_or_as_asked(r
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_process_killed_at_any_statement_leaves_the_embedded_week_as_before_or_as_asked(places, action, processes):
-    config = places.new("sqlite").config()
+def test_a_process_killed_at_any_statement_leaves_the_embedded_week_as_before_or_as_asked(tmp_path, action, processes):
+    config = configured({"CALSYNC_CALENDAR_URL": f"sqlite:///{tmp_path}/deployments.db"})
     outcomes = set()
     with connected(config) as seen:
         for n, week in enumerate(WEEKS, start=1):

@@ -9,12 +9,12 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from actions import ANA, NOW, WEEKS, connect, serve
+from actions import ANA, NOW, QUICK, WEEKS, connect, serve
+from engines import ENGINES, Place
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from icalendar import Calendar
-from places import REMOTE
 from samples import PAIR, US, ics
 from test_races import until, wish
 
@@ -25,7 +25,6 @@ from calsync.reservations import Request, change, release, reserve
 
 pytestmark = pytest.mark.heavy
 
-ENGINES = ["sqlite", *REMOTE]
 FEW = WEEKS[:3]
 weeks, replicas = st.sampled_from(FEW), st.sampled_from([0, 1])
 pairs = st.sampled_from([PAIR, Pair(ANA, US)])
@@ -99,11 +98,12 @@ class Replicas(RuleBasedStateMachine):
     being reserved while something else happens.
     """
 
-    place = None  # makes a new calendar
+    place = None  # makes a place for a new calendar
 
     @initialize()
     def start(self):
-        config = type(self).place().config()
+        self.place = type(self).place()
+        config = self.place.config(calendar=QUICK)
         first = connect(config)
         careless = getattr(first.calendar, "_careless", None)
         self.replicas = [first, connect(config, careless)]
@@ -222,14 +222,16 @@ class meanwhile:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_whatever_replicas_and_people_do_no_week_has_two_pairs_and_no_edit_is_lost(engine, places):
-    machine = type("On", (Replicas,), {"place": staticmethod(lambda: places.new(engine))})
+def test_whatever_replicas_and_people_do_no_week_has_two_pairs_and_no_edit_is_lost(engine, running, tmp_path_factory):
+    new = staticmethod(lambda: Place(engine, running, tmp_path_factory.mktemp(engine)))
+    machine = type("On", (Replicas,), {"place": new})
     run_state_machine_as_test(machine, settings=settings(max_examples=8, stateful_step_count=12))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_of_two_hundred_clients_at_four_replicas_who_want_five_weeks_five_get_them(engine, places, processes):
-    config = places.new(engine).config()
+def test_of_two_hundred_clients_at_four_replicas_who_want_five_weeks_five_get_them(place, processes):
+    config = place.config(calendar=QUICK)
+    if place.engine == "unruly":
+        place.control("switch", races=True)
     wanted = [str(week) for week in WEEKS[:5]]
     running = [Replica(processes, config) for _ in range(4)]
     try:

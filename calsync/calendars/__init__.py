@@ -88,7 +88,7 @@ class Calendar(Protocol):
         """Try out what the calendar promises, and leave nothing behind; empty where the engine needs no trying."""
 
     def close(self) -> None:
-        """Let go of connections and files."""
+        """Let go of connections and files; again is harmless."""
 
 
 def open_calendar(config: Config) -> Calendar:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -150,10 +150,15 @@ class CalDavCalendar:
             if "valid-sync-token" not in failed.said:
                 self._inline = False
             return self._compared(since, known, *self._listed_by_sync())
-        if any(known[found.href].etag == found.etag for found in changed if found.href in known):
-            # Some servers answer everything to a token they do not know, and then nothing tells what was removed.
-            listed, token = self._listed_by_sync()
-            removed = tuple(href for href in known if href not in listed)
+        moved = token != since and not (changed or removed)
+        if moved or any(known[found.href].etag == found.etag for found in changed if found.href in known):
+            # Some servers answer everything to a token they do not know, and then nothing tells what was removed. And on
+            # some an etag comes back when a resource is made anew, so what the report names counts as changed either way.
+            told = {found.href for found in changed}
+            others = {href: found for href, found in known.items() if href not in told}
+            found = self._compared(since, others, *self._listed_by_sync())
+            gone = tuple(href for href in told & known.keys() if href not in {one.href for one in found.changed})
+            return replace(found, removed=(*found.removed, *gone))
         return self._filled(token, changed, removed)
 
     def _synced(self, token: str, *, inline: bool) -> tuple[tuple[Resource, ...], tuple[str, ...], str]:
@@ -237,8 +242,11 @@ class CalDavCalendar:
             try:
                 answer = self._ask("REPORT", self._collection.url, _MULTIGET.format(hrefs=paths), {})
             except _Failed as failed:
-                if failed.status not in (404, 410) or len(wanted) > 1:
-                    raise
+                if failed.status not in (404, 410):
+                    raise self._verdict(failed) from failed
+                if len(wanted) > 1:  # some servers have none of them where one is missing
+                    for href in wanted:
+                        found |= self._fetch([href])
                 continue
             for one in self._parsed(answer, answer.parse_calendar_query):
                 name = self._collection.name(one.href)
@@ -260,7 +268,7 @@ class CalDavCalendar:
         if careless:
             self._pause(SETTLING)
             standing = self._fetch([href]).get(href)
-            if standing is not None and marks(standing.ics) != marks(ics):
+            if standing is not None and standing.etag != etag and marks(standing.ics) != marks(ics):
                 raise Changed(f"{href} was overwritten.")
         return Resource(href, told, ics)
 
@@ -369,12 +377,17 @@ class CalDavCalendar:
     def _discover(self) -> _Collection:
         try:
             url, answer = self._redirecting("PROPFIND", self._url, _SHAPE, {"Depth": "0"})
+            found = next(iter(self._parsed(answer, answer.parse_propfind)), None)
+            if found is None or "{DAV:}resourcetype" not in found.properties:
+                raise _Failed(404)  # as some say it within their answer
+            properties: Mapping[str, Any] = found.properties
+            if "{urn:ietf:params:xml:ns:caldav}calendar" not in (properties["{DAV:}resourcetype"] or []):
+                return self._discover_by_name(url)
         except _Failed as failed:
+            if failed.status == 404 and not self._url.endswith("/"):
+                self._url += "/"
+                return self._discover()
             raise self._verdict(failed) from failed
-        found = next(iter(self._parsed(answer, answer.parse_propfind)), None)
-        properties: Mapping[str, Any] = found.properties if found else {}
-        if "{urn:ietf:params:xml:ns:caldav}calendar" not in (properties.get("{DAV:}resourcetype") or []):
-            return self._discover_by_name(url)
         reports = properties.get("{DAV:}supported-report-set") or []
         syncs = "{DAV:}sync-collection" in reports and bool(properties.get("{DAV:}sync-token"))
         return _Collection(url.rstrip("/") + "/", syncs)
@@ -383,15 +396,15 @@ class CalDavCalendar:
         """The principal's calendar that is called as the configuration says."""
         with self._client() as client, _errors_of(self._url):
             client.url = client.url.join(url)
-            calendars = client.get_calendars()
-        named = [one for one in calendars if one.name == self._name]
+            calendars = [(str(one.get_display_name()), str(one.url)) for one in client.get_calendars()]
+        named = [address for name, address in calendars if name == self._name]
         if len(named) != 1:
-            there = ", ".join(sorted(f'"{one.name}"' for one in calendars)) or "none"
+            there = ", ".join(sorted(f'"{name}"' for name, _ in calendars)) or "none"
             raise Refused(
                 f'At {url} {"no calendar is" if not named else "several calendars are"} called "{self._name}"; there are: '
                 f"{there}. Make one on the server, set calendar.name, or write the calendar's own address as calendar.url."
             )
-        self._url = str(named[0].url)
+        self._url = named[0]
         return self._discover()
 
     def _ask(self, method: str, url: str, body: str | bytes, headers: Mapping[str, str]) -> DAVResponse:
@@ -456,9 +469,11 @@ class CalDavCalendar:
             self._clients.put(client)
 
     def close(self) -> None:
-        """See `Calendar.close`."""
-        for _ in range(CONNECTIONS):
-            self._clients.get().close()
+        """See `Calendar.close`; waits for requests that are under way."""
+        clients = [self._clients.get() for _ in range(CONNECTIONS)]
+        for client in clients:
+            client.close()
+            self._clients.put(client)
 
 
 @contextmanager

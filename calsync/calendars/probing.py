@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from icalendar import Calendar, Event
 
 from calsync.calendars import Promise
+from calsync.errors import Unreachable
 from calsync.events import PRODID
 from calsync.records import MARK
 
@@ -51,7 +52,10 @@ class Findings:
 
 
 def probe(prefix: str, send: Send) -> Findings:
-    """Try a server out through `send`, with events at hrefs that begin with `prefix`; raises the calendar's errors."""
+    """Try a server out through `send`, with events at hrefs that begin with `prefix`; raises the calendar's errors.
+
+    A server that is in trouble meanwhile is `Unreachable`: it might seem to refuse what it lets pass otherwise.
+    """
     used: list[str] = []
 
     def fresh() -> str:
@@ -59,21 +63,32 @@ def probe(prefix: str, send: Send) -> Findings:
         return used[-1]
 
     try:
-        return Findings(_preconditions(send, fresh), (_keeps_content(send, fresh()),))
+        return Findings(_preconditions(send, fresh), (_keeps_content(_in_peace(send), fresh()),))
     finally:
         for href in used:
             send("DELETE", href, b"", {})
 
 
+def _in_peace(send: Send) -> Send:
+    """Sends with nobody else about, so that what sounds like trouble is trouble."""
+
+    def sent(method: str, href: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        answer = send(method, href, body, headers)
+        if answer.status >= 500 or answer.status in (408, 423, 425):
+            raise Unreachable(f"The calendar's server is in trouble (HTTP {answer.status}) and cannot be tried out.", 5)
+        return answer
+
+    return sent
+
+
 def _preconditions(send: Send, fresh: Callable[[], str]) -> tuple[Promise, ...]:
     absent, wrong = {"If-None-Match": "*"}, {"If-Match": '"calsync-wrong"'}
-    href = fresh()
-    send("PUT", href, _event(href, 1), absent)
-    created_twice = send("PUT", href, _event(href, 2), absent).done
-    updated = send("PUT", href, _event(href, 3), wrong).done
-    deleted = send("DELETE", href, b"", wrong).done
-    missing = fresh()
-    appeared = send("PUT", missing, _event(missing, 1), wrong).done
+    href, missing, alone = fresh(), fresh(), _in_peace(send)
+    alone("PUT", href, _event(href, 1), absent)
+    created_twice = alone("PUT", href, _event(href, 2), absent).done
+    updated = alone("PUT", href, _event(href, 3), wrong).done
+    deleted = alone("DELETE", href, b"", wrong).done
+    appeared = alone("PUT", missing, _event(missing, 1), wrong).done
     return (
         _promise(not created_twice, "It creates only where nothing stands", "It overwrites what a create finds"),
         _promise(not updated, "It changes only what was read", "It changes what was not read"),
@@ -86,17 +101,20 @@ def _preconditions(send: Send, fresh: Callable[[], str]) -> tuple[Promise, ...]:
 
 def _race(send: Send, fresh: Callable[[], str], action: str) -> Promise:
     """Let two writers do the same at once, several times; one of them must win, and no more."""
+    alone = _in_peace(send)
     with ThreadPoolExecutor(2) as pool:
         for _ in range(ROUNDS):
             href = fresh()
             condition = {"If-None-Match": "*"}
             if action == "change":
-                send("PUT", href, _event(href, 0), {})
-                condition = {"If-Match": send("GET", href, b"", {}).etag}
+                alone("PUT", href, _event(href, 0), {})
+                condition = {"If-Match": alone("GET", href, b"", {}).etag}
             bodies = [_event(href, n) for n in (1, 2)]
             answers = list(pool.map(lambda body, at=href, when=condition: send("PUT", at, body, when), bodies))
             if all(answer.done for answer in answers):
                 return Promise(False, f"Of two that {action} at once, both may be told that they won")
+            if all(answer.status >= 500 for answer in answers):
+                raise Unreachable("The calendar's server lets neither of two writers win, and cannot be tried out.", 5)
     return Promise(True, f"Of two that {action} at once, one wins")
 
 

@@ -76,7 +76,7 @@ class SqlCalendar:
     def postgresql(cls, url: str, username: str | None, password: SecretStr | None, patience: timedelta) -> Self:
         """The calendar in the PostgreSQL database at `url`; credentials come beside it. The first call connects."""
         try:
-            import psycopg  # noqa: F401 — only those who use PostgreSQL have it
+            import psycopg  # only those who use PostgreSQL have it
         except ImportError:
             raise Refused(
                 "PostgreSQL needs a library that is not installed; install it with: pip install 'calsync[postgres]'."
@@ -88,8 +88,18 @@ class SqlCalendar:
             address = address.set(password=password.get_secret_value())
         seconds = max(1, round(patience.total_seconds()))
         engine = sa.create_engine(
-            address, connect_args={"connect_timeout": seconds}, pool_timeout=seconds, pool_recycle=300, pool_pre_ping=True
+            address, connect_args={"connect_timeout": seconds}, pool_timeout=seconds, pool_recycle=300
         )
+
+        def ping(driver: Any, _record: Any, _proxy: Any) -> None:
+            """Have the pool connect anew where the server has left, or has not answered in time."""
+            try:
+                with _bounded(driver, patience):
+                    engine.dialect.do_ping(driver)
+            except psycopg.Error as error:
+                raise sa.exc.DisconnectionError from error
+
+        sa.event.listen(engine, "checkout", ping)
         return cls(engine, address.render_as_string(hide_password=True).replace("+psycopg", ""), patience)
 
     def changes(self, since: SyncToken | None, known: Mapping[str, Known] = NOTHING) -> Changes:  # noqa: ARG002
@@ -199,7 +209,7 @@ class SqlCalendar:
         try:
             with (
                 self._engine.connect().execution_options(**options) as connection,
-                _bounded(connection, self._patience),
+                _bounded(connection.connection.dbapi_connection, self._patience),
                 connection.begin(),
             ):
                 yield connection
@@ -207,18 +217,18 @@ class SqlCalendar:
             said = " ".join(str(error.orig).split())
             if _is_passing(error):
                 raise Unreachable(f"The calendar {self._name} is away or busy: {said}.", retry_after=5) from error
-            raise Refused(f"The calendar {self._name} cannot be used: {said}.") from error
+            remedy = " Set CALSYNC_CALENDAR_USERNAME and CALSYNC_CALENDAR_PASSWORD." if _is_stranger(said) else ""
+            raise Refused(f"The calendar {self._name} cannot be used: {said.rstrip('.')}.{remedy}") from error
         except sa.exc.TimeoutError as error:
             raise Unreachable(f"The calendar {self._name} is busy: too many calls at once.", retry_after=5) from error
 
 
 @contextmanager
-def _bounded(connection: sa.Connection, patience: timedelta | None) -> Iterator[None]:
+def _bounded(driver: Any, patience: timedelta | None) -> Iterator[None]:
     """Cut the connection to a server that has not answered when `patience` is over: its driver would wait for ever."""
     if patience is None:
         yield
         return
-    driver: Any = connection.connection.dbapi_connection
     with contextlib.closing(socket.socket(fileno=os.dup(driver.fileno()))) as line:
         timer = threading.Timer(patience.total_seconds(), _cut, [line])
         timer.daemon = True
@@ -243,7 +253,12 @@ def _is_passing(error: sa.exc.DBAPIError) -> bool:
         return False
     if "sqlite3" in type(error.orig).__module__:
         return "locked" in said or "busy" in said
-    return not any(sign in said for sign in ("authentication failed", "no password supplied", "does not exist"))
+    return not (_is_stranger(said) or "does not exist" in said)
+
+
+def _is_stranger(said: str) -> bool:
+    """Whether PostgreSQL does not let the user in."""
+    return "authentication failed" in said or "no password supplied" in said
 
 
 def _prepare(connection: Any, _record: Any) -> None:
