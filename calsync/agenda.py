@@ -93,12 +93,18 @@ class Agenda:
                     yield found, begin, finish
 
     def says_the_same_as(self, other: Agenda) -> bool:
-        """Whether what is made of one is right for the other: a sync without changes makes a new one of the same content."""
+        """Whether what is made of one is right for the other: a sync without changes makes one of the same content."""
         return self.entries is other.entries and self.horizon == other.horizon
 
     def reservation(self, week: Week) -> Entry | None:
         """What stands where the week's reservation belongs: held, released, or no longer readable."""
-        return self.entries.get(events.href(week))
+        return self.special.get(events.href(week))
+
+    @property
+    def history(self) -> dict[str, datetime]:
+        """When what was over before the horizon was over, by etag."""
+        blank = ((entry.etag, entry.reading.over) for entry in self.entries.values() if not entry.reading.occurrences)
+        return {etag: over for etag, over in blank if over is not None and over < self.horizon.start}
 
     @cached_property
     def reservations(self) -> tuple[Entry, ...]:
@@ -166,7 +172,7 @@ def _entry(resource: Resource, horizon: Horizon, expected: Mapping[bytes, Entry]
     reading = read(resource.ics, resource.href, horizon)
     week = events.week_of(resource.href)
     if week is None:
-        return Entry(resource.href, resource.etag, reading)
+        return _without_history(Entry(resource.href, resource.etag, reading), horizon)
     # The feed draws a reservation from its record, never as it stands.
     reading = replace(reading, published=b"", timezones={}, tzids=frozenset())
     try:
@@ -178,13 +184,30 @@ def _entry(resource: Resource, horizon: Horizon, expected: Mapping[bytes, Entry]
         return Entry(resource.href, resource.etag, reading, ics=resource.ics)
     reading = _as_slots(reading, cancelled=written.cancelled)
     reservation, changes = as_it_stands(written.reservation, reading.occurrences, horizon, cancelled=written.cancelled)
-    return Entry(resource.href, resource.etag, reading, reservation, changes, written.mark, resource.ics)
+    reading = replace(reading, over=None if changes or reading.defects else _over(reservation))
+    entry = Entry(resource.href, resource.etag, reading, reservation, changes, written.mark, resource.ics)
+    return _without_history(entry, horizon)
 
 
-def expected_entry(reservation: Reservation, mark: str, ics: bytes, horizon: Horizon) -> Entry:
-    """What reading the resource comes to that `events.encode` has just made of the reservation and of nothing else."""
+def _over(reservation: Reservation) -> datetime | None:
+    return max((slot.end for slot in (*reservation.slots, *reservation.cancelled)), default=None)
+
+
+def _without_history(entry: Entry, horizon: Horizon) -> Entry:
+    """The entry; of one that was over before the horizon no more than that it is, as if the calendar had not told of it."""
+    over = entry.reading.over
+    return Entry(entry.href, entry.etag, Reading(over=over)) if over is not None and over < horizon.start else entry
+
+
+def expected_entry(reservation: Reservation, mark: str, ics: bytes, horizon: Horizon) -> Entry | None:
+    """What reading the resource comes to that `events.encode` has just made of the reservation and of nothing else.
+
+    None where only reading tells: of line breaks and the like in a title not every one is read as it was written.
+    """
     href = events.href(reservation.week)
     slots = [*((slot, True) for slot in reservation.slots), *((slot, False) for slot in reservation.cancelled)]
+    if not all(events.summary(reservation, slot).isprintable() for slot, _ in slots):
+        return None
     occurrences = tuple(
         Occurrence(
             slot.start.astimezone(UTC),
@@ -200,7 +223,8 @@ def expected_entry(reservation: Reservation, mark: str, ics: bytes, horizon: Hor
         for slot, busy in sorted(slots, key=lambda pair: (pair[0].start, pair[0].window))
         if slot.start < horizon.end and slot.end >= horizon.start
     )
-    return Entry(href, "", Reading(occurrences), reservation, (), mark, ics)
+    reading = Reading(occurrences, over=_over(reservation))
+    return _without_history(Entry(href, "", reading, reservation, (), mark, ics), horizon)
 
 
 def _as_slots(reading: Reading, *, cancelled: bool = False) -> Reading:
@@ -325,10 +349,12 @@ class Follower:
             agenda = self.agenda
             if horizon(self.config, now) != agenda.horizon:
                 agenda = self._recalled(blank(self.config, now, changed=agenda.changed + timedelta(seconds=1)), now)
-            changes = self.calendar.changes(agenda.token, agenda.entries)
+            changes = self.calendar.changes(agenda.token, agenda.entries, agenda.horizon.start)
             if self._last_known is not None:
                 self._last_known.save(changes, now)
             self.agenda = agenda.after(changes, now, {expected.ics: expected} if expected else NO_ENTRIES)
+            if changes.complete:
+                self.calendar.forget(self.agenda.history)
             return self.agenda
 
     def _recalled(self, agenda: Agenda, now: datetime) -> Agenda:

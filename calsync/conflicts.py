@@ -170,9 +170,7 @@ def _with_hours(slot: Slot, conductors: Sequence[Conductor], *, blocks: bool) ->
             yield Conflict("hours", blocks, slot.id, message)
 
 
-def _with_clocks(
-    slot: Slot, window: Window | None, conductors: Sequence[Conductor], *, blocks: bool
-) -> Iterator[Conflict]:
+def _with_clocks(slot: Slot, window: Window | None, conductors: Sequence[Conductor], *, blocks: bool) -> Iterator[Conflict]:
     if window is None:
         return
     tz = zone(window.timezone)

@@ -226,7 +226,7 @@ def test_a_subscriber_sees_the_instants_and_titles_that_stand_on_the_calendar(co
         for slot in standing.slots
     ]
     assert len(slots) == 6 + 6 + 3
-    known = {id(one): one for day in agenda.days.values() for one in day}.values()
+    known = {id(one): one for quarter in agenda.quarters.values() for one in quarter}.values()
     fixed = [(one.uid, one.summary, one.start, one.end) for one in known if one.kind in ("standing", "freeze")]
     expected = shown([*BY_HAND, *slots, *fixed], start, end)
     text = render(config, agenda, NOW).body

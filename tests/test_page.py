@@ -345,7 +345,13 @@ def test_the_header_says_what_runs_who_is_responsible_and_who_is_at_work(calenda
 
 
 def test_the_page_outlives_the_calendar(client):
-    client.app.state.service.failure = Unreachable("It is away.")
+    service = client.app.state.service
+
+    def away(*_arguments):
+        raise Unreachable("It is away.")
+
+    service.follower.calendar.changes = away
+    service.refresh()
     for url in PAGES[:-1]:
         assert "The calendar is away" in client.get(url).text
 

@@ -133,7 +133,7 @@ class Replicas(RuleBasedStateMachine):
 
     def reserve_while(self, replica, week, pair, moment, act):
         self.asked = week
-        with meanwhile(self.replicas[replica].calendar, moment, act):
+        with Meanwhile(self.replicas[replica].calendar, moment, act):
             try:
                 outcome = reserve(self.replicas[replica], Request(pair, week), NOW)
             except (Conflicted, CalendarError):
@@ -148,7 +148,7 @@ class Replicas(RuleBasedStateMachine):
 
     @rule(replica=replicas, week=weeks, ticket=st.sampled_from(["T1", "T2"]), moment=moments)
     def change_the_ticket_while_a_person_notes(self, replica, week, ticket, moment):
-        with meanwhile(self.replicas[replica].calendar, moment, lambda: self.a_person("note", week)):
+        with Meanwhile(self.replicas[replica].calendar, moment, lambda: self.a_person("note", week)):
             try:
                 outcome = change(self.replicas[replica], week, lambda old: Request(old.pair, week, ticket=ticket), NOW)
             except (Conflicted, NotReserved, Changed):
@@ -197,7 +197,7 @@ class Replicas(RuleBasedStateMachine):
             getattr(one, "calendar", one).close()
 
 
-class meanwhile:
+class Meanwhile:
     """While it lasts, `act` happens once: right before the calendar's first write, or right after it."""
 
     def __init__(self, calendar, moment, act):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -68,12 +69,17 @@ class Calendar(Protocol):
     `Unreachable` from `put` or `delete` the write may stand or not; only `changes` tells.
     """
 
-    def changes(self, since: SyncToken | None, known: Mapping[str, Known] = NOTHING) -> Changes:
+    def changes(
+        self, since: SyncToken | None, known: Mapping[str, Known] = NOTHING, after: datetime | None = None
+    ) -> Changes:
         """What changed since `since`; everything for None, and for a token the calendar no longer knows.
 
         `known` are the resources, by href, that whoever holds `since` has; with them an engine finds what became of a
-        calendar that cannot tell by itself.
+        calendar that cannot tell by itself. A complete answer may leave out what was over before `after`.
         """
+
+    def forget(self, over: Mapping[str, datetime]) -> None:
+        """Take note of when resources, by etag, are over for good, so that `changes` need not tell of them again."""
 
     def put(self, href: str, ics: bytes, *, etag: str | None) -> Resource:
         """Store `ics` at `href`, durably, if the resource there has this etag; None: if there is none. Otherwise `Changed`.

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -129,8 +130,13 @@ class CalDavCalendar:
 
     # Following
 
-    def changes(self, since: SyncToken | None, known: Mapping[str, Known] = NOTHING) -> Changes:
-        """See `Calendar.changes`."""
+    def changes(
+        self,
+        since: SyncToken | None,
+        known: Mapping[str, Known] = NOTHING,
+        after: datetime | None = None,  # noqa: ARG002
+    ) -> Changes:
+        """See `Calendar.changes`; a server tells of everything."""
         if since is None:
             known = NOTHING
         try:
@@ -253,6 +259,9 @@ class CalDavCalendar:
                 if name is not None and one.calendar_data:
                     found[name] = Resource(name, _bare(one.etag), one.calendar_data.encode())
         return found
+
+    def forget(self, over: Mapping[str, datetime]) -> None:
+        """See `Calendar.forget`; on a server there is no place to note it."""
 
     # Writing
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,6 +49,14 @@ _resources = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False, index=True),
     sa.Column("ics", sa.LargeBinary),
 )
+
+_over = sa.Table(
+    "over",
+    _metadata,
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("ends", sa.Double, nullable=False, index=True),
+)
+"""When the resource that a revision wrote is over for good (seconds since 1970): what readers found, and may be missing."""
 
 
 class SqlCalendar:
@@ -102,7 +111,12 @@ class SqlCalendar:
         sa.event.listen(engine, "checkout", ping)
         return cls(engine, address.render_as_string(hide_password=True).replace("+psycopg", ""), patience)
 
-    def changes(self, since: SyncToken | None, known: Mapping[str, Known] = NOTHING) -> Changes:  # noqa: ARG002
+    def changes(
+        self,
+        since: SyncToken | None,
+        known: Mapping[str, Known] = NOTHING,  # noqa: ARG002
+        after: datetime | None = None,
+    ) -> Changes:
         """See `Calendar.changes`."""
         with self._connect() as connection:
             head = connection.execute(sa.select(_state.c.uuid, _state.c.revision)).one()
@@ -111,7 +125,14 @@ class SqlCalendar:
             if base == head.revision:
                 return Changes(self._token(head.revision), (), (), complete=False)
             query = sa.select(_resources).order_by(_resources.c.href)
-            query = query.where(_resources.c.ics.is_not(None) if base is None else _resources.c.revision > base)
+            if base is not None:
+                query = query.where(_resources.c.revision > base)
+            else:
+                query = query.where(_resources.c.ics.is_not(None))
+            if base is None and after is not None:
+                # Both sides are read from an index, so that history costs next to nothing.
+                over = sa.select(_over.c.revision).where(_over.c.ends < after.timestamp())
+                query = query.where(_resources.c.revision.in_(sa.select(_resources.c.revision).except_(over)))
             rows = connection.execute(query).all()
         return Changes(
             token=self._token(head.revision),
@@ -119,6 +140,18 @@ class SqlCalendar:
             removed=tuple(row.href for row in rows if row.ics is None),
             complete=base is None,
         )
+
+    def forget(self, over: Mapping[str, datetime]) -> None:
+        """See `Calendar.forget`."""
+        ends = {self._revision_of(etag, sys.maxsize): end for etag, end in over.items()}
+        rows = [{"revision": revision, "ends": end.timestamp()} for revision, end in ends.items() if revision is not None]
+        if rows:
+            with self._connect(write=True) as connection:
+                connection.execute(sa.delete(_over).where(_over.c.revision.not_in(sa.select(_resources.c.revision))))
+                known = set(connection.execute(sa.select(_over.c.revision)).scalars())
+                fresh = [row for row in rows if row["revision"] not in known]
+                if fresh:
+                    connection.execute(sa.insert(_over), fresh)
 
     def put(self, href: str, ics: bytes, *, etag: str | None) -> Resource:
         """See `Calendar.put`."""

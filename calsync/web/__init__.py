@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -40,8 +40,8 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> Fa
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
-            await asyncio.to_thread(service.start)
-            following = asyncio.create_task(_follow(service))
+            synced = await asyncio.to_thread(service.start)
+            following = asyncio.create_task(_follow(service, service.config.calendar.interval if synced else timedelta()))
             yield
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -58,7 +58,8 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> Fa
         redoc_url=None,
         middleware=[
             Middleware(subscription.Repeats, service=service, guard=RAW_HEADERS),
-            Middleware(Guard, hosts=config.server.hosts, metrics=metrics, age=service.age)],
+            Middleware(Guard, hosts=config.server.hosts, metrics=metrics, age=service.age),
+        ],
     )
     app.state.service = service
     problems.install(app)
@@ -70,10 +71,11 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now) -> Fa
     return app
 
 
-async def _follow(service: Service) -> None:
+async def _follow(service: Service, wait: timedelta) -> None:
     while True:
+        await asyncio.sleep(wait.total_seconds())
         try:
             await asyncio.to_thread(service.refresh)
         except Exception:  # a defect must not freeze the agenda for good
             _log.exception("the agenda was not refreshed")
-        await asyncio.sleep(service.config.calendar.interval.total_seconds())
+        wait = service.config.calendar.interval

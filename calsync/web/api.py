@@ -218,7 +218,7 @@ def release_reservation(
 
 
 @router.get("/conflicts", response_model=ConflictsOut)
-def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheService) -> Response | ConflictsOut:
+async def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheService) -> Response | ConflictsOut:
     """The conflicts of the reserved slots in a week or from `start` to `end`; of all train slots in a week nobody holds."""
     agenda, config, stale = service.agenda, service.config, service.age()
     if query.week is not None and (query.start or query.end):

@@ -65,10 +65,12 @@ class Service:
             raise self.failure or Unreachable("The calendar has not been read yet; try again in a moment.", retry_after=1)
         return agenda
 
-    def start(self) -> None:
-        """Have an agenda to serve: the last known one, or else the calendar's own."""
-        if self.follower.recall(self.clock()).token is None:
-            self.refresh()
+    def start(self) -> bool:
+        """Have an agenda to serve: the last known one, or else the calendar's own. Whether the calendar was asked."""
+        if self.follower.recall(self.clock()).token is not None:
+            return False
+        self.refresh()
+        return True
 
     def age(self) -> int | None:
         """How many seconds ago the agenda was last confirmed, while the calendar is away; None while it is here."""
@@ -144,7 +146,7 @@ class Service:
         return found
 
 
-def service(request: Request) -> Service:
+async def service(request: Request) -> Service:  # one that is not async would be sent through a thread
     """The service of the app that the request came to."""
     found: Service = request.app.state.service
     return found
