@@ -1,0 +1,65 @@
+"""The command: run the rows and print them, as a table or as one JSON object a line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from benchmarks import rows_check
+from benchmarks.rows import ROWS, Row
+from benchmarks.stage import FULL, QUICK, Stage
+
+GROUPS = (rows_check,)
+"""Importing them lists their rows."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description="What calsync costs beside what people would use instead."
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="smaller calendars and fewer runs: what the rows are, not how much"
+    )
+    parser.add_argument("--only", action="append", choices=ROWS, metavar="NAME", help=f"only these rows: {', '.join(ROWS)}")
+    parser.add_argument("--json", action="store_true", help="one object a row")
+    parser.add_argument("--strict", action="store_true", help="fail where a row does not hold")
+    options = parser.parse_args()
+    found: list[Row] = []
+    wanted = options.only or list(ROWS)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with (
+        tempfile.TemporaryDirectory(prefix="calsync-bench-") as folder,
+        Progress(*columns, console=Console(stderr=True), transient=True) as bar,
+    ):
+        stage = Stage(Path(folder), QUICK if options.quick else FULL)
+        task = bar.add_task("", total=len(wanted))
+        for name in wanted:
+            bar.update(task, description=name)
+            for row in ROWS[name](stage):
+                found.append(row)
+                if options.json:
+                    print(json.dumps(row.as_json(), ensure_ascii=False), flush=True)
+            bar.advance(task)
+        stage.close()
+    if not options.json:
+        Console().print(table(found))
+    return int(options.strict and any(row.holds is False for row in found))
+
+
+def table(found: list[Row]) -> Table:
+    drawn = Table("what", "ratio", "reach", "holds", "detail", show_lines=True)
+    drawn.columns[1].justify = "right"
+    for row in found:
+        holds = {True: "yes", False: "[bold]no[/]", None: "–"}[row.holds]
+        drawn.add_row(row.name, f"{row.ratio:,g}", row.reach, holds, row.detail)
+    return drawn
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

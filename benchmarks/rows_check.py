@@ -1,0 +1,136 @@
+"""Is the week free? The check in process beside a recurrence library, and over HTTP beside a bare route."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+
+import recurring_ical_events
+from icalendar import Calendar
+
+from benchmarks import calendars, serving
+from benchmarks.load import Load, request
+from benchmarks.rows import Bound, Paired, Row, paired, rows, seconds, spoken
+from benchmarks.stage import Place, Stage
+from calsync.agenda import Agenda
+from calsync.conflicts import check
+from calsync.planning import Plan
+
+WEEKS = 12
+"""How many weeks are checked in turn, so that no answer is one that was given before."""
+
+
+@rows("check")
+def against_recurring_ical_events(stage: Stage) -> Iterator[Row]:
+    """The check of a six-slot plan, and what `between` takes for the same six slots, the first time and the second."""
+    place = stage.everyday
+    whole = Calendar.from_ical(calendars.joined(place.resources))
+    plans = _plans(stage, place)
+    cold, warm, found = [], [], 0
+    for n in range(max(2, stage.scale.runs // 2)):
+        plan = plans[n % len(plans)]
+        queries: list[recurring_ical_events.CalendarQuery] = []
+        first, second = (seconds(lambda: _ask(_query(whole, queries), plan)) for _ in range(2))  # noqa: B023 — at once
+        cold.append((first, each(place, changed(stage, place, 2 * n), plans)))
+        warm.append((second, each(place, changed(stage, place, 2 * n + 1), plans)))
+        found += _ask(queries[0], plans[0])
+    assert found, "the event that stands in the way was not found"
+    for which, runs, least in (("first call", cold, 5_000), ("second, warm call", warm, 1_000)):
+        measured = Paired(tuple(runs))
+        yield Row.of(
+            f"conflict check of a six-slot plan, in process ({which})",
+            measured.ratio,
+            Bound(f"times faster than the {which} of recurring_ical_events", least=least),
+            f"{len(place.resources):,} events: {spoken(measured.above)} for its six between(), {spoken(measured.below)} "
+            f"for check(), the mean of {len(plans)} weeks on an agenda that has just changed; {measured.spread}",
+        )
+
+
+@rows("check-growth")
+def growth(stage: Stage) -> Iterator[Row]:
+    """The same check when the calendar has grown."""
+    places = (stage.large, stage.small)
+    for place in places:
+        stage.service(place)
+    plans = {place.folder: _plans(stage, stage.small) for place in places}
+    count = iter(range(1_000_000))
+
+    def one(place: Place) -> float:
+        return each(place, changed(stage, place, next(count)), plans[place.folder])
+
+    for place in places:
+        one(place)
+    measured = paired(4 * stage.scale.runs, lambda: one(places[0]), lambda: one(places[1]))
+    large, small = (len(place.resources) for place in places)
+    yield Row.of(
+        f"its growth from {small:,} to {large:,} events",
+        measured.ratio,
+        Bound("times", most=2),
+        f"{spoken(measured.above)} to {spoken(measured.below)} a check, the same events in the weeks that are asked about; "
+        f"{measured.spread}",
+    )
+
+
+@rows("api-conflicts")
+def over_http(stage: Stage) -> Iterator[Row]:
+    """`GET /api/conflicts?week=` and a bare FastAPI route that returns the same JSON model."""
+    place = stage.copy(stage.everyday)
+    asked = request("GET", f"/api/conflicts?week={stage.week(place.config)}")
+    with Load() as load, serving.app("calsync", place.folder) as calsync:
+        with calsync.line() as line:
+            status, body = line.ask(asked)
+        assert status == 200, body
+        assert b"Switch of the database primary" in body
+        (place.folder / "conflicts").write_bytes(body)
+        (place.folder / "ics").write_bytes(b"")
+        with serving.app("fastapi", place.folder) as bare:
+            at_once, threaded = request("GET", "/conflicts"), request("GET", "/conflicts-in-a-thread")
+            with bare.line() as line:
+                assert line.ask(at_once) == (200, body), "the bare route returns something else"
+            compared = serving.Compared(load, stage.scale)
+            measured = compared.run(calsync, asked, bare, at_once)
+            beside = compared.run(calsync, asked, bare, threaded, runs=3)
+    yield Row.of(
+        "GET /api/conflicts?week=, throughput",
+        measured.ratio,
+        Bound("of a bare FastAPI route that returns the same model", least=0.7),
+        f"{len(place.resources):,} events, {len(body):,} bytes: {compared.said(measured)}; beside a bare route that "
+        f"runs in a thread, as a plain def does, {beside.ratio:.2f}",
+    )
+
+
+def changed(stage: Stage, place: Place, n: int) -> Agenda:
+    """The agenda once it has taken in a change of the week that is asked about, so that nothing is remembered of it."""
+    service = stage.service(place)
+    calendar = service.follower.calendar
+    known = service.agenda.entries.get("foreign.ics")
+    calendar.put("foreign.ics", stage.change(n, stage.week(place.config)), etag=known.etag if known else None)
+    service.refresh()
+    assert service.failure is None
+    return service.agenda
+
+
+def each(place: Place, agenda: Agenda, plans: Sequence[Plan]) -> float:
+    """The seconds that a check takes, as the mean of one for each plan."""
+    gc.collect()
+    return seconds(lambda: [check(place.config, agenda, plan.slots, plan.conductors) for plan in plans]) / len(plans)
+
+
+def _plans(stage: Stage, place: Place) -> list[Plan]:
+    """The plan of the week that is asked about, and of others that are free."""
+    weeks = stage.free_weeks(place, stage.service(place).agenda, WEEKS - 1)
+    plans = [stage.plan(place, week) for week in [stage.week(place.config), *weeks]]
+    assert all(len(plan.slots) == 6 for plan in plans)
+    assert check(place.config, stage.service(place).agenda, plans[0].slots), "nothing is in the way of the week"
+    return plans
+
+
+def _ask(query: recurring_ical_events.CalendarQuery, plan: Plan) -> int:
+    return sum(len(list(query.between(slot.start, slot.end))) for slot in plan.slots)
+
+
+def _query(whole: Calendar, kept: list[recurring_ical_events.CalendarQuery]) -> recurring_ical_events.CalendarQuery:
+    """The query that was made the first time."""
+    if not kept:
+        kept.append(recurring_ical_events.of(whole))
+    return kept[0]
