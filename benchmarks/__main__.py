@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks import rows_check
+from benchmarks import rows_check, rows_feed, rows_process, rows_reserve
 from benchmarks.rows import ROWS, Row
 from benchmarks.stage import FULL, QUICK, Stage
 
-GROUPS = (rows_check,)
+GROUPS = (rows_feed, rows_check, rows_reserve, rows_process)
 """Importing them lists their rows."""
 
 
@@ -26,10 +27,14 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="smaller calendars and fewer runs: what the rows are, not how much"
     )
+    parser.add_argument("--large", type=int, metavar="N", help="events of the largest calendars, instead of 100,000")
     parser.add_argument("--only", action="append", choices=ROWS, metavar="NAME", help=f"only these rows: {', '.join(ROWS)}")
     parser.add_argument("--json", action="store_true", help="one object a row")
     parser.add_argument("--strict", action="store_true", help="fail where a row does not hold")
     options = parser.parse_args()
+    scale = QUICK if options.quick else FULL
+    if options.large:
+        scale = replace(scale, large=options.large, history=options.large, occurrences=options.large)
     found: list[Row] = []
     wanted = options.only or list(ROWS)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -37,7 +42,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="calsync-bench-") as folder,
         Progress(*columns, console=Console(stderr=True), transient=True) as bar,
     ):
-        stage = Stage(Path(folder), QUICK if options.quick else FULL)
+        stage = Stage(Path(folder), scale)
         task = bar.add_task("", total=len(wanted))
         for name in wanted:
             bar.update(task, description=name)

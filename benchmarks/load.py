@@ -53,6 +53,7 @@ class Line:
         self._body: list[bytes] | None = None
         self._missing = -1
         self.status = self.size = 0
+        self.head = b""
         self._closes = False
 
     def send(self, request: bytes) -> None:
@@ -76,8 +77,7 @@ class Line:
             self._read_head()
         if self.status and self._missing == 0:
             if self._closes or count == 0:
-                self.sock.close()
-                self.sock = self._connect()
+                self.renew()
             return True
         return False
 
@@ -86,7 +86,7 @@ class Line:
         if not end:
             return
         lowered = head.lower()
-        self.status = int(head[9:12])
+        self.status, self.head = int(head[9:12]), head
         self._body = [rest]
         self._closes = head.startswith(b"HTTP/1.0") or b"\r\nconnection: close" in lowered
         _, found, length = lowered.partition(b"\r\ncontent-length:")
@@ -103,6 +103,11 @@ class Line:
         while not self.receive(keep=True):
             pass
         return self.status, b"".join(self._body or [])
+
+    def renew(self) -> None:
+        """Connect anew: servers hang up on those who are silent for a few seconds."""
+        self.sock.close()
+        self.sock = self._connect()
 
     def close(self) -> None:
         self.sock.close()

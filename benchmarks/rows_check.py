@@ -48,27 +48,49 @@ def against_recurring_ical_events(stage: Stage) -> Iterator[Row]:
 
 @rows("check-growth")
 def growth(stage: Stage) -> Iterator[Row]:
-    """The same check when the calendar has grown."""
-    places = (stage.large, stage.small)
-    for place in places:
-        stage.service(place)
-    plans = {place.folder: _plans(stage, stage.small) for place in places}
-    count = iter(range(1_000_000))
+    """The same check when the calendar has grown in time, and when more happens in each week of it."""
+    check_is_same(stage)
+    large, small = (len(place.resources) for place in (stage.large, stage.small))
+    measured = _growth(stage, stage.large, stage.small)
+    yield Row.of(
+        f"conflict check, its growth from {small:,} to {large:,} events",
+        measured.ratio,
+        Bound("times", most=2),
+        f"{spoken(measured.above)} to {spoken(measured.below)} a check, with the same events in the weeks "
+        f"that are asked about; {measured.spread}",
+    )
+    dense, sparse = (len(place.resources) for place in (stage.everyday, stage.thousand))
+    measured = _growth(stage, stage.everyday, stage.thousand)
+    yield Row.of(
+        f"conflict check, where every week has {dense / sparse:,.0f} times as many events",
+        measured.ratio,
+        None,
+        f"{sparse:,} to {dense:,} events in the same {_weeks(stage.everyday)} weeks: {spoken(measured.above)} to "
+        f"{spoken(measured.below)}; {measured.spread}",
+    )
+
+
+def check_is_same(stage: Stage) -> None:
+    """Make sure that the week that is asked about has the same conflicts in the small calendar as in the large one."""
+    agendas = [(place, changed(stage, place, 0)) for place in (stage.large, stage.small)]
+    found = [check(place.config, agenda, stage.plan(place).slots) for place, agenda in agendas]
+    assert found[0] == found[1], found
+
+
+def _growth(stage: Stage, large: Place, small: Place) -> Paired:
+    plans = {place.folder: _plans(stage, place) for place in (large, small)}
+    count = iter(range(1, 1_000_000))
 
     def one(place: Place) -> float:
         return each(place, changed(stage, place, next(count)), plans[place.folder])
 
-    for place in places:
+    for place in (large, small):
         one(place)
-    measured = paired(4 * stage.scale.runs, lambda: one(places[0]), lambda: one(places[1]))
-    large, small = (len(place.resources) for place in places)
-    yield Row.of(
-        f"its growth from {small:,} to {large:,} events",
-        measured.ratio,
-        Bound("times", most=2),
-        f"{spoken(measured.above)} to {spoken(measured.below)} a check, the same events in the weeks that are asked about; "
-        f"{measured.spread}",
-    )
+    return paired(4 * stage.scale.runs, lambda: one(large), lambda: one(small))
+
+
+def _weeks(place: Place) -> int:
+    return (place.config.calendar.horizon.past + place.config.calendar.horizon.future).days // 7
 
 
 @rows("api-conflicts")
