@@ -27,12 +27,12 @@ def against_recurring_ical_events(stage: Stage) -> Iterator[Row]:
     whole = Calendar.from_ical(calendars.joined(place.resources))
     plans = _plans(stage, place)
     cold, warm, found = [], [], 0
-    for n in range(max(2, stage.scale.runs // 2)):
+    for n in range(stage.scale.few):
         plan = plans[n % len(plans)]
         queries: list[recurring_ical_events.CalendarQuery] = []
         first, second = (seconds(lambda: _ask(_query(whole, queries), plan)) for _ in range(2))  # noqa: B023 — at once
-        cold.append((first, each(place, changed(stage, place, 2 * n), plans)))
-        warm.append((second, each(place, changed(stage, place, 2 * n + 1), plans)))
+        cold.append((first, each(place, stage.changed(place, 2 * n), plans)))
+        warm.append((second, each(place, stage.changed(place, 2 * n + 1), plans)))
         found += _ask(queries[0], plans[0])
     assert found, "the event that stands in the way was not found"
     for which, runs, least in (("first call", cold, 5_000), ("second, warm call", warm, 1_000)):
@@ -49,7 +49,7 @@ def against_recurring_ical_events(stage: Stage) -> Iterator[Row]:
 @rows("check-growth")
 def growth(stage: Stage) -> Iterator[Row]:
     """The same check when the calendar has grown in time, and when more happens in each week of it."""
-    check_is_same(stage)
+    stage.assure_same()
     large, small = (len(place.resources) for place in (stage.large, stage.small))
     measured = _growth(stage, stage.large, stage.small)
     yield Row.of(
@@ -70,19 +70,12 @@ def growth(stage: Stage) -> Iterator[Row]:
     )
 
 
-def check_is_same(stage: Stage) -> None:
-    """Make sure that the week that is asked about has the same conflicts in the small calendar as in the large one."""
-    agendas = [(place, changed(stage, place, 0)) for place in (stage.large, stage.small)]
-    found = [check(place.config, agenda, stage.plan(place).slots) for place, agenda in agendas]
-    assert found[0] == found[1], found
-
-
 def _growth(stage: Stage, large: Place, small: Place) -> Paired:
     plans = {place.folder: _plans(stage, place) for place in (large, small)}
     count = iter(range(1, 1_000_000))
 
     def one(place: Place) -> float:
-        return each(place, changed(stage, place, next(count)), plans[place.folder])
+        return each(place, stage.changed(place, next(count)), plans[place.folder])
 
     for place in (large, small):
         one(place)
@@ -119,17 +112,6 @@ def over_http(stage: Stage) -> Iterator[Row]:
         f"{len(place.resources):,} events, {len(body):,} bytes: {compared.said(measured)}; beside a bare route that "
         f"runs in a thread, as a plain def does, {beside.ratio:.2f}",
     )
-
-
-def changed(stage: Stage, place: Place, n: int) -> Agenda:
-    """The agenda once it has taken in a change of the week that is asked about, so that nothing is remembered of it."""
-    service = stage.service(place)
-    calendar = service.follower.calendar
-    known = service.agenda.entries.get("foreign.ics")
-    calendar.put("foreign.ics", stage.change(n, stage.week(place.config)), etag=known.etag if known else None)
-    service.refresh()
-    assert service.failure is None
-    return service.agenda
 
 
 def each(place: Place, agenda: Agenda, plans: Sequence[Plan]) -> float:

@@ -11,9 +11,9 @@ from benchmarks import peers, serving
 from benchmarks.load import Load, request
 from benchmarks.peers import Peer
 from benchmarks.rows import Bound, Paired, Row, paired, rows, seconds, spoken
-from benchmarks.rows_check import changed
 from benchmarks.serving import Compared
 from benchmarks.stage import Stage
+from benchmarks.subscribers import Cost
 from calsync.feed import Filters
 
 FEED = "/deployments.ics"
@@ -34,6 +34,7 @@ def hot(stage: Stage) -> Iterator[Row]:
                 assert line.ask(request("GET", "/feed")) == (200, body), "the bare route returns something else"
             compared = Compared(load, stage.scale)
             measured = compared.run(calsync, request("GET", FEED), bare, request("GET", "/feed"))
+            whole = compared.cpu[0]
             yield Row.of(
                 f"feed, hot GET of {count:,} events, throughput",
                 measured.ratio,
@@ -43,6 +44,7 @@ def hot(stage: Stage) -> Iterator[Row]:
             etag = _etag(calsync)
             known, unchanged = request("GET", FEED, If_None_Match=etag), request("GET", "/unchanged", If_None_Match=etag)
             measured = compared.run(calsync, known, bare, unchanged, status=304)
+            stage.cost = Cost(whole, compared.cpu[0], len(body))
             yield Row.of(
                 "304 on If-None-Match, throughput",
                 measured.ratio,
@@ -83,7 +85,7 @@ def _beside(
         def ours() -> float:
             return load.burst(calsync.port, request("GET", FEED), 200, stage.scale.burst).rate
 
-        measured = paired(max(3, stage.scale.runs // 2), ours, theirs)
+        measured = paired(stage.scale.few, ours, theirs)
     return Row.of(
         f"feed, hot GET of {len(stage.thousand.resources):,} events, beside {name}",
         measured.ratio,
@@ -106,7 +108,7 @@ def again(stage: Stage) -> Iterator[Row]:
     """The feed after one change, and of a process that has just read the calendar."""
     place = stage.everyday
     whole, anew, nothing, reading = [], [], [], Filters()
-    for n in range(3):
+    for n in range(stage.scale.few):
         took: list[float] = []
 
         def read(took: list[float] = took) -> None:
@@ -119,7 +121,7 @@ def again(stage: Stage) -> Iterator[Row]:
         service = stage.service(place)
         service.feed(reading)
         for m in range(5):
-            changed(stage, place, 1000 + 10 * n + m)
+            stage.changed(place, 1000 + 10 * n + m)
             anew.append(seconds(partial(service.feed, reading)))
     runs = [(again, nothing[n // 5]) for n, again in enumerate(anew)]
     measured = Paired(tuple(runs))

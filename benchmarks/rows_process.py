@@ -25,16 +25,14 @@ def foreign_change(stage: Stage) -> Iterator[Row]:
 
     def one(place: Place) -> float:
         service, plan = stage.service(place), stage.plan(place)
-        known = service.agenda.entries.get("foreign.ics")
-        ics = stage.change(next(count), plan.week)
-        service.follower.calendar.put("foreign.ics", ics, etag=known.etag if known else None)
+        etag = stage.put_change(place, next(count))
 
         def answer() -> None:
             service.refresh()
             assert check(place.config, service.agenda, plan.slots, plan.conductors)
 
         took = seconds(answer)
-        assert service.agenda.entries["foreign.ics"].etag != (known.etag if known else None)
+        assert service.agenda.entries["foreign.ics"].etag == etag
         return took
 
     for place in (stage.large, stage.small):
@@ -54,7 +52,7 @@ def start(stage: Stage) -> Iterator[Row]:
     """`calsync serve` from its start to `readyz`, with years of history before the horizon and with none."""
     recent = stage.everyday
     first = horizon(recent.config, stage.now).start.date()
-    days = [first - timedelta(days=days) for days in (3650, 40)]
+    days = [first - timedelta(days=days) for days in (365 * stage.scale.years, 40)]
     history = calendars.made(recent.config, stage.now, stage.scale.history, days[0], days[1], seed=7, history=True)
     old, young = stage.place([*history, *recent.resources]), stage.copy(recent)
 
@@ -64,7 +62,7 @@ def start(stage: Stage) -> Iterator[Row]:
 
     for place in (old, young):
         one(place)  # as any other start finds it: a calendar that calsync has had open before
-    measured = paired(3, lambda: one(old), lambda: one(young))
+    measured = paired(stage.scale.few, lambda: one(old), lambda: one(young))
     yield Row.of(
         f"start to readyz with {len(history):,} events of history outside the horizon",
         measured.ratio,

@@ -11,7 +11,6 @@ from dataclasses import replace
 from benchmarks import calendars, peers, serving
 from benchmarks.load import Line, request
 from benchmarks.rows import Bound, Row, paired, rows, seconds, spoken
-from benchmarks.rows_check import check_is_same
 from benchmarks.serving import Server
 from benchmarks.stage import Place, Stage
 from calsync import events
@@ -118,7 +117,7 @@ def beside_others(stage: Stage) -> Iterator[Row]:
             return took
 
         six()
-        measured = paired(max(3, stage.scale.runs // 2), six, writer.reserve)
+        measured = paired(stage.scale.few, six, writer.reserve)
         yield Row.of(
             "reserving a spanning week by HTTP, beside Radicale",
             measured.ratio,
@@ -130,7 +129,7 @@ def beside_others(stage: Stage) -> Iterator[Row]:
 @rows("reserve-growth")
 def growth(stage: Stage) -> Iterator[Row]:
     """The same on a calendar that has grown."""
-    check_is_same(stage)
+    stage.assure_same()
     weeks = stage.free_weeks(stage.small, stage.service(stage.small).agenda, 5)
     large, small = (len(place.resources) for place in (stage.large, stage.small))
     with ExitStack() as stack:

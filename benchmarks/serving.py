@@ -119,7 +119,7 @@ class Compared:
 
     def __init__(self, load: Load, scale: Scale) -> None:
         self._load, self._scale = load, scale
-        self._cpu: tuple[float, float] = (0.0, 0.0)
+        self.cpu: tuple[float, float] = (0.0, 0.0)
         self._busiest = 0.0
 
     def run(
@@ -141,12 +141,12 @@ class Compared:
         measured = paired(runs or self._scale.runs, lambda: one(ours, asked), lambda: one(theirs, theirs_asked))
         if runs is None:
             self._busiest = max(busiest)
-            self._cpu = (statistics.median(costs[ours.port]), statistics.median(costs[theirs.port]))
+            self.cpu = (statistics.median(costs[ours.port]), statistics.median(costs[theirs.port]))
         return measured
 
     def said(self, measured: Paired) -> str:
         """The figures behind a ratio, in words."""
-        ours, theirs = self._cpu
+        ours, theirs = self.cpu
         spare = "" if self._busiest <= 0.5 else ", so that it may have been what one waited for"
         return (
             f"{measured.above:,.0f} to {measured.below:,.0f} answers a second on {CONNECTIONS} connections, {spoken(ours)} "

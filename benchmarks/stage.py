@@ -8,17 +8,18 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
 
 from benchmarks import calendars
 from benchmarks.calendars import Made
+from benchmarks.subscribers import Cost
 from calsync import reservations
 from calsync.agenda import Agenda, Follower, horizon
 from calsync.calendars.sql import SqlCalendar
 from calsync.config import load
-from calsync.conflicts import blocking
+from calsync.conflicts import blocking, check
 from calsync.errors import Invalid
 from calsync.planning import Plan, plan
 from calsync.reservations import Request
@@ -27,13 +28,13 @@ from calsync.web.service import Service
 from calsync.weeks import Week
 
 ROOT = Path(__file__).parent.parent
-LONG = "3650d"
-"""How far back and ahead the calendars reach that have grown for years."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How many events there are, how often is measured, and how many seconds a burst of requests lasts."""
+    """How many events there are, how many years back and ahead those calendars reach that have grown for long, how often
+    is measured, and how many seconds a burst of requests lasts.
+    """
 
     events: int = 10_000
     feed: int = 1_000
@@ -41,8 +42,14 @@ class Scale:
     large: int = 100_000
     history: int = 100_000
     occurrences: int = 100_000
+    years: int = 10
     runs: int = 7
     burst: float = 0.6
+
+    @property
+    def few(self) -> int:
+        """How often is measured what takes seconds."""
+        return max(1, self.runs // 2)
 
 
 FULL = Scale()
@@ -60,9 +67,6 @@ class Place:
     def calendar(self) -> SqlCalendar:
         return SqlCalendar.sqlite(self.folder / "deployments.db")
 
-    def resource(self, href: str) -> Made:
-        return next(one for one in self.resources if one.href == href)
-
 
 class Stage:
     """Where the rows of one run play; everything is in `folder`, and gone with it."""
@@ -70,6 +74,7 @@ class Stage:
     def __init__(self, folder: Path, scale: Scale) -> None:
         self.folder, self.scale = folder, scale
         self.now = datetime.now(UTC).replace(microsecond=0)
+        self.cost: Cost | None = None
         self._places = 0
         self._services: dict[Path, Service] = {}
 
@@ -86,7 +91,8 @@ class Stage:
         folder.mkdir()
         text = (ROOT / "windows.toml").read_text(encoding="utf-8")
         if long:
-            text, found = re.subn(r"(?m)^horizon = .*$", f'horizon = {{ past = "{LONG}", future = "{LONG}" }}', text)
+            days = f"{365 * self.scale.years}d"
+            text, found = re.subn(r"(?m)^horizon = .*$", f'horizon = {{ past = "{days}", future = "{days}" }}', text)
             assert found, "windows.toml has no line for the horizon"
         (folder / "windows.toml").write_text(text, encoding="utf-8")
         return folder, load(folder / "windows.toml", {})
@@ -167,14 +173,30 @@ class Stage:
             if found == count:
                 return
 
-    def change(self, n: int, week: Week) -> bytes:
-        """Somebody else's event in that week, in the way of nothing; another one for each `n`."""
-        start = datetime.combine(week.day("mon"), datetime.min.time(), UTC) + timedelta(minutes=n % 600)
-        return (
+    def put_change(self, place: Place, n: int) -> str:
+        """Somebody else changes their event in the week that is asked about, in the way of nothing; its new etag."""
+        start = datetime.combine(self.week(place.config).day("mon"), time(), UTC) + timedelta(minutes=n % 600)
+        ics = (
             "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//calsync//benchmark//EN\r\nBEGIN:VEVENT\r\nUID:foreign\r\n"
             f"DTSTAMP:20260101T000000Z\r\nDTSTART:{start:%Y%m%dT%H%M%SZ}\r\nDURATION:PT1M\r\nSUMMARY:Change {n}\r\n"
             "END:VEVENT\r\nEND:VCALENDAR\r\n"
-        ).encode()
+        )
+        service = self.service(place)
+        known = service.agenda.entries.get("foreign.ics")
+        return service.follower.calendar.put("foreign.ics", ics.encode(), etag=known.etag if known else None).etag
+
+    def changed(self, place: Place, n: int) -> Agenda:
+        """The agenda that has just taken in a change, so that no answer is remembered from before."""
+        etag, service = self.put_change(place, n), self.service(place)
+        service.refresh()
+        assert service.agenda.entries["foreign.ics"].etag == etag
+        return service.agenda
+
+    def assure_same(self) -> None:
+        """Make sure that the week that is asked about has the same conflicts in the small calendar as in the large one."""
+        found = [check(p.config, self.changed(p, 0), self.plan(p).slots) for p in (self.large, self.small)]
+        assert found[0], "nothing is in the way of the week"
+        assert found[0] == found[1], found
 
     def close(self) -> None:
         for service in self._services.values():
