@@ -11,10 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from benchmarks.rows import ROWS, Row
 from benchmarks.stage import FULL, QUICK, Stage
+from benchmarks.subscribers import planned
+from benchmarks.tables import draw, of_rows
 
 GROUPS = ("feed", "check", "reserve", "process", "subscribers")
 """The modules with rows, in the order of the table; importing them lists their rows."""
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("--large", type=int, metavar="N", help="events of the largest calendars, instead of 100,000")
     parser.add_argument("--only", action="append", choices=ROWS, metavar="NAME", help=f"only these rows: {', '.join(ROWS)}")
     parser.add_argument("--json", action="store_true", help="one object a row")
+    parser.add_argument("--markdown", action="store_true", help="the table as docs/performance.md has it")
     parser.add_argument("--strict", action="store_true", help="fail where a row does not hold")
     options = parser.parse_args()
     scale = QUICK if options.quick else FULL
@@ -55,17 +57,10 @@ def main() -> int:
             bar.advance(task)
         stage.close()
     if not options.json:
-        Console().print(table(found))
+        draw(of_rows(found), markdown=options.markdown)
+        if stage.cost is not None:
+            draw(planned(stage.cost), markdown=options.markdown)
     return int(options.strict and any(row.holds is False for row in found))
-
-
-def table(found: list[Row]) -> Table:
-    drawn = Table("what", "ratio", "reach", "holds", "detail", show_lines=True)
-    drawn.columns[1].justify = "right"
-    for row in found:
-        holds = {True: "yes", False: "[bold]no[/]", None: "–"}[row.holds]
-        drawn.add_row(row.name, f"{row.ratio:,g}", row.reach, holds, row.detail)
-    return drawn
 
 
 if __name__ == "__main__":

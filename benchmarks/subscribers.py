@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from rich.console import Console
-from rich.table import Table
+from benchmarks.tables import draw
 
 HOUR = 3600
 
@@ -200,30 +199,16 @@ def play(subscribers: int, interval: int, cost: Cost, behaviour: Behaviour, prox
 POPULATIONS = {"100,000 every 15 minutes": (100_000, 900), "1,000,000 every hour": (1_000_000, HOUR)}
 
 
-def table(cost: Cost, behaviour: Behaviour = Behaviour(), proxy: Proxy = Proxy()) -> Table:
-    """Both populations, without a proxy and with it."""
-    title = (
-        f"{cost.hot * 1e6:,.0f} µs for a feed of {cost.size:,} bytes, {cost.unchanged * 1e6:,.0f} µs for a 304; "
-        f"nobody waits longer than {PATIENCE:g} s"
-    )
-    drawn = Table(
-        "subscribers", "at", "requests/s", "worst second", "cores", "replicas", "MB/s", "worst second", title=title
-    )
+def planned(cost: Cost, behaviour: Behaviour = Behaviour(), proxy: Proxy = Proxy()) -> list[list[str]]:
+    """Both populations, without a proxy and with it, as a table."""
+    lines = [["subscribers", "at", "requests/s", "worst second", "cores", "replicas", "MB/s", "worst second"]]
     for name, (subscribers, interval) in POPULATIONS.items():
         for found in play(subscribers, interval, cost, behaviour, proxy):
             own = found.where == "the proxy"
-            drawn.add_row(
-                name,
-                found.where,
-                f"{found.mean:,.1f}",
-                f"{found.peak:,}",
-                "" if own else f"{found.cores:.3f}",
-                "" if own else f"{found.replicas}",
-                f"{found.bytes_mean / 1e6:,.1f}",
-                f"{found.bytes_peak / 1e6:,.1f}",
-            )
-            name = ""
-    return drawn
+            size = [f"{found.bytes_mean / 1e6:,.2f}", f"{found.bytes_peak / 1e6:,.1f}"]
+            cores = ["", ""] if own else [f"{found.cores:.4f}", f"{found.replicas}"]
+            lines.append([name, found.where, f"{found.mean:,.1f}", f"{found.peak:,}", *cores, *size])
+    return lines
 
 
 def main() -> None:
@@ -232,7 +217,7 @@ def main() -> None:
     parser.add_argument("--unchanged", type=float, required=True, help="CPU seconds of a 304")
     parser.add_argument("--size", type=int, required=True, help="bytes of the feed")
     options = parser.parse_args()
-    Console().print(table(Cost(options.hot, options.unchanged, options.size)))
+    draw(planned(Cost(options.hot, options.unchanged, options.size)))
 
 
 if __name__ == "__main__":

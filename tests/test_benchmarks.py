@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from icalendar import Calendar
 
-import benchmarks.__main__ as command
 from benchmarks import calendars
-from benchmarks.rows import ROWS, Bound, Paired, Row, paired
+from benchmarks.__main__ import ROWS
+from benchmarks.rows import Bound, Paired, Row, paired
 from benchmarks.stage import FULL, Scale, Stage
 from benchmarks.subscribers import Cost
+from benchmarks.tables import draw, of_rows
 from calsync.agenda import Follower, horizon
 from calsync.calendars.sql import SqlCalendar
 from calsync.conflicts import check
@@ -139,12 +140,14 @@ def test_every_row_comes_to_a_sound_figure(stage, name):
 
 
 def test_the_table_shows_every_row(capsys):
-    command.Console(width=200).print(
-        command.table([Row("one", 2.0, "≤ 1 times", False, "why"), Row("two", 1.0, "to know", None, "so")])
-    )
-    said = capsys.readouterr().out
-    assert "no" in said
-    assert "to know" in said
+    cells = of_rows([Row("one", 2.0, "≤ 1 times", False, "why"), Row("two", 1.0, "to know", None, "so")])
+    draw(cells, markdown=True)
+    assert capsys.readouterr().out.splitlines()[2:4] == [
+        "| one | 2 | ≤ 1 times | no | why |",
+        "| two | 1 | to know | – | so |",
+    ]
+    draw(cells)
+    assert "to know" in capsys.readouterr().out
 
 
 def test_the_calendars_are_as_large_as_was_promised():
