@@ -53,7 +53,7 @@ def growth(stage: Stage) -> Iterator[Row]:
     large, small = (len(place.resources) for place in (stage.large, stage.small))
     measured = _growth(stage, stage.large, stage.small)
     yield Row.of(
-        f"conflict check, its growth from {small:,} to {large:,} events",
+        f"conflict check of a six-slot plan, its growth from {small:,} to {large:,} events",
         measured.ratio,
         Bound("times", most=2),
         f"{spoken(measured.above)} to {spoken(measured.below)} a check, with the same events in the weeks "
@@ -62,7 +62,7 @@ def growth(stage: Stage) -> Iterator[Row]:
     dense, sparse = (len(place.resources) for place in (stage.everyday, stage.thousand))
     measured = _growth(stage, stage.everyday, stage.thousand)
     yield Row.of(
-        f"conflict check, where every week has {dense / sparse:,.0f} times as many events",
+        f"conflict check of a six-slot plan, where every week has {dense / sparse:,.0f} times as many events",
         measured.ratio,
         None,
         f"{sparse:,} to {dense:,} events in the same {_weeks(stage.everyday)} weeks: {spoken(measured.above)} to "
@@ -103,10 +103,10 @@ def over_http(stage: Stage) -> Iterator[Row]:
             with bare.line() as line:
                 assert line.ask(at_once) == (200, body), "the bare route returns something else"
             compared = serving.Compared(load, stage.scale)
-            measured = compared.run(calsync, asked, bare, at_once)
             beside = compared.run(calsync, asked, bare, threaded, runs=3)
+            measured = compared.run(calsync, asked, bare, at_once)
     yield Row.of(
-        "GET /api/conflicts?week=, throughput",
+        "GET /api/conflicts?week=",
         measured.ratio,
         Bound("of a bare FastAPI route that returns the same model", least=0.7),
         f"{len(place.resources):,} events, {len(body):,} bytes: {compared.said(measured)}; beside a bare route that "

@@ -36,7 +36,7 @@ def hot(stage: Stage) -> Iterator[Row]:
             measured = compared.run(calsync, request("GET", FEED), bare, request("GET", "/feed"))
             whole = compared.cpu[0]
             yield Row.of(
-                f"feed, hot GET of {count:,} events, throughput",
+                f"feed, hot GET of {count:,} events, keep-alive",
                 measured.ratio,
                 Bound("of a bare Starlette route that returns the same bytes", least=0.9),
                 f"{len(body):,} bytes: {compared.said(measured)}",
@@ -46,7 +46,7 @@ def hot(stage: Stage) -> Iterator[Row]:
             measured = compared.run(calsync, known, bare, unchanged, status=304)
             stage.cost = Cost(whole, compared.cpu[0], len(body))
             yield Row.of(
-                "304 on If-None-Match, throughput",
+                "304 on If-None-Match",
                 measured.ratio,
                 Bound("of a bare Starlette 304", least=0.9),
                 compared.said(measured),
@@ -87,7 +87,7 @@ def _beside(
 
         measured = paired(stage.scale.few, ours, theirs)
     return Row.of(
-        f"feed, hot GET of {len(stage.thousand.resources):,} events, beside {name}",
+        f"feed, hot GET of {len(stage.thousand.resources):,} events, keep-alive, beside {name}",
         measured.ratio,
         Bound(f"times {name}'s own GET of a collection with the same events", least=100),
         f"{measured.above:,.0f} to {measured.below:.2f} answers a second, {sizes[0]:,} bytes of {name}, which is "

@@ -141,7 +141,7 @@ def growth(stage: Stage) -> Iterator[Row]:
             writers[-1].reserve()
         measured = paired(2 * stage.scale.runs, writers[0].reserve, writers[1].reserve)
     yield Row.of(
-        f"reserving by HTTP, its growth from {small:,} to {large:,} events",
+        f"reserving a spanning week by HTTP, its growth from {small:,} to {large:,} events",
         measured.ratio,
         Bound("times", most=1.5),
         f"{spoken(measured.above)} to {spoken(measured.below)}; {len(weeks)} weeks a run; {measured.spread}",

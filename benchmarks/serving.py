@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -126,30 +125,30 @@ class Compared:
         self, ours: Server, asked: bytes, theirs: Server, theirs_asked: bytes, *, status: int = 200, runs: int | None = None
     ) -> Paired:
         """Answers a second of the one to those of the other."""
-        costs: dict[int, list[float]] = {ours.port: [], theirs.port: []}
-        busiest = [0.0]
+        busy, answers = {ours.port: 0.0, theirs.port: 0.0}, {ours.port: 0, theirs.port: 0}
+        self._busiest = 0.0
 
         def one(server: Server, request: bytes) -> float:
             before = server.busy()
             found = self._load.burst(server.port, request, status, self._scale.burst)
-            costs[server.port].append((server.busy() - before) / found.answers)
-            busiest.append(found.busy / found.seconds)
+            busy[server.port] += server.busy() - before
+            answers[server.port] += found.answers
+            self._busiest = max(self._busiest, found.busy / found.seconds)
             return found.rate
 
         one(ours, asked)
         one(theirs, theirs_asked)
-        measured = paired(runs or self._scale.runs, lambda: one(ours, asked), lambda: one(theirs, theirs_asked))
-        if runs is None:
-            self._busiest = max(busiest)
-            self.cpu = (statistics.median(costs[ours.port]), statistics.median(costs[theirs.port]))
+        runs = runs or 2 * self._scale.runs
+        measured = paired(runs, lambda: one(ours, asked), lambda: one(theirs, theirs_asked))
+        self.cpu = (busy[ours.port] / answers[ours.port], busy[theirs.port] / answers[theirs.port])
         return measured
 
     def said(self, measured: Paired) -> str:
-        """The figures behind a ratio, in words."""
+        """The figures behind the last ratio, in words."""
         ours, theirs = self.cpu
         spare = "" if self._busiest <= 0.5 else ", so that it may have been what one waited for"
         return (
-            f"{measured.above:,.0f} to {measured.below:,.0f} answers a second on {CONNECTIONS} connections, {spoken(ours)} "
-            f"to {spoken(theirs)} of CPU each; {measured.spread}; "
+            f"{measured.above:,.0f} to {measured.below:,.0f} answers a second on {CONNECTIONS} connections; {measured.spread}; "
+            f"{spoken(ours)} to {spoken(theirs)} of CPU each, by which it would be {theirs / ours:.2f}; "
             f"the generator was busy {self._busiest:.0%} of the time{spare}"
         )

@@ -44,7 +44,7 @@ class Scale:
     occurrences: int = 100_000
     years: int = 10
     runs: int = 7
-    burst: float = 0.6
+    burst: float = 0.3
 
     @property
     def few(self) -> int:
@@ -53,7 +53,7 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale(events=1_000, feed=300, small=100, large=1_000, history=1_000, occurrences=2_000, runs=3, burst=0.2)
+QUICK = Scale(events=1_000, feed=300, small=100, large=1_000, history=1_000, occurrences=2_000, years=2, runs=3, burst=0.1)
 
 
 @dataclass(frozen=True, slots=True)
