@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Sequence
 
 import recurring_ical_events
@@ -116,7 +115,6 @@ def over_http(stage: Stage) -> Iterator[Row]:
 
 def each(place: Place, agenda: Agenda, plans: Sequence[Plan]) -> float:
     """The seconds that a check takes, as the mean of one for each plan."""
-    gc.collect()
     return seconds(lambda: [check(place.config, agenda, plan.slots, plan.conductors) for plan in plans]) / len(plans)
 
 

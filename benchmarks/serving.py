@@ -148,7 +148,8 @@ class Compared:
         ours, theirs = self.cpu
         spare = "" if self._busiest <= 0.5 else ", so that it may have been what one waited for"
         return (
-            f"{measured.above:,.0f} to {measured.below:,.0f} answers a second on {CONNECTIONS} connections; {measured.spread}; "
+            f"{measured.above:,.0f} to {measured.below:,.0f} answers a second on {CONNECTIONS} connections; "
+            f"{measured.spread}; "
             f"{spoken(ours)} to {spoken(theirs)} of CPU each, by which it would be {theirs / ours:.2f}; "
             f"the generator was busy {self._busiest:.0%} of the time{spare}"
         )
