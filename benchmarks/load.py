@@ -45,7 +45,7 @@ class Line:
         self._start()
 
     def _connect(self) -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", self._port), timeout=120)
+        sock = socket.create_connection(("127.0.0.1", self._port), timeout=600)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
