@@ -6,7 +6,7 @@ WORKDIR /src
 RUN python -m venv /opt/calsync
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY calsync ./calsync
-RUN /opt/calsync/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[notify]"
+RUN /opt/calsync/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[notify,postgres]'
 
 FROM python:3.13-slim
 RUN useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin calsync \
@@ -15,7 +15,8 @@ COPY --from=build /opt/calsync /opt/calsync
 COPY windows.toml /etc/calsync/windows.toml
 ENV PATH=/opt/calsync/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    CALSYNC_CALENDAR_URL=sqlite:////data/deployments.db
+    CALSYNC_CALENDAR_URL=sqlite:////data/deployments.db \
+    CALSYNC_CALENDAR_CACHE=/data/deployments.cache
 USER calsync
 VOLUME /data
 EXPOSE 8080

@@ -15,12 +15,12 @@ from calsync import away
 from calsync.agenda import Agenda, Entry, Follower
 from calsync.away import Away
 from calsync.conflicts import Conflict, standing
-from calsync.errors import Changed, Invalid, NotReserved
+from calsync.errors import Invalid, NotReserved
 from calsync.planning import Conductor, conductor
 from calsync.settings import Config
+from calsync.writes import put, trying
 from calsync.zones import resolve, zone
 
-ATTEMPTS = 5
 LONGEST = timedelta(days=366)
 
 
@@ -55,53 +55,45 @@ def absent(
 
     Raises `Invalid` for somebody nobody knows and for spans that make no sense, and the calendar's errors.
     """
-    for _ in range(ATTEMPTS):
+
+    def attempt() -> Standing:
         agenda = follower.sync(now)
         person = known(follower.config, agenda, who)
         _check_span(agenda, person, start, end, now)
         name = _name(who, start, end)
         found = agenda.entries.get(away.href(name))
-        record = Away(who, person.timezone, note, author)
-        if found is not None and found.away is not None and found.away.note == note:
+        if found is not None and found.away is not None and found.away.note == note and found.reading.occurrences:
             return _standing(_against(follower.config, agenda, now), found)
+        record = Away(who, person.timezone, note, author)
         ics = away.encode(record, name, start, end, now)
-        try:
-            follower.calendar.put(away.href(name), ics, etag=found.etag if found else None)
-        except Changed:
-            continue
-        agenda = follower.sync(now)
-        written = agenda.entries.get(away.href(name))
-        if written is None or written.away is None:
-            continue
-        against = _against(follower.config, agenda, now)
+        written = put(follower, away.href(name), ics, found, now, lambda entry: entry.away == record)
+        against = _against(follower.config, follower.agenda, now)
         return _standing(against, written, created=found is None or found.away is None)
-    raise Changed(f"The absence of {who} changes all the time; try again.")
+
+    return trying(follower, attempt)
 
 
 def present(follower: Follower, name: str, now: datetime) -> None:
     """Take the absence called `name` away; `NotReserved` where there is none."""
-    for _ in range(ATTEMPTS):
+
+    def attempt() -> None:
         entry = follower.sync(now).entries.get(away.href(name))
-        if entry is None or entry.away is None:
+        if entry is None or entry.away is None or not entry.reading.occurrences:
             raise NotReserved(f'There is no absence called "{name[:60]}"; GET /api/away and calsync away list them.')
         shown = _standing((), entry)
         ics = away.encode(entry.away, name, shown.start, shown.end, now).replace(
             b"TRANSP:TRANSPARENT\r\n", b"TRANSP:TRANSPARENT\r\nSTATUS:CANCELLED\r\n"
         )
-        try:
-            follower.calendar.put(away.href(name), ics, etag=entry.etag)
-        except Changed:
-            continue
-        follower.sync(now)
-        return
-    raise Changed(f'The absence "{name[:60]}" changes all the time; try again.')
+        put(follower, entry.href, ics, entry, now, lambda found: found.away is None)
+
+    trying(follower, attempt)
 
 
 def listed(config: Config, agenda: Agenda, after: datetime) -> list[Standing]:
     """The absences on the calendar that end after `after` (aware), by start."""
     against = _against(config, agenda, after)
     found = []
-    for entry in agenda.entries.values():
+    for entry in agenda.special.values():
         if entry.away is None or not entry.reading.occurrences:
             continue
         if max(one.span(entry.away.timezone)[1] for one in entry.reading.occurrences) > after:

@@ -1,31 +1,40 @@
 """The agenda: the Deployments calendar in memory, as every check and every reader sees it.
 
 An `Agenda` is immutable. It holds what stands on the calendar within the horizon, and with it the standing windows and
-freezes of windows.toml, all as occurrences indexed by day, so that a question about a span costs what happens in it. A
-`Follower` keeps the current agenda: it asks the calendar for changes and swaps the whole agenda for the next one, so that
-readers never wait and never see half of a change.
+freezes of windows.toml, all as occurrences indexed by the quarter of the day, so that a question about a span costs what
+happens in it. A `Follower` keeps the current agenda: it asks the calendar for changes and swaps the whole agenda for the
+next one, which shares with it all but what changed, so that readers never wait and never see half of a change.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
+from types import MappingProxyType
 from zlib import crc32
 
 from calsync import away, deliveries, events
-from calsync.away import Away, Busy
+from calsync.away import Away, Busy, Diary
 from calsync.calendars import Calendar, Changes, Resource, SyncToken
+from calsync.calendars.lastknown import LastKnown
 from calsync.deliveries import Delivery
+from calsync.edits import as_it_stands
+from calsync.errors import Unreachable
 from calsync.occurrences import Occurrence, Reading, read
 from calsync.records import Reservation
 from calsync.recurrence import Horizon
 from calsync.settings import Config, freeze_span
+from calsync.shelves import Shelves
 from calsync.weeks import WEEKDAYS, Week
 from calsync.windows import standing_windows
 from calsync.zones import resolve, zone
+
+TURN = timedelta(seconds=30)
+"""How long a writer waits for the writers before it."""
 
 _DAY = timedelta(days=1)
 _EVER = datetime.min.replace(tzinfo=UTC)
@@ -49,6 +58,15 @@ class Entry:
     away: Away | None = None
     deliveries: tuple[Delivery, ...] = ()
 
+    @property
+    def is_special(self) -> bool:
+        """Whether it is more than somebody's event, or less."""
+        return self.reservation is not None or self.away is not None or bool(self.ics or self.reading.defects)
+
+
+NO_ENTRIES: Mapping[bytes, Entry] = MappingProxyType({})
+"""No entries."""
+
 
 @dataclass(frozen=True)
 class Agenda:
@@ -61,8 +79,10 @@ class Agenda:
     changed: datetime
     synced: datetime
     token: SyncToken | None = None
-    entries: Mapping[str, Entry] = field(default_factory=dict)
-    days: Mapping[int, tuple[Occurrence, ...]] = field(default_factory=dict)
+    entries: Shelves[Entry] = field(default_factory=Shelves)
+    special: Mapping[str, Entry] = field(default_factory=dict)
+    """The entries that are more than somebody's event, or less: reservations, absences, and what cannot be read in full."""
+    quarters: Mapping[int, tuple[Occurrence, ...]] = field(default_factory=dict)
     busy: Mapping[str, Busy] = field(default_factory=dict)
 
     def overlapping(self, start: datetime, end: datetime, observer: str) -> Iterator[tuple[Occurrence, datetime, datetime]]:
@@ -71,38 +91,49 @@ class Agenda:
         Half-open on both sides: what ends when the span starts does not overlap it, and neither does what has no length.
         `observer` is the timezone in which all-day and floating occurrences are seen.
         """
+        start, end = start.astimezone(UTC), end.astimezone(UTC)
         seen: set[int] = set()
-        for day in range(_ordinal(start) - 1, _ordinal(end) + 2):
-            for occurrence in self.days.get(day, ()):
-                begin, finish = occurrence.span(observer)
-                if begin < end and start < finish and begin < finish and id(occurrence) not in seen:
-                    seen.add(id(occurrence))
-                    yield occurrence, begin, finish
+        for quarter in range(_quarter(start), _quarter(end) + 1):
+            for found in self.quarters.get(quarter, ()):
+                begin, finish = (found.start, found.end) if found.start.tzinfo is UTC else found.span(observer)
+                if begin < end and start < finish and begin < finish and id(found) not in seen:
+                    seen.add(id(found))
+                    yield found, begin, finish
+
+    def says_the_same_as(self, other: Agenda) -> bool:
+        """Whether what is made of one is right for the other: a sync without changes makes one of the same content."""
+        return self.entries is other.entries and self.busy is other.busy and self.horizon == other.horizon
 
     def reservation(self, week: Week) -> Entry | None:
         """What stands where the week's reservation belongs: held, released, or no longer readable."""
-        return self.entries.get(events.href(week))
+        return self.special.get(events.href(week))
+
+    @property
+    def history(self) -> dict[str, datetime]:
+        """When what was over before the horizon was over, by etag."""
+        blank = ((entry.etag, entry.reading.over) for entry in self.entries.values() if not entry.reading.occurrences)
+        return {etag: over for etag, over in blank if over is not None and over < self.horizon.start}
 
     @cached_property
     def reservations(self) -> tuple[Entry, ...]:
         """The readable reservations by week, the released ones too."""
-        found = [entry for entry in self.entries.values() if entry.reservation is not None]
+        found = [entry for entry in self.special.values() if entry.reservation is not None]
         return tuple(sorted(found, key=lambda entry: entry.href))
 
     @cached_property
-    def away(self) -> dict[str, tuple[tuple[Away, Occurrence], ...]]:
+    def away(self) -> Mapping[str, Diary]:
         """The absences that stand on the calendar, by the name of who is away."""
-        found: dict[str, tuple[tuple[Away, Occurrence], ...]] = {}
-        for _, entry in sorted(self.entries.items()):
+        found: dict[str, list[tuple[Occurrence, Away]]] = {}
+        for _, entry in sorted(self.special.items()):
             if entry.away is not None:
-                standing = tuple((entry.away, occurrence) for occurrence in entry.reading.occurrences)
-                found[entry.away.conductor] = (*found.get(entry.away.conductor, ()), *standing)
-        return found
+                standing = ((occurrence, entry.away) for occurrence in entry.reading.occurrences)
+                found.setdefault(entry.away.conductor, []).extend(standing)
+        return {name: Diary(absences) for name, absences in found.items()}
 
     @cached_property
     def defects(self) -> dict[str, tuple[str, ...]]:
         """What could not be read in full, by href."""
-        return {href: entry.reading.defects for href, entry in sorted(self.entries.items()) if entry.reading.defects}
+        return {href: entry.reading.defects for href, entry in sorted(self.special.items()) if entry.reading.defects}
 
     @cached_property
     def unplaced(self) -> tuple[str, ...]:
@@ -113,25 +144,30 @@ class Agenda:
         """Whether the whole span lies within the horizon."""
         return self.horizon.start <= start and end <= self.horizon.end
 
-    def after(self, changes: Changes, now: datetime) -> Agenda:
-        """The agenda once `changes` are taken in; this one stays as it is."""
+    def after(self, changes: Changes, now: datetime, expected: Mapping[bytes, Entry] = NO_ENTRIES) -> Agenda:
+        """The agenda once `changes` are taken in; this one stays as it is.
+
+        `expected` has the entries, by their bytes, of resources of which it is known already what reading them comes to.
+        """
         touched = {resource.href for resource in changes.changed} | set(changes.removed)
         if changes.complete:
             touched |= self.entries.keys()
         if not touched:
             return replace(self, token=changes.token, synced=now)
-        fresh = {resource.href: _entry(resource, self.horizon) for resource in changes.changed}
-        entries = {href: entry for href, entry in self.entries.items() if href not in touched} | fresh
-        gone = (
-            occurrence for href in touched & self.entries.keys() for occurrence in self.entries[href].reading.occurrences
-        )
-        days = dict(self.days)
-        for day in {day for occurrence in gone for day in _days(occurrence, self.horizon)}:
-            days[day] = tuple(occurrence for occurrence in days[day] if occurrence.href not in touched)
-        _add(days, (occurrence for entry in fresh.values() for occurrence in entry.reading.occurrences), self.horizon)
+        fresh = {resource.href: _entry(resource, self.horizon, expected) for resource in changes.changed}
+        gone = [entry for href in touched if (entry := self.entries.get(href)) is not None]
+        quarters = dict(self.quarters)
+        for quarter in {
+            quarter for entry in gone for found in entry.reading.occurrences for quarter in _quarters(found, self.horizon)
+        }:
+            quarters[quarter] = tuple(found for found in quarters[quarter] if found.href not in touched)
+        _add(quarters, (found for entry in fresh.values() for found in entry.reading.occurrences), self.horizon)
+        kept = {href: entry for href, entry in self.special.items() if href not in touched}
+        special = kept | {href: entry for href, entry in fresh.items() if entry.is_special}
+        entries = self.entries.after(touched, fresh)
         # Last-Modified counts in whole seconds, so two contents never share one.
         changed = max(now.replace(microsecond=0), self.changed + timedelta(seconds=1))
-        return replace(self, token=changes.token, entries=entries, days=days, synced=now, changed=changed)
+        return Agenda(self.horizon, changed, now, changes.token, entries, special, quarters, self.busy)
 
 
 def horizon(config: Config, now: datetime) -> Horizon:
@@ -143,30 +179,78 @@ def horizon(config: Config, now: datetime) -> Horizon:
 def blank(config: Config, now: datetime, changed: datetime = _EVER) -> Agenda:
     """An agenda around `now` (aware) of windows.toml alone: standing windows and freezes; not older than `changed`."""
     span = horizon(config, now)
-    days: dict[int, tuple[Occurrence, ...]] = {}
-    _add(days, [*_standing(config, span), *_freezes(config, span)], span)
-    return Agenda(span, changed=max(changed, now.replace(microsecond=0)), synced=now, days=days)
+    quarters: dict[int, tuple[Occurrence, ...]] = {}
+    _add(quarters, [*_standing(config, span), *_freezes(config, span)], span)
+    return Agenda(span, changed=max(changed, now.replace(microsecond=0)), synced=now, quarters=quarters)
 
 
-def _entry(resource: Resource, horizon: Horizon) -> Entry:
+def _entry(resource: Resource, horizon: Horizon, expected: Mapping[bytes, Entry]) -> Entry:
+    if (known := expected.get(resource.ics)) is not None and known.href == resource.href:
+        return replace(known, etag=resource.etag)
     reading = read(resource.ics, resource.href, horizon)
     week = events.week_of(resource.href)
     if week is None:
-        absence = away.decode(resource.ics) if away.name_of(resource.href) else None
-        return Entry(resource.href, resource.etag, reading, away=absence)
-    occurrences = tuple(replace(found, kind="slot") for found in reading.occurrences)
+        absence = away.decode(resource.ics) if away.name_of(resource.href) is not None else None
+        return _without_history(Entry(resource.href, resource.etag, reading, away=absence), horizon)
     # The feed draws a reservation from its record, never as it stands.
-    reading = Reading(occurrences, defects=reading.defects, unplaced=reading.unplaced)
+    reading = replace(reading, published=b"", timezones={}, tzids=frozenset())
     try:
-        written, mark = events.decode(resource.ics)
-        if written.week != week:
-            raise ValueError(f"it is the reservation of {written.week}")
+        written = events.decode(resource.ics)
+        if written.reservation.week != week:
+            raise ValueError(f"it is the reservation of {written.reservation.week}")
     except ValueError as error:
-        reading = replace(reading, defects=(*reading.defects, f"the reservation cannot be read: {error}"))
+        reading = _as_slots(replace(reading, defects=(*reading.defects, f"the reservation cannot be read: {error}")))
         return Entry(resource.href, resource.etag, reading, ics=resource.ics)
-    reservation, changes = events.as_it_stands(written, occurrences, horizon)
+    reading = _as_slots(reading, cancelled=written.cancelled)
+    reservation, changes = as_it_stands(written.reservation, reading.occurrences, horizon, cancelled=written.cancelled)
+    reading = replace(reading, over=None if changes or reading.defects else _over(reservation))
     sent = deliveries.read(resource.ics)
-    return Entry(resource.href, resource.etag, reading, reservation, changes, mark, resource.ics, deliveries=sent)
+    entry = Entry(resource.href, resource.etag, reading, reservation, changes, written.mark, resource.ics, deliveries=sent)
+    return _without_history(entry, horizon)
+
+
+def _over(reservation: Reservation) -> datetime | None:
+    return max((slot.end for slot in (*reservation.slots, *reservation.cancelled)), default=None)
+
+
+def _without_history(entry: Entry, horizon: Horizon) -> Entry:
+    """The entry; of one that was over before the horizon no more than that it is, as if the calendar had not told of it."""
+    over = entry.reading.over
+    return Entry(entry.href, entry.etag, Reading(over=over)) if over is not None and over < horizon.start else entry
+
+
+def expected_entry(reservation: Reservation, mark: str, ics: bytes, horizon: Horizon) -> Entry | None:
+    """What reading the resource comes to that `events.encode` has just made of the reservation and of nothing else.
+
+    None where only reading tells: of line breaks and the like in a title not every one is read as it was written.
+    """
+    href = events.href(reservation.week)
+    slots = [*((slot, True) for slot in reservation.slots), *((slot, False) for slot in reservation.cancelled)]
+    if not all(events.summary(reservation, slot).isprintable() for slot, _ in slots):
+        return None
+    occurrences = tuple(
+        Occurrence(
+            slot.start.astimezone(UTC),
+            slot.end.astimezone(UTC),
+            href.removesuffix(".ics"),
+            events.summary(reservation, slot).strip(),
+            href,
+            "slot",
+            slot.id,
+            events.CATEGORIES,
+            busy,
+        )
+        for slot, busy in sorted(slots, key=lambda pair: (pair[0].start, pair[0].window))
+        if slot.start < horizon.end and slot.end >= horizon.start
+    )
+    reading = Reading(occurrences, over=_over(reservation))
+    return _without_history(Entry(href, "", reading, reservation, (), mark, ics), horizon)
+
+
+def _as_slots(reading: Reading, *, cancelled: bool = False) -> Reading:
+    """The occurrences of a reservation's resource; those of one that people cancelled make nobody busy."""
+    slots = (replace(found, kind="slot", busy=found.busy and not cancelled) for found in reading.occurrences)
+    return replace(reading, occurrences=tuple(slots))
 
 
 def _standing(config: Config, horizon: Horizon) -> Iterator[Occurrence]:
@@ -217,46 +301,91 @@ def _weekly(days: tuple[str, ...], timezone: str, horizon: Horizon) -> Iterator[
         day += _DAY
 
 
-def _ordinal(moment: datetime) -> int:
-    return (moment if moment.tzinfo is None else moment.astimezone(UTC)).toordinal()
+_QUARTER = timedelta(hours=6)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_AHEAD, _BEHIND = timedelta(hours=14), timedelta(hours=12)  # UTC+14 to UTC−12, between which a floating one may be
 
 
-def _days(occurrence: Occurrence, horizon: Horizon) -> range:
-    first, last = max(_ordinal(occurrence.start), _ordinal(horizon.start) - 1), _ordinal(occurrence.end)
-    return range(first, min(last, _ordinal(horizon.end) + 1) + 1)
+def _quarter(moment: datetime) -> int:
+    return (moment - _EPOCH) // _QUARTER
 
 
-def _add(days: dict[int, tuple[Occurrence, ...]], occurrences: Iterable[Occurrence], horizon: Horizon) -> None:
-    """Put occurrences into the days they touch; naive ones under their own date, which the question widens for."""
+def _quarters(occurrence: Occurrence, horizon: Horizon) -> range:
+    """The quarters of days, counted from 1970 in UTC, that the occurrence touches in the horizon for any observer."""
+    start, end = (moment.replace(tzinfo=UTC) for moment in (occurrence.start, occurrence.end))
+    start, end = max(start, horizon.start - _DAY), min(end, horizon.end + _DAY)
+    if occurrence.start.tzinfo is None:
+        start, end = start - _AHEAD, end + _BEHIND
+    return range(_quarter(start), _quarter(end) + 1)
+
+
+def _add(quarters: dict[int, tuple[Occurrence, ...]], occurrences: Iterable[Occurrence], horizon: Horizon) -> None:
+    """Put occurrences into the quarters they touch."""
     added: dict[int, list[Occurrence]] = {}
     for occurrence in occurrences:
-        for day in _days(occurrence, horizon):
-            added.setdefault(day, []).append(occurrence)
-    for day, found in added.items():
-        days[day] = (*days.get(day, ()), *found)
+        for quarter in _quarters(occurrence, horizon):
+            added.setdefault(quarter, []).append(occurrence)
+    for quarter, found in added.items():
+        quarters[quarter] = (*quarters.get(quarter, ()), *found)
 
 
 class Follower:
     """Keeps the current `agenda` of a calendar; safe to use from several threads.
 
-    One thread at a time syncs, and readers take whatever agenda stands.
+    One thread at a time syncs, and one at a time has its turn to write; readers take whatever agenda stands. `last_known`
+    is the copy on disk of a calendar that may be away.
     """
 
-    def __init__(self, calendar: Calendar, config: Config, now: datetime) -> None:
+    def __init__(self, calendar: Calendar, config: Config, now: datetime, last_known: LastKnown | None = None) -> None:
         self.calendar, self.config = calendar, config
         self.agenda = blank(config, now)
         self.busy: Mapping[str, Busy] = {}
         """What people's own feeds say; every sync puts it into the agenda."""
+        self._writing = threading.Lock()
+        self._last_known = last_known
         self._syncing = threading.Lock()
 
-    def sync(self, now: datetime) -> Agenda:
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let one writer in at a time: those who wait then see what stands, instead of losing a race on the calendar."""
+        if not self._writing.acquire(timeout=TURN.total_seconds()):
+            raise Unreachable("The calendar is slow, and others are waiting to write; try again later.")
+        try:
+            yield
+        finally:
+            self._writing.release()
+
+    def recall(self, now: datetime) -> Agenda:
+        """Take the last known calendar from disk, if there is one, until the calendar itself answers."""
+        with self._syncing:
+            self.agenda = self._with_busy(self._recalled(self.agenda, now))
+            return self.agenda
+
+    def sync(self, now: datetime, expected: Entry | None = None) -> Agenda:
         """Take in what changed on the calendar; raises its errors, and leaves the agenda as it is then.
 
-        When the day has changed, the calendar is read anew for the horizon of today.
+        When the day has changed, everything is read anew for the horizon of today. `expected` is an entry of which it is
+        known already what reading its bytes comes to, as of what was written just now.
         """
         with self._syncing:
             agenda = self.agenda
             if horizon(self.config, now) != agenda.horizon:
-                agenda = blank(self.config, now, changed=agenda.changed + timedelta(seconds=1))
-            self.agenda = replace(agenda.after(self.calendar.changes(agenda.token), now), busy=self.busy)
+                agenda = self._recalled(blank(self.config, now, changed=agenda.changed + timedelta(seconds=1)), now)
+            changes = self.calendar.changes(agenda.token, agenda.entries, agenda.horizon.start)
+            if self._last_known is not None:
+                self._last_known.save(changes, now)
+            agenda = agenda.after(changes, now, {expected.ics: expected} if expected else NO_ENTRIES)
+            self.agenda = self._with_busy(agenda)
+            if changes.complete:
+                self.calendar.forget(self.agenda.history)
             return self.agenda
+
+    def _recalled(self, agenda: Agenda, now: datetime) -> Agenda:
+        found = self._last_known.load() if self._last_known is not None else None
+        if found is None:
+            return agenda
+        changes, synced = found
+        return replace(agenda.after(changes, now), synced=synced)
+
+    def _with_busy(self, agenda: Agenda) -> Agenda:
+        return agenda if agenda.busy is self.busy else replace(agenda, busy=self.busy)

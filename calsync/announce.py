@@ -80,7 +80,7 @@ def run(
 ) -> None:
     """Announce, and send what is due, until `wait` (seconds) says to stop; a calendar that is away is waited for."""
     away: bool | None = None
-    seconds = follower.config.calendar.refresh.total_seconds()
+    seconds = follower.config.calendar.interval.total_seconds()
     while True:
         now = clock()
         try:

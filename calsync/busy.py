@@ -65,13 +65,17 @@ class Feeds:
         self._folder = folder if folder is not None else beside(config)
         self._copies = {name: self._load(url) for name, url in self._urls.items()}
         self._readings: dict[str, tuple[bytes, Horizon, Reading]] = {}
+        self._known: Mapping[str, Busy] = {}
         self._lock = threading.Lock()
         self._keeps = True
 
     def known(self, horizon: Horizon, now: datetime) -> Mapping[str, Busy]:
-        """What is known at `now` (aware) without asking anybody, by name."""
+        """What is known at `now` (aware) without asking anybody, by name; the same object as long as it is the same."""
         with self._lock:
-            return {name: self._busy(name, copy, horizon, now) for name, copy in self._copies.items()}
+            found = {name: self._busy(name, copy, horizon, now) for name, copy in self._copies.items()}
+            if found != self._known:
+                self._known = found
+            return self._known
 
     def refresh(self, horizon: Horizon, now: datetime) -> Mapping[str, Busy]:
         """Ask for every feed that was not asked for within `EVERY`, all at once, and tell what is known then."""
@@ -146,8 +150,9 @@ class Feeds:
 
 
 def beside(config: Config) -> Path:
-    """The folder for copies beside the calendar's file, where a service may write."""
-    return (config.folder / config.calendar.url.removeprefix("sqlite:///")).parent / ".calsync"
+    """The folder for copies beside the calendar's file, or beside the last known calendar, where a service may write."""
+    kept = config.calendar.url.removeprefix("sqlite:///") if config.calendar.is_embedded else config.calendar.cache
+    return (config.folder / kept).parent / ".calsync"
 
 
 def _fetch(url: str, etag: str | None) -> tuple[bytes, str | None] | None:

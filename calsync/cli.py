@@ -15,29 +15,41 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
-import pytz
 import typer
 from pythonjsonlogger.core import RESERVED_ATTRS
 from rich.markup import escape
+from starlette.types import ASGIApp
 
 from calsync import __version__, cli_week, config, errors, feed, reservations
 from calsync.agenda import Follower
 from calsync.busy import Feeds
 from calsync.calendars import Calendar, open_calendar
+from calsync.calendars.lastknown import last_known
 from calsync.conflicts import blocking
 from calsync.doctor import diagnose
 from calsync.hours import Hours
-from calsync.planning import Conductor, Pair, conductor, plan
+from calsync.planning import Conductor, Pair, person, plan
 from calsync.records import Reservation
 from calsync.reservations import Request, inspect
 from calsync.settings import Config
-from calsync.tables import err, out, print_json, show_conflicts, show_diagnosis, show_outcome, show_seats, show_slots
+from calsync.tables import (
+    err,
+    out,
+    print_json,
+    show_conflicts,
+    show_diagnosis,
+    show_outcome,
+    show_promises,
+    show_seats,
+    show_slots,
+)
 from calsync.web.access import check_listening
 from calsync.web.answers import AlternativeOut, ConflictOut, ConflictsOut, PlanOut, ReservationOut
 from calsync.web.subscription import FeedQuery
 from calsync.weeks import Week
+from calsync.windows import Role
 
 DONE, CONFLICT, BAD_INPUT, CALENDAR_AWAY, DEFECT = 0, 1, 2, 3, 70
 
@@ -67,6 +79,7 @@ Override = Annotated[str | None, typer.Option(help="Why conflicts are accepted; 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and say the same, and write nothing.")]
 IfMatch = Annotated[str | None, typer.Option("--if-match", help="Fail if the reservation has another etag by now.")]
 DEFAULT_CONFIG = Path("windows.toml")
+_WORKERS_CONFIG = "CALSYNC_WORKERS_CONFIG"  # how the processes of one server are told which file to read
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +97,23 @@ def _now(context: typer.Context) -> datetime:
 
 
 @contextmanager
-def _session(context: typer.Context, file: Path, *, synced: bool = True) -> Iterator[Session]:
+def _session(context: typer.Context, file: Path, *, needs: Literal["anything", "calendar", "nothing"]) -> Iterator[Session]:
+    """One call; it needs the calendar as it is, or anything known of it, or nothing yet, since it will sync itself."""
     settings = config.load(file, os.environ)
     calendar: Calendar = open_calendar(settings)
     try:
         now = _now(context)
-        follower = Follower(calendar, settings, now)
+        follower = Follower(calendar, settings, now, last_known(settings))
         follower.busy = Feeds(settings).refresh(follower.agenda.horizon, now)
-        if synced:
-            follower.sync(now)
+        known = follower.recall(now)
+        if needs != "nothing":
+            try:
+                follower.sync(now)
+            except errors.Unreachable as error:
+                if needs == "calendar" or known.token is None:
+                    raise
+                err.print(f"[yellow]calsync:[/] {escape(str(error))}", soft_wrap=True)
+                err.print(f"[yellow]calsync:[/] This is what was known at {known.synced:%Y-%m-%d %H:%M:%S} UTC.")
         yield Session(settings, follower, now)
     finally:
         calendar.close()
@@ -102,14 +123,8 @@ def _author() -> str | None:
     return os.environ.get("USER") or os.environ.get("LOGNAME")
 
 
-def _person(settings: Config, who: str, role: str, hours: str | None = None, window: str | None = None) -> Conductor:
-    """The conductor that `who` names: one of the roster, `NAME@TIMEZONE`, or a timezone for somebody unnamed."""
-    name, at, timezone = who.rpartition("@")
-    if not at or who in {entry.name for entry in settings.conductors}:
-        unnamed = who in pytz.all_timezones_set and who not in {entry.name for entry in settings.conductors}
-        name, timezone = (role, who) if unnamed else (who, "")
-    working = Hours.parse(hours) if hours else None
-    return conductor(settings, name or role, timezone=timezone or None, hours=working, window=window)
+def _person(settings: Config, who: str, role: Role, hours: str | None = None, window: str | None = None) -> Conductor:
+    return person(settings, who, role, hours=Hours.parse(hours) if hours else None, window=window)
 
 
 def _print_version(wanted: bool) -> None:
@@ -168,7 +183,7 @@ def check_command(
     as_json: AsJson = False,
 ) -> None:
     """Plan the week and check it against the calendar; exits with 1 where something blocks it. Writes nothing."""
-    with _session(context, file) as session:
+    with _session(context, file, needs="anything") as session:
         pair = Pair(
             _person(session.config, primary, "primary", primary_hours, primary_window),
             _person(session.config, backup, "backup", backup_hours, backup_window),
@@ -209,7 +224,7 @@ def reserve(
     as_json: AsJson = False,
 ) -> None:
     """Reserve a train week for a pair: every slot of it, or none."""
-    with _session(context, file, synced=False) as session:
+    with _session(context, file, needs="nothing") as session:
         pair = Pair(
             _person(session.config, primary, "primary", primary_hours, primary_window),
             _person(session.config, backup, "backup", backup_hours, backup_window),
@@ -235,7 +250,7 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Change a week's reservation; slots that are over stay as they were."""
-    with _session(context, file, synced=False) as session:
+    with _session(context, file, needs="nothing") as session:
         which, settings = Week.parse(week), session.config
 
         def asked(standing: Reservation) -> Request:
@@ -267,7 +282,7 @@ def release(
     as_json: AsJson = False,
 ) -> None:
     """Give a week up; subscribers see its slots as cancelled until they are past."""
-    with _session(context, file, synced=False) as session:
+    with _session(context, file, needs="nothing") as session:
         outcome = reservations.release(
             session.follower,
             Week.parse(week),
@@ -292,7 +307,7 @@ def feed_command(
     file: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Print the iCal feed."""
-    with _session(context, file) as session:
+    with _session(context, file, needs="anything") as session:
         query = FeedQuery(
             window=window or [], conductor=person, only="reservations" if only_reservations else None, alarm=alarm
         )
@@ -303,14 +318,19 @@ def feed_command(
 
 @app.command(epilog="Example: calsync doctor --config /etc/calsync/windows.toml")
 def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Check the configuration and the calendar, and say what is wrong in words; exits with 1 where something needs care."""
-    with _session(context, file) as session:
+    """Check the configuration and the calendar, and say what is wrong in words; exits with 1 where something needs care.
+
+    A CalDAV server is tried out with a few events of the year 2000, which are removed again.
+    """
+    with _session(context, file, needs="calendar") as session:
+        promises = session.follower.calendar.probe()
         agenda = session.follower.agenda
         found = diagnose(session.config, agenda, session.now)
     if as_json:
         report = {
             "calendar": session.config.calendar.url,
             "resources": len(agenda.entries),
+            "promises": [{"holds": promise.holds, "sentence": promise.sentence} for promise in promises],
             "defects": {href: list(defects) for href, defects in found.defects.items()},
             "changes": list(found.changes),
             "conflicts": [ConflictOut.of(conflict).model_dump(mode="json") for conflict in found.conflicts],
@@ -319,6 +339,7 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
     else:
         out.print(f"[green]✓[/] {escape(str(file))} is sound: {len(session.config.windows)} windows.")
         out.print(f"[green]✓[/] {escape(session.config.calendar.url)} answers: {len(agenda.entries)} resources.")
+        show_promises(promises)
         show_diagnosis(found)
     if found.needs_care:
         raise typer.Exit(CONFLICT)
@@ -329,30 +350,44 @@ def serve(
     context: typer.Context,
     host: Annotated[str, typer.Option(help="The address to listen on; others than loopback need tokens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")] = 8080,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="How many processes share the port.")] = 1,
     log_format: Annotated[str, typer.Option(help="text, or json with one object a line.")] = "text",
     file: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Serve page, API and feed until it is told to stop."""
     import uvicorn
 
-    from calsync.web import create_app, utc_now
-
     if log_format not in ("text", "json"):
         raise errors.Invalid('--log-format is "text" or "json".')
     settings = config.load(file, os.environ)
     check_listening(host, tokens=settings.tokens, hosts=settings.server.hosts)
-    calendar = open_calendar(settings)
+    open_calendar(settings).close()  # what can be said of it without asking a server is said before anything starts
     if log_format == "text":
         err.print(
             f"calsync serves [bold]http://{host}:{port}/[/] and the feed http://{host}:{port}/deployments.ics",
             soft_wrap=True,
         )
-    service = create_app(settings, calendar, context.obj or utc_now)
     # uvicorn stops gracefully and then raises the signal again, which would end the process as if it had been killed.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
+    os.environ[_WORKERS_CONFIG] = str(file)
     uvicorn.run(
-        service, host=host, port=port, log_config=_logging(log_format), server_header=False, timeout_graceful_shutdown=10
+        "calsync.cli:worker" if workers > 1 else worker(context.obj),
+        factory=workers > 1,
+        workers=workers,
+        host=host,
+        port=port,
+        log_config=_logging(log_format),
+        server_header=False,
+        timeout_graceful_shutdown=10,
     )
+
+
+def worker(clock: Callable[[], datetime] | None = None) -> ASGIApp:
+    """The service of one process of `calsync serve`: each reads the configuration and opens the calendar for itself."""
+    from calsync.web import create_app, utc_now
+
+    settings = config.load(Path(os.environ[_WORKERS_CONFIG]), os.environ)
+    return create_app(settings, open_calendar(settings), clock or utc_now)
 
 
 def _logging(form: str) -> dict[str, object]:

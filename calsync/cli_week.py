@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 import typer
 from pydantic import BaseModel
@@ -31,6 +31,7 @@ from calsync.tables_week import show_away, show_deliveries, show_reserved, show_
 from calsync.updates import update
 from calsync.web.week_answers import AwayOut, HandoffOut, ReservedOut, RotationOut, UpdateOut
 from calsync.weeks import Week
+from calsync.windows import Role
 from calsync.zones import resolve, zone
 
 CONFLICT = 1
@@ -57,11 +58,18 @@ class Session(Protocol):
         """The time, aware."""
 
 
-Open = Callable[[typer.Context, Path], AbstractContextManager[Session]]
+Needs = Literal["anything", "calendar", "nothing"]
+
+
+class Open(Protocol):
+    """Opens the session of a command; see `cli`."""
+
+    def __call__(self, context: typer.Context, file: Path, *, needs: Needs) -> AbstractContextManager[Session]:
+        """It needs the calendar as it is, or anything known of it, or nothing yet, since it will sync itself."""
 
 
 Author = Callable[[], str | None]
-Meant = Callable[[Config, str, str], Conductor]
+Meant = Callable[[Config, str, Role], Conductor]
 Clock = Callable[[typer.Context], datetime]
 
 
@@ -81,7 +89,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
     ) -> None:
         """Say who conducts in the coming weeks, or reserve those; exits with 1 where a week could not be reserved."""
         check_weeks(weeks)
-        with open_session(context, file) as session:
+        with open_session(context, file, needs="nothing" if reserve else "anything") as session:
             if not reserve:
                 found = rotation(session.config, session.follower.agenda, session.now, weeks)
                 if as_json:
@@ -111,7 +119,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         as_json: AsJson = False,
     ) -> None:
         """Put an absence on the calendar, and say who could cover; without arguments, list the absences."""
-        with open_session(context, file) as session:
+        with open_session(context, file, needs="anything" if who is None and remove is None else "calendar") as session:
             if remove is not None:
                 absences.present(session.follower, remove, session.now)
                 out.print(f"[green]The absence {remove} is taken away.[/]")
@@ -140,9 +148,11 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         as_json: AsJson = False,
     ) -> None:
         """Hand the train to somebody else from now on; the calendar first, then the ticket and the operations channel."""
-        with open_session(context, file) as session:
+        with open_session(context, file, needs="nothing") as session:
             ports, which = Ports.of(session.config), Week.parse(week)
-            person = meant(session.config, to, to)
+            person = meant(session.config, to, "primary")
+            if person.name == "primary":
+                raise Invalid("Give the name of who takes over; a timezone alone is nobody.")
             found = hand_off(session.follower, ports, which, person, _line(note), session.now, author=author())
             sent = Courier(session.follower, ports).deliver(found.href, found.about, session.now)
         if as_json:
@@ -163,7 +173,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         as_json: AsJson = False,
     ) -> None:
         """Tell the partner where they are reached now: in the channel, or on the ticket outside their working hours."""
-        with open_session(context, file) as session:
+        with open_session(context, file, needs="nothing") as session:
             ports, which = Ports.of(session.config), Week.parse(week)
             found = update(session.follower, ports, which, sender, _line(text), session.now, decision=decision)
             sent = Courier(session.follower, ports).deliver(found.href, found.about, session.now)
@@ -188,7 +198,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda _signal, _frame: stop.set())
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        with open_session(context, file) as session:
+        with open_session(context, file, needs="nothing") as session:
             ports = Ports.of(session.config)
             if ports.channels.operations is None:
                 raise Invalid("There is no channel to announce in; set notify.operations or CALSYNC_NOTIFY_OPERATIONS.")

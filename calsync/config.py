@@ -78,6 +78,8 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], *, folder: Pa
     document = dict(document)
     problems += _secrets_in(document.get("notify"))
     tokens = _overlay_environment(document, environ, problems)
+    username = _from_environment("CALSYNC_CALENDAR_USERNAME", environ, problems)
+    password = _secret("CALSYNC_CALENDAR_PASSWORD", environ, problems)
     parts: dict[str, Any] = {}
     ticket_token = _from_environment("CALSYNC_TICKETS_TOKEN", environ, problems)
     strange = sorted(document.keys() - _SECTIONS.keys() - _TABLES.keys())
@@ -107,7 +109,7 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], *, folder: Pa
     if problems:
         raise ConfigInvalid(problems)
     secret = SecretStr(ticket_token.strip()) if ticket_token else None
-    return Config(**parts, tokens=tokens, ticket_token=secret, folder=folder)
+    return Config(**parts, tokens=tokens, username=username, password=password, ticket_token=secret, folder=folder)
 
 
 def _named(train: object) -> list[str]:
@@ -141,7 +143,8 @@ def _sentence(section: type[Section], path: str, detail: Any) -> str:
     match detail["type"]:
         case "extra_forbidden" if detail["loc"][-1] in ("username", "password", "tokens", "token"):
             return (
-                f"{where}: secrets do not stand in this file; tokens come from CALSYNC_TOKENS, and SQLite needs no password"
+                f"{where}: secrets do not stand in this file; they come from CALSYNC_TOKENS, CALSYNC_CALENDAR_USERNAME and "
+                "CALSYNC_CALENDAR_PASSWORD"
             )
         case "extra_forbidden":
             return f"{where}: " + _unknown(str(detail["loc"][-1]), list(section.model_fields))
@@ -196,10 +199,19 @@ def _contradictions(
             yield f'conflicts.warn: "{kind}" is in conflicts.block too; keep it in one of them'
     if conflicts is not None and "reserved" in conflicts.warn:
         yield 'conflicts.warn: "reserved" always blocks, since no week is reserved twice; take it out'
-    if parts["calendar"] is not None and max(parts["calendar"].horizon.past, parts["calendar"].horizon.future) > _FAR:
+    if parts["calendar"] is not None:
+        yield from _calendar_contradictions(parts["calendar"])
+
+
+def _calendar_contradictions(calendar: CalendarSection) -> Iterable[str]:
+    if max(calendar.horizon.past, calendar.horizon.future) > _FAR:
         yield 'calendar.horizon: look at most ten years back and ahead; "400d" is far'
-    if parts["calendar"] is not None and parts["calendar"].refresh < timedelta(milliseconds=100):
+    if calendar.interval < timedelta(milliseconds=100):
         yield 'calendar.refresh: refresh at most ten times a second; "1s" is quick'
+    if not timedelta(seconds=1) <= calendar.timeout <= timedelta(minutes=5):
+        yield 'calendar.timeout: wait for a second at least and five minutes at most; "10s" is patient'
+    if calendar.invite and calendar.organizer is None:
+        yield "calendar.organizer: is missing; invitations need the mail address that they come from"
 
 
 def _train_contradictions(
@@ -303,6 +315,11 @@ def _from_environment(variable: str, environ: Mapping[str, str], problems: list[
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{variable}_FILE: {error}")
         return None
+
+
+def _secret(variable: str, environ: Mapping[str, str], problems: list[str]) -> SecretStr | None:
+    value = _from_environment(variable, environ, problems)
+    return None if value is None else SecretStr(value)
 
 
 def _value(text: str, field: FieldInfo) -> Any:

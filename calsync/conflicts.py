@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from calsync.agenda import Agenda, Entry
 from calsync.cover import Cover, absences, cover, unknown, watched
@@ -85,16 +86,38 @@ def check(
     found = [
         conflict
         for slot in slots
-        for conflict in (
-            *_with_agenda(config, agenda, slot, people(slot), own=own, train=train),
-            *_with_absences(config, agenda, slot, people(slot), pair),
-            *_with_hours(config, slot, people(slot)),
-            *_with_clocks(config, slot, windows.get(slot.window), people(slot)),
+        for conflict in _of_slot(
+            config, agenda, slot, windows.get(slot.window), people(slot), own=own, train=train, pair=pair
         )
     ]
     starts = {slot.id: slot.start for slot in slots}
     found.sort(key=lambda conflict: (starts[conflict.slot or ""], KINDS.index(conflict.kind)))
     return (*found, *(_unplaced(href) for href in agenda.unplaced if href != own))
+
+
+def _of_slot(
+    config: Config,
+    agenda: Agenda,
+    slot: Slot,
+    window: Window | None,
+    conductors: Sequence[Conductor],
+    *,
+    own: str,
+    train: bool,
+    pair: Pair | None,
+) -> Iterator[Conflict]:
+    yield from _with_agenda(config, agenda, slot, conductors, own=own, train=train)
+    yield from _with_absences(config, agenda, slot, conductors, pair)
+    blocks = config.conflicts.blocks
+    yield from _by_itself(slot, window, tuple(conductors), hours=blocks("hours"), clocks=blocks("dst"))
+
+
+@lru_cache(maxsize=8_192)  # the same slots are checked before and after a write, and for everybody who looks
+def _by_itself(
+    slot: Slot, window: Window | None, conductors: tuple[Conductor, ...], *, hours: bool, clocks: bool
+) -> tuple[Conflict, ...]:
+    """What speaks against a slot whatever stands on the calendar; `hours` and `clocks` say whether that blocks."""
+    return (*_with_hours(slot, conductors, blocks=hours), *_with_clocks(slot, window, conductors, blocks=clocks))
 
 
 def standing(config: Config, agenda: Agenda, after: datetime) -> Iterator[tuple[Entry, Reservation, tuple[Conflict, ...]]]:
@@ -183,20 +206,19 @@ def _with_absences(
         yield Conflict("busy", config.conflicts.blocks("busy"), slot.id, message, event, instead)
 
 
-def _with_hours(config: Config, slot: Slot, conductors: Sequence[Conductor]) -> Iterator[Conflict]:
+def _with_hours(slot: Slot, conductors: Sequence[Conductor], *, blocks: bool) -> Iterator[Conflict]:
     for conductor in conductors:
         if not conductor.works(slot.start, slot.end):
             tz = zone(conductor.timezone)
             local = when(slot.start.astimezone(tz), slot.end.astimezone(tz))
             message = f"{slot.id} is {local} for {conductor.name}, outside {conductor.hours} {conductor.timezone}."
-            yield Conflict("hours", config.conflicts.blocks("hours"), slot.id, message)
+            yield Conflict("hours", blocks, slot.id, message)
 
 
-def _with_clocks(config: Config, slot: Slot, window: Window | None, conductors: Sequence[Conductor]) -> Iterator[Conflict]:
+def _with_clocks(slot: Slot, window: Window | None, conductors: Sequence[Conductor], *, blocks: bool) -> Iterator[Conflict]:
     if window is None:
         return
     tz = zone(window.timezone)
-    blocks = config.conflicts.blocks("dst")
     for wall, edge in zip(window.wall(slot.date), ("start", "end"), strict=True):
         _, oddity = resolve(wall, tz)
         if oddity:
@@ -246,6 +268,7 @@ def alternatives(
     The spans are within the working hours of its conductors. Each place passes the very check that the slot did not.
     """
     blocked = {conflict.slot for conflict in blocking(conflicts)}
+    named = {window.name: window for window in train_windows(config)}
     found: list[Alternative] = []
     for slot in plan.slots:
         if slot.id not in blocked:
@@ -253,13 +276,17 @@ def alternatives(
         taken = [other for other in plan.slots if other is not slot]
 
         def is_free(place: Slot, taken: Sequence[Slot] = taken) -> bool:
+            against = _of_slot(
+                config, agenda, place, named.get(place.window), people(place), own=own, train=True, pair=plan.pair
+            )
             return (
                 place.start > now
                 and not any(place.start < other.end and other.start < place.end for other in taken)
-                and not blocking(check(config, agenda, [place], people, own=own, pair=plan.pair))
+                # The first reason is enough, and most places have many.
+                and not any(conflict.blocking for conflict in against)
             )
 
-        windows = (window.on(slot.date, slot.role, slot.stage) for window in train_windows(config))
+        windows = (window.on(slot.date, slot.role, slot.stage) for window in named.values())
         elsewhere = [place for place in windows if place.window != slot.window and is_free(place)]
         later = next(filter(is_free, _steps(slot, people(slot), STEP)), None)
         earlier = next(filter(is_free, _steps(slot, people(slot), -STEP)), None)

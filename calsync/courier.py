@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from calsync import deliveries
 from calsync.agenda import Entry, Follower
 from calsync.deliveries import Delivery, NotSent, Unsure
-from calsync.errors import CalendarError, Changed
+from calsync.errors import CalendarError, Changed, Unreachable
 from calsync.notify import Channel, Channels, open_channels
+from calsync.reservations import attach
 from calsync.settings import Config
 from calsync.tickets import Tickets, open_tickets
+from calsync.writes import trying
 
 GRACE = timedelta(seconds=10)
 """How long a new message is left to the process that made it, whose caller waits for the outcome."""
@@ -56,23 +57,15 @@ def add(follower: Follower, href: str, choose: Callable[[Entry], Sequence[Delive
 
     Raises `Changed` where the week is gone or changes all the time, and the calendar's errors.
     """
-    for _ in range(ATTEMPTS):
+
+    def attempt() -> Entry:
         entry = follower.sync(now).entries.get(href)
         if entry is None or entry.reservation is None:
             raise Changed(f"{href} is gone from the calendar, or cannot be read any more.")
         more = choose(entry)
-        if not more:
-            return entry
-        try:
-            follower.calendar.put(
-                href, deliveries.write(entry.ics, deliveries.merged(entry.deliveries, more, now)), etag=entry.etag
-            )
-        except Changed:
-            continue
-        entry = follower.sync(now).entries.get(href)
-        if entry is not None:
-            return entry
-    raise Changed(f"{href} changes all the time; try again.")
+        return attach(follower, entry, more, now) if more else entry
+
+    return trying(follower, attempt, attempts=ATTEMPTS)
 
 
 class Courier:
@@ -82,7 +75,7 @@ class Courier:
         self._follower, self._ports = follower, ports
         self._name = uuid.uuid4().hex[:12]
         self._unrecorded: dict[tuple[str, str], tuple[Delivery, Delivery]] = {}
-        """Outcomes that are known here alone, since the calendar was away: the claim, and what came of it."""
+        """What is known here alone, since the calendar was away: a claim, and what came of it or has its place."""
 
     def deliver(self, href: str, about: str, now: datetime) -> tuple[Delivery, ...]:
         """Send what is due of a hand-off or update at `now` (aware); returns all of it as it stands then."""
@@ -117,8 +110,13 @@ class Courier:
             self._write(href, known, known.settle("failed", known.detail or "its time was over"), now)
             return
         mine = known.claim(self._name, now)
-        if not self._write(href, known, mine, now):
-            return  # somebody else has it
+        try:
+            if not self._write(href, known, mine, now):
+                return  # somebody else has it
+        except Unreachable:
+            # The claim may stand, and nothing was sent: it is given back as soon as the calendar is there.
+            self._unrecorded[href, mine.id] = mine, known
+            raise
         outcome = self._recover(href, mine, now) if known.state == "claimed" else self._send(href, mine, now)
         _log.info("%s of %s is %s%s", mine.id, href, outcome.state, f": {outcome.detail}" if outcome.detail else "")
         self._record(href, mine, outcome, now)

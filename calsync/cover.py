@@ -6,19 +6,14 @@ absence on the calendar or by their own busy feed, cannot. A feed that cannot be
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from calsync.agenda import Agenda
-from calsync.occurrences import Occurrence
 from calsync.planning import Conductor, Pair, clock_spans, conductor
 from calsync.settings import Config
 from calsync.windows import Slot
-
-_DAY = timedelta(days=1)
-_OWN = re.compile(r".*@calsync|train-\d{4}-W\d\d", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +37,12 @@ class Cover:
 
 def absences(agenda: Agenda, who: Conductor, start: datetime, end: datetime) -> Iterator[Absence]:
     """Their absences that overlap the span from `start` to `end` (aware): on the calendar, then those of their feed."""
-    for away, occurrence in agenda.away.get(who.name, ()):
-        if not _is_near(occurrence, start, end):
-            continue
-        begin, finish = occurrence.span(away.timezone)
-        if begin < end and start < finish:
-            yield Absence(occurrence.uid, begin, finish, away.note, occurrence.certain)
-    busy = agenda.busy.get(who.name)
-    for occurrence in busy.occurrences if busy else ():
-        if not _is_near(occurrence, start, end):
-            continue
-        begin, finish = occurrence.span(who.timezone)
-        # A calendar into which the slots themselves were put says nothing against them.
-        if occurrence.busy and begin < end and start < finish and not _OWN.fullmatch(occurrence.uid):
-            yield Absence(occurrence.uid, begin, finish, None, occurrence.certain)
-
-
-def _is_near(occurrence: Occurrence, start: datetime, end: datetime) -> bool:
-    """Whether it can overlap the span, wherever its clock stands: a quick look before the exact one."""
-    begin, finish = occurrence.start, occurrence.end
-    if begin.tzinfo is None:
-        begin, finish = begin.replace(tzinfo=UTC) - _DAY, finish.replace(tzinfo=UTC) + _DAY
-    return begin < end and start < finish
+    written, busy = agenda.away.get(who.name), agenda.busy.get(who.name)
+    for diary in (written, busy.diary if busy else None):
+        for occurrence, away in diary.near(start, end) if diary else ():
+            begin, finish = occurrence.span(away.timezone if away else who.timezone)
+            if begin < end and start < finish:
+                yield Absence(occurrence.uid, begin, finish, away.note if away else None, occurrence.certain)
 
 
 def watched(config: Config, slot: Slot) -> tuple[datetime, datetime]:

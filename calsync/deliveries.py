@@ -155,12 +155,6 @@ def write(ics: bytes, deliveries: Sequence[Delivery]) -> bytes:
     return bytes(calendar.to_ical())
 
 
-def carry(former: bytes, ics: bytes) -> bytes:
-    """`ics` with the deliveries that stand on the resource whose place it takes."""
-    kept = read(former)
-    return write(ics, kept) if kept else ics
-
-
 def _tokens(event: Event) -> list[str]:
     found = event.get(PROPERTY, [])
     return [str(token) for token in (found if isinstance(found, list) else [found])]

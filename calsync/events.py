@@ -12,24 +12,27 @@ and `X-CALSYNC-SLOT` (the slot's id, on each component that is one).
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from urllib.parse import quote
 
-from icalendar import Calendar, Event, Parameters, vDatetime, vRecur, vUri
+from icalendar import Calendar, Event, Parameters, Timezone, vDatetime, vRecur, vUri
 
+from calsync.edits import keep
 from calsync.errors import Invalid
-from calsync.occurrences import SLOT, Occurrence
-from calsync.records import Reservation, from_token, timezone_of, to_token
-from calsync.recurrence import Horizon, moment_of
+from calsync.occurrences import SLOT
+from calsync.records import MARK, RECORD, Reservation, from_token, timezone_of, to_token
+from calsync.recurrence import moment_of
+from calsync.settings import Config
 from calsync.vtimezones import vtimezone
 from calsync.weeks import Week
 from calsync.windows import Slot
 from calsync.zones import resolve, zone
 
-RECORD, MARK = "X-CALSYNC-RECORD", "X-CALSYNC-MARK"
+CATEGORIES = ("train",)
 PRODID = "-//calsync//calsync//EN"
 
 _HREF = re.compile(r"train-(\d{4}-W\d{2})\.ics", re.ASCII)
@@ -97,19 +100,49 @@ def add_conference(event: Event, reservation: Reservation, video_url: str | None
         event.add("CONFERENCE", vUri(room), parameters=parameters)
 
 
-def encode(reservation: Reservation, mark: str, ticket_url: str | None = None, *, video_url: str | None = None) -> bytes:
-    """The reservation as a resource (CRLF lines); `mark` is a plain token that names this write."""
+def encode(config: Config, reservation: Reservation, mark: str, former: bytes = b"") -> bytes:
+    """The reservation as a resource (CRLF lines); `mark` is a plain token that names this write.
+
+    `former` is the resource that it takes the place of; what people put on that is kept.
+    """
+    components, timezones = _components(config, reservation, mark)
+    if former:
+        with contextlib.suppress(ValueError):  # nothing of calsync's could be read there, so nothing is known to keep
+            return _merged(config, _calendar(components, timezones), former)
+    head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()
+    parts = [head, *(vtimezone(name) for name in timezones), *(component.to_ical() for component in components)]
+    return b"".join([*parts, b"END:VCALENDAR\r\n"])
+
+
+def _merged(config: Config, ours: Calendar, former: bytes) -> bytes:
+    written = decode(former).reservation
+    theirs = Calendar.from_ical(former)
+    assert isinstance(theirs, Calendar)  # it has been decoded
+    keep(ours, _calendar(*_components(config, written, "")), theirs, schedule=config.calendar.invite)
+    return bytes(ours.to_ical())
+
+
+def _calendar(components: Sequence[Event], timezones: Sequence[str]) -> Calendar:
+    calendar = Calendar()
+    calendar.add("VERSION", "2.0")
+    calendar.add("PRODID", PRODID)
+    calendar.subcomponents = [*(Timezone.from_ical(vtimezone(name)) for name in timezones), *components]
+    return calendar
+
+
+def _components(config: Config, reservation: Reservation, mark: str) -> tuple[list[Event], list[str]]:
+    """The VEVENTs of a reservation, and the names of the timezones that they need."""
     slots = sorted([*reservation.slots, *reservation.cancelled], key=lambda slot: (slot.start, slot.window))
-    components = [_component(reservation, slot, ticket_url, video_url) for slot in slots]
-    master_zones: set[str] = set()
+    components = [_component(config, reservation, slot) for slot in slots]
+    timezones = {timezone_of(slot) for slot in slots}
     if len(slots) == 1:
         master = components[0]
     else:
-        master = _component(reservation, slots[0], ticket_url, video_url)
+        master = _component(config, reservation, slots[0])
         del master[SLOT]
         master["RRULE"] = vRecur({"FREQ": "DAILY", "COUNT": len(slots)})
         recurrence_ids = _recurrence_ids(slots)
-        master_zones.add(str(recurrence_ids[0].tzinfo))
+        timezones.add(str(recurrence_ids[0].tzinfo))
         master.pop("DTSTART")
         master.pop("DTEND")
         master.add("DTSTART", recurrence_ids[0])
@@ -121,15 +154,11 @@ def encode(reservation: Reservation, mark: str, ticket_url: str | None = None, *
     master.add("STATUS", "CANCELLED" if reservation.released else "CONFIRMED")
     master.add(RECORD, to_token(reservation))
     master.add(MARK, mark)
-    timezones = sorted({timezone_of(slot) for slot in slots} | master_zones)
-    parts = [f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()]
-    parts += (vtimezone(name) for name in timezones)
-    parts += (component.to_ical() for component in components)
-    return b"".join([*parts, b"END:VCALENDAR\r\n"])
+    return components, sorted(timezones)
 
 
-def _component(reservation: Reservation, slot: Slot, ticket_url: str | None, video_url: str | None) -> Event:
-    link = ticket_link(reservation.ticket, ticket_url)
+def _component(config: Config, reservation: Reservation, slot: Slot) -> Event:
+    link = ticket_link(reservation.ticket, config.train.ticket_url)
     event = Event()
     event.add("UID", href(reservation.week).removesuffix(".ics"))
     event.add("DTSTAMP", reservation.modified)
@@ -139,14 +168,25 @@ def _component(reservation: Reservation, slot: Slot, ticket_url: str | None, vid
     event.add("DTEND", slot.end)
     event.add("SUMMARY", summary(reservation, slot))
     event.add("DESCRIPTION", description(reservation, slot, link))
-    event.add("CATEGORIES", ["train"])
+    event.add("CATEGORIES", list(CATEGORIES))
     event.add("STATUS", "CANCELLED" if slot in reservation.cancelled else "CONFIRMED")
     event.add("TRANSP", "OPAQUE")
     if link:
         event.add("URL", link)
-    add_conference(event, reservation, video_url)
+    add_conference(event, reservation, config.train.video_url)
     event.add(SLOT, slot.id)
+    if config.calendar.invite:
+        _invite(config, event, reservation.names(slot))
     return event
+
+
+def _invite(config: Config, event: Event, names: Sequence[str]) -> None:
+    """Make attendees of those who sit in the slot and whose address is known (RFC 5545, section 3.8.4.1)."""
+    addresses = {entry.name: entry.email for entry in config.conductors}
+    event.add("ORGANIZER", f"mailto:{config.calendar.organizer}")
+    for name in names:
+        if address := addresses.get(name):
+            event.add("ATTENDEE", f"mailto:{address}", parameters={"CN": name, "PARTSTAT": "NEEDS-ACTION", "RSVP": "TRUE"})
 
 
 def _recurrence_ids(slots: Sequence[Slot]) -> list[datetime]:
@@ -166,51 +206,33 @@ def _recurrence_ids(slots: Sequence[Slot]) -> list[datetime]:
     return [instant for instant, _ in instances]
 
 
-def decode(ics: bytes) -> tuple[Reservation, str]:
-    """The reservation as calsync wrote it and the mark of that write; `ValueError` where the resource does not carry one.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A reservation as calsync wrote it, the mark of that write, and whether people cancelled the whole of it since."""
 
-    What people did to the resource since is not in it (see `as_it_stands`), but for its later `modified` and `sequence`.
+    reservation: Reservation
+    mark: str
+    cancelled: bool
+
+
+def decode(ics: bytes) -> Written:
+    """What calsync wrote; `ValueError` where the resource does not carry a reservation.
+
+    What else people did to the resource since is not in it (see `edits`), but for its later `modified` and `sequence`.
     """
     calendar = Calendar.from_ical(ics)
     components = calendar.events if isinstance(calendar, Calendar) else []
     masters = [event for event in components if RECORD in event]
     if len(masters) != 1:
         raise ValueError(f"{RECORD} is missing")
+    master = masters[0]
     try:
-        written = from_token(str(masters[0][RECORD]))
+        written = from_token(str(master[RECORD]))
         sequence = max([written.sequence, *(int(event.get("SEQUENCE", 0)) for event in components)])
         stamps = [moment_of(event, "LAST-MODIFIED") for event in components]
         modified = max([written.modified, *(stamp for stamp in stamps if isinstance(stamp, datetime) and stamp.tzinfo)])
     except Exception as error:  # the record stood where anybody may write
         raise ValueError(f"{RECORD} cannot be read: {error}") from None
-    return replace(written, sequence=sequence, modified=modified), str(masters[0].get(MARK, ""))
-
-
-def as_it_stands(
-    reservation: Reservation, occurrences: Sequence[Occurrence], horizon: Horizon
-) -> tuple[Reservation, tuple[str, ...]]:
-    """The reservation with what people did to its resource, as the occurrences show, and that in sentences, if anything.
-
-    Slots outside the horizon, in which alone occurrences are known, count as they were written.
-    """
-    standing = {found.slot: found for found in occurrences if found.slot and found.busy}
-    slots: list[Slot] = []
-    removed: list[Slot] = []
-    changes: list[str] = []
-    for slot in reservation.slots:
-        found = standing.pop(slot.id, None)
-        if found is None and slot.start < horizon.end and horizon.start < slot.end:
-            changes.append(f"{slot.id} was removed from the calendar.")
-            removed.append(slot)
-            continue
-        if found is not None and not found.certain:
-            changes.append(f"{slot.id} cannot be read any more; it is shown as it was reserved.")
-        elif found is not None:
-            tz = zone(timezone_of(slot))
-            start, end = (moment.astimezone(tz) for moment in found.span(timezone_of(slot)))
-            if (start, end) != (slot.start, slot.end):
-                changes.append(f"{slot.id} was moved to {start:%a %d %b %H:%M}–{end:%H:%M} {tz}.")
-            slot = replace(slot, start=start, end=end)
-        slots.append(slot)
-    cancelled = (*reservation.cancelled, *removed)
-    return replace(reservation, slots=tuple(slots), cancelled=cancelled), tuple(changes)
+    status = str(master.get("STATUS", "")).upper()
+    cancelled = status == "CANCELLED" and not written.released and SLOT not in master
+    return Written(replace(written, sequence=sequence, modified=modified), str(master.get(MARK, "")), cancelled)

@@ -9,13 +9,13 @@ section 3.8.7.2), so that the ETag moves when something did.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 from icalendar import Alarm, Calendar, Event, vDuration
 
-from calsync.agenda import Agenda
+from calsync.agenda import Agenda, Entry
 from calsync.events import PRODID, add_conference, description, summary, ticket_link
 from calsync.occurrences import Occurrence
 from calsync.records import Reservation
@@ -56,31 +56,122 @@ class Feed:
 
 def render(config: Config, agenda: Agenda, now: datetime, filters: Filters = Filters()) -> Feed:
     """The feed at `now` (aware); it reads the clock only to drop what is past and to show eight weeks ahead."""
-    today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
-    edges = [today, today + timedelta(days=1)]
-    parts = [head(config)]
-    tzids: set[str] = set()
-    timezones: dict[str, bytes] = {}
-    others: list[bytes] = []
-    if not (filters.windows or filters.conductor or filters.only_reservations):
-        for _, entry in sorted(agenda.entries.items()):
-            tzids |= entry.reading.tzids
-            timezones.update(entry.reading.timezones)
-            others.append(entry.reading.published)
-    parts += (vtimezone(name) for name in sorted(tzids))
-    parts += (text for _, text in sorted(timezones.items()))
-    for reservation, slot, cancelled in _reserved(agenda, filters):
-        if cancelled:
-            edges.append(slot.end.astimezone(UTC))
-            if slot.end <= now:
-                continue
-        parts.append(slot_event(config, reservation, slot, cancelled=cancelled, alarm=filters.alarm))
-    parts += (_fixed_event(found, filters.alarm) for found in _fixed(agenda, filters, today))
-    body = b"".join([*parts, *others, b"END:VCALENDAR\r\n"])
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    passed = max(edge for edge in edges if edge <= now)
-    modified = max(agenda.changed, passed.replace(microsecond=0))
-    return Feed(body, etag, modified, min(edge for edge in edges if edge > now))
+    return Renderer(config).render(agenda, now, filters)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A piece of a feed: its bytes, and their digest, of which the feed's etag is made."""
+
+    body: bytes
+    digest: bytes
+
+    @classmethod
+    def of(cls, body: bytes) -> _Part:
+        return cls(body, hashlib.sha256(body).digest())
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """Other people's events of one shelf of the agenda, by href, and the timezones that they need."""
+
+    part: _Part
+    tzids: frozenset[str]
+    timezones: Mapping[str, bytes]
+
+
+class Renderer:
+    """Renders feeds, and keeps the pieces of the last ones: what has not changed since is not made again.
+
+    A piece belongs to the very object it was made of, an entry or a shelf of the agenda, which never changes.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._head = head(config)
+        self._shelves: dict[int, tuple[object, _Shelf]] = {}
+        self._slots: dict[tuple[str, timedelta | None], tuple[Entry, list[tuple[Slot, bool, bytes]]]] = {}
+        self._fixed: dict[Filters, tuple[object, datetime, _Part]] = {}
+
+    def render(self, agenda: Agenda, now: datetime, filters: Filters) -> Feed:
+        """See `render`."""
+        today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
+        edges = [today, today + timedelta(days=1)]
+        parts = [self._head]
+        others: list[_Part] = []
+        if not (filters.windows or filters.conductor or filters.only_reservations):
+            shelves = [self._shelf(number, shelf) for number, shelf in enumerate(agenda.entries.shelves)]
+            tzids = frozenset().union(*(shelf.tzids for shelf in shelves))
+            timezones = {name: text for shelf in shelves for name, text in shelf.timezones.items()}
+            parts += (vtimezone(name) for name in sorted(tzids))
+            parts += (text for _, text in sorted(timezones.items()))
+            others = [shelf.part for shelf in shelves]
+        for entry in agenda.reservations:
+            for slot, cancelled, text in self._entry(entry, filters):
+                if cancelled:
+                    edges.append(slot.end.astimezone(UTC))
+                    if slot.end <= now:
+                        continue
+                parts.append(text)
+        pieces = [_Part.of(b"".join(parts)), self._standing(agenda, filters, today), *others, _END]
+        etag = f'"{hashlib.sha256(b"".join(piece.digest for piece in pieces)).hexdigest()[:32]}"'
+        passed = max(edge for edge in edges if edge <= now)
+        modified = max(agenda.changed, passed.replace(microsecond=0))
+        body = b"".join(piece.body for piece in pieces)
+        return Feed(body, etag, modified, min(edge for edge in edges if edge > now))
+
+    def _shelf(self, number: int, shelf: Mapping[str, Entry]) -> _Shelf:
+        made_of, made = self._shelves.get(number, (None, None))
+        if made is None or made_of is not shelf:
+            readings = [entry.reading for _, entry in sorted(shelf.items())]
+            made = _Shelf(
+                _Part.of(b"".join(reading.published for reading in readings)),
+                frozenset().union(*(reading.tzids for reading in readings)),
+                {name: text for reading in readings for name, text in reading.timezones.items()},
+            )
+            self._shelves[number] = shelf, made
+        return made
+
+    def _entry(self, entry: Entry, filters: Filters) -> list[tuple[Slot, bool, bytes]]:
+        """The slots that the filters let through, by start: each with whether it was given up, and as a VEVENT."""
+        reservation, key = entry.reservation, (entry.href, filters.alarm)
+        assert reservation is not None  # as Agenda.reservations promises
+        made_of, made = self._slots.get(key, (None, []))
+        if made_of is not entry:
+            if len(self._slots) >= _KEPT:
+                self._slots.clear()
+            slots = [*((slot, False) for slot in reservation.slots), *((slot, True) for slot in reservation.cancelled)]
+            made = [
+                (slot, cancelled, slot_event(self._config, reservation, slot, cancelled=cancelled, alarm=filters.alarm))
+                for slot, cancelled in sorted(slots, key=lambda pair: (pair[0].start, pair[0].window))
+            ]
+            self._slots[key] = entry, made
+        return [
+            one
+            for one in made
+            if (not filters.windows or one[0].window in filters.windows)
+            and (filters.conductor is None or filters.conductor in _seated(reservation, one[0]))
+        ]
+
+    def _standing(self, agenda: Agenda, filters: Filters, today: datetime) -> _Part:
+        """The standing windows and freezes, which stand in windows.toml and change with the day alone."""
+        made_of, day, made = self._fixed.get(filters, (None, today, None))
+        if made is None or made_of != agenda.horizon or day != today:
+            if len(self._fixed) >= _KEPT:
+                self._fixed.clear()
+            made = _Part.of(b"".join(_fixed_event(found, filters.alarm) for found in _fixed(agenda, filters, today)))
+            self._fixed[filters] = agenda.horizon, today, made
+        return made
+
+
+def _seated(reservation: Reservation, slot: Slot) -> set[str]:
+    """Whose slot it is: who is responsible for it, and those who sit in it."""
+    return {*reservation.names(slot), *(who.name for who in reservation.conductors(slot) if not slot.who)}
+
+
+_END = _Part.of(b"END:VCALENDAR\r\n")
+_KEPT = 4_096
+"""How many pieces of one sort are kept; filters come from outside."""
 
 
 def head(config: Config) -> bytes:
@@ -94,20 +185,6 @@ def head(config: Config) -> bytes:
     calendar.add("REFRESH-INTERVAL", TTL, parameters={"VALUE": "DURATION"})
     calendar.add("X-PUBLISHED-TTL", vDuration(TTL))
     return bytes(calendar.to_ical().removesuffix(b"END:VCALENDAR\r\n"))
-
-
-def _reserved(agenda: Agenda, filters: Filters) -> Iterator[tuple[Reservation, Slot, bool]]:
-    """The reserved slots that the filters let through, each with its reservation and whether it was given up."""
-    for entry in agenda.reservations:
-        reservation = entry.reservation
-        assert reservation is not None  # as Agenda.reservations promises
-        slots = [*((slot, False) for slot in reservation.slots), *((slot, True) for slot in reservation.cancelled)]
-        for slot, cancelled in sorted(slots, key=lambda pair: (pair[0].start, pair[0].window)):
-            names = {*reservation.names(slot), *(who.name for who in reservation.conductors(slot) if not slot.who)}
-            if filters.windows and slot.window not in filters.windows:
-                continue
-            if filters.conductor is None or filters.conductor in names:
-                yield reservation, slot, cancelled
 
 
 def slot_event(
@@ -148,13 +225,8 @@ def _fixed(agenda: Agenda, filters: Filters, today: datetime) -> list[Occurrence
     if filters.conductor or filters.only_reservations:
         return []
     until = today + AHEAD
-    days = range(today.toordinal(), until.toordinal() + 1)
-    found = {
-        occurrence.uid: occurrence
-        for day in days
-        for occurrence in agenda.days.get(day, ())
-        if occurrence.kind in ("standing", "freeze") and occurrence.end > today and occurrence.start < until
-    }
+    spans = agenda.overlapping(today, until, "UTC")
+    found = {occurrence.uid: occurrence for occurrence, _, _ in spans if occurrence.kind in ("standing", "freeze")}
     if filters.windows:
         wanted = tuple(f"-{window}" for window in filters.windows)
         found = {uid: one for uid, one in found.items() if one.kind == "standing" and one.slot[10:] in wanted}

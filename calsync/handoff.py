@@ -8,7 +8,6 @@ a comment, and the note goes to the operations channel.
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,12 +17,13 @@ from calsync.agenda import Entry, Follower
 from calsync.conflicts import Conflict, check
 from calsync.courier import Ports
 from calsync.deliveries import Delivery
-from calsync.errors import Changed, Invalid
+from calsync.errors import Invalid
 from calsync.planning import Conductor
 from calsync.records import Reservation
-from calsync.reservations import ATTEMPTS, Outcome, held
+from calsync.reservations import Outcome, held, store
 from calsync.settings import Config
 from calsync.weeks import Week
+from calsync.writes import trying
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ def hand_off(
     Raises `Invalid` where the train is over or theirs already, `NotReserved`, `Changed`, and the calendar's errors.
     """
     digest = hashlib.sha256(f"{to.name}\n{note}".encode()).hexdigest()[:10]
-    for _ in range(ATTEMPTS):
+
+    def attempt() -> HandedOff:
         agenda = follower.sync(now)
         entry, standing = held(agenda, week, etags)
         former = responsible(standing)
@@ -68,21 +69,11 @@ def hand_off(
         handed = _handed(standing, to, now, author)
         about = f"handoff-{handed.sequence}-{digest}"
         more = _deliveries(follower.config, ports, handed, former, about, note, now)
-        train = follower.config.train
-        ics = events.encode(handed, uuid.uuid4().hex, train.ticket_url, video_url=train.video_url)
-        try:
-            follower.calendar.put(
-                entry.href, deliveries.write(ics, deliveries.merged(entry.deliveries, more, now)), etag=entry.etag
-            )
-        except Changed:
-            if etags is not None:
-                raise
-            continue
-        agenda = follower.sync(now)
-        entry, standing = held(agenda, week, None)
-        against = _against(follower, standing, to, now)
-        return HandedOff(Outcome(standing, entry.etag, warnings=against), entry.href, about, former.name)
-    raise Changed(f"{week} changes all the time; try again.")
+        written = store(follower, handed, entry, now, more)
+        against = _against(follower, handed, to, now)
+        return HandedOff(Outcome(handed, written.etag, warnings=against), entry.href, about, former.name)
+
+    return trying(follower, attempt)
 
 
 def _again(entry: Entry, standing: Reservation, digest: str) -> HandedOff:

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from types import MappingProxyType
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,7 @@ from calsync.zones import resolve, zone
 SLOT = "X-CALSYNC-SLOT"
 """The property in which a component of a reservation carries the id of its slot."""
 
+_NO_TIMEZONES: Mapping[str, bytes] = MappingProxyType({})
 _LONGEST_AHEAD, _LONGEST_BEHIND = timedelta(hours=14), timedelta(hours=12)  # UTC+14 to UTC−12
 
 
@@ -73,15 +75,17 @@ class Reading:
 
     `published` holds VEVENTs as they stand (CRLF lines), `timezones` the VTIMEZONEs of its own that they need and
     `tzids` the names of the pytz timezones they need.
-    `unplaced` tells that something of which not even the time can be read stands on it.
+    `unplaced` tells that something of which not even the time can be read stands on it. `over` is an instant from which on
+    nothing of it takes place, wherever it is seen; None where that is not known, or never.
     """
 
     occurrences: tuple[Occurrence, ...] = ()
     published: bytes = b""
-    timezones: Mapping[str, bytes] = field(default_factory=dict)
+    timezones: Mapping[str, bytes] = field(default_factory=lambda: _NO_TIMEZONES)
     tzids: frozenset[str] = frozenset()
     defects: tuple[str, ...] = ()
     unplaced: bool = False
+    over: datetime | None = None
 
 
 def read(ics: bytes, href: str, horizon: Horizon) -> Reading:
@@ -99,16 +103,21 @@ def read(ics: bytes, href: str, horizon: Horizon) -> Reading:
     published: list[bytes] = []
     tzids: set[str] = set()
     used: dict[str, bytes] = {}
+    ends: list[datetime | None] = []
     for uid, events in groups.items():
         found = _Group(uid, href, events, zones, horizon).read()
         occurrences += found.occurrences
         unplaced = unplaced or found.unplaced
+        ends.append(found.over)
         defects += (f"{uid or 'event without UID'}: {defect}" for defect in found.defects)
         if found.published:
             published.append(found.published)
             tzids |= found.tzids
             used.update(found.timezones)
-    return Reading(tuple(occurrences), b"".join(published), used, frozenset(tzids), tuple(defects), unplaced)
+    text = published[0] if len(published) == 1 else b"".join(published)
+    known = [end for end in ends if end is not None]
+    over = max(known) if known and len(known) == len(ends) and not defects else None
+    return Reading(tuple(occurrences), text, used or _NO_TIMEZONES, frozenset(tzids), tuple(defects), unplaced, over)
 
 
 def _one_line(error: BaseException) -> str:
@@ -126,6 +135,7 @@ class _Group:
         self.private = any(_is_private(event) for event in events)
         self.tzids: set[str] = set()
         self.used: dict[str, bytes] = {}
+        self.shared: dict[Any, Any] = {}
 
     def read(self) -> Reading:
         """Occurrences, feed text and defects of the group."""
@@ -150,7 +160,19 @@ class _Group:
         inside = tuple(found for found in occurrences if self._within_horizon(found))
         if self.defects:
             return Reading(inside, defects=tuple(self.defects), unplaced=self.unplaced)
-        return Reading(inside, text, self.used, frozenset(self.tzids))
+        return Reading(inside, text, self.used or _NO_TIMEZONES, frozenset(self.tzids), over=self._over(occurrences))
+
+    def _over(self, occurrences: list[Occurrence]) -> datetime | None:
+        """When everything in the group is over for good, and a day more for where on earth it is seen."""
+        ends = [occurrence.end.replace(tzinfo=UTC) for occurrence in occurrences]
+        for event in self.events:
+            rules = rules_of(event)
+            if "RDATE" in event or any("UNTIL" not in rule for rule in rules):
+                return None
+            start, end = (utc_of(moment) for moment in span_of(event))
+            ends += [utc_of(until) + (end - start) for rule in rules for until in rule["UNTIL"]]
+            ends.append(end)
+        return max(ends) + timedelta(days=1)
 
     def _settle_timezones(self, event: Event) -> None:
         """Give every time of the event the timezone that its TZID means here, under the name that the feed uses."""
@@ -248,14 +270,17 @@ class _Group:
         begin, finish = instant_of(start), instant_of(end)
         if (begin.tzinfo is None) != (finish.tzinfo is None):
             finish = finish.replace(tzinfo=begin.tzinfo)
+        summary = "busy" if self.private else str(event.get("SUMMARY", "")).strip() or "event without a title"
+        categories = () if self.private else _categories(event)
+        # Instances of one event share what they have in common; there may be a hundred thousand.
         return Occurrence(
             begin,
             finish,
             self.uid,
-            "busy" if self.private else str(event.get("SUMMARY", "")).strip() or "event without a title",
+            self.shared.setdefault(summary, summary),
             self.href,
             slot=str(event.get(SLOT, "")),
-            categories=() if self.private else _categories(event),
+            categories=self.shared.setdefault(categories, categories),
             busy=str(event.get("STATUS", "")).upper() != "CANCELLED"
             and str(event.get("TRANSP", "")).upper() != "TRANSPARENT",
         )

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import pytz
+
 from calsync.errors import Invalid
 from calsync.hours import DEFAULT_HOURS, Hours
 from calsync.settings import Config
@@ -209,3 +211,16 @@ def conductor(
         )
     zone(timezone)
     return Conductor(who, timezone, hours or DEFAULT_HOURS, window)
+
+
+def person(config: Config, who: str, role: Role, *, hours: Hours | None = None, window: str | None = None) -> Conductor:
+    """The conductor that people mean by `who`: one of the roster, `NAME@TIMEZONE`, or a timezone for somebody unnamed.
+
+    Somebody unnamed is called by their role. Raises `Invalid` and `UnknownTimezone` for what is nobody.
+    """
+    roster = {entry.name for entry in config.conductors}
+    name, at, timezone = who.rpartition("@")
+    if who in roster or not at:
+        unnamed = who in pytz.all_timezones_set and who not in roster
+        name, timezone = (role, who) if unnamed else (who, "")
+    return conductor(config, name or role, timezone=timezone or None, hours=hours, window=window)

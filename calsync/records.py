@@ -17,6 +17,9 @@ from calsync.weeks import Week
 from calsync.windows import Slot
 from calsync.zones import zone
 
+RECORD, MARK = "X-CALSYNC-RECORD", "X-CALSYNC-MARK"
+"""The properties of a resource that carry the record, and the token that names a write."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reservation:

@@ -8,23 +8,23 @@ because somebody else wrote first is looked at anew: the same reservation by ano
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from calsync import deliveries, events
-from calsync.agenda import Agenda, Entry, Follower
+from calsync.agenda import Agenda, Entry, Follower, expected_entry
 from calsync.conflicts import Alternative, Conflict, alternatives, blocking, check
-from calsync.errors import Changed, Conflicted, Invalid, NotReserved, ReservedByAnother
+from calsync.deliveries import Delivery
+from calsync.errors import Changed, Conflicted, Invalid, NotReserved, Refused, ReservedByAnother, Unreachable
 from calsync.planning import Pair, Plan, plan
 from calsync.records import Reservation
 from calsync.settings import Config
 from calsync.weeks import Week
 from calsync.windows import Slot
+from calsync.writes import ATTEMPTS, Overtaken, put, trying
 
 _MEND = "mend or remove {href} on the calendar (calsync doctor says what is wrong with it), then reserve the week anew."
-ATTEMPTS = 3
-"""How often a write is tried anew when the resource changed under it without standing in its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,8 @@ def reserve(
     The very same reservation again is a success that writes nothing. Raises `Invalid`, `Conflicted` (with alternatives),
     `ReservedByAnother`, and the calendar's errors; nothing stands on the calendar for any of them.
     """
-    for _ in range(ATTEMPTS):
+
+    def attempt() -> Outcome:
         agenda = follower.sync(now)
         found = inspect(follower.config, agenda, request, now)
         if found.holder is not None:
@@ -102,12 +103,10 @@ def reserve(
         _refuse(found, request.override)
         if dry_run:
             return Outcome(reservation, "", skipped=found.plan.skipped, warnings=found.conflicts)
-        try:
-            written = _write(follower, reservation, entry, now)
-        except Changed:
-            continue
+        written = _write(follower, reservation, entry, now)
         return Outcome(reservation, written.etag, True, found.plan.skipped, found.conflicts)
-    raise Changed(f"{found.plan.week} changes all the time; try again.")
+
+    return trying(follower, attempt)
 
 
 def _refuse(found: Check, override: str | None) -> None:
@@ -161,7 +160,8 @@ def change(
 
     Raises `Changed` where `etags` are given and the resource has none of them, `NotReserved`, and what `reserve` raises.
     """
-    for _ in range(ATTEMPTS):
+
+    def attempt() -> Outcome:
         agenda = follower.sync(now)
         entry, standing = held(agenda, week, etags)
         request = replace(asked(standing), week=week)
@@ -176,12 +176,10 @@ def change(
         _refuse(found, request.override)
         if dry_run:
             return Outcome(reservation, entry.etag, False, found.plan.skipped, found.conflicts)
-        try:
-            written = _write(follower, reservation, entry, now)
-        except Changed:
-            continue
+        written = _write(follower, reservation, entry, now)
         return Outcome(reservation, written.etag, False, found.plan.skipped, found.conflicts)
-    raise Changed(f"{week} changes all the time; try again.")
+
+    return trying(follower, attempt)
 
 
 def _same(reservation: Reservation, standing: Reservation) -> bool:
@@ -201,7 +199,8 @@ def release(
 
     A week that is released already stays as it is. Raises `NotReserved`, `Changed`, and the calendar's errors.
     """
-    for _ in range(ATTEMPTS):
+
+    def attempt() -> Outcome:
         agenda = follower.sync(now)
         entry = agenda.reservation(week)
         if etags is None and entry is not None and entry.reservation is not None and entry.reservation.released:
@@ -218,18 +217,9 @@ def release(
         )
         if dry_run:
             return Outcome(released, entry.etag)
-        try:
-            train = follower.config.train
-            ics = events.encode(released, uuid.uuid4().hex, train.ticket_url, video_url=train.video_url)
-            ics = deliveries.carry(entry.ics, ics)
-            resource = follower.calendar.put(entry.href, ics, etag=entry.etag)
-        except Changed:
-            if etags is not None:
-                raise
-            continue
-        follower.sync(now)
-        return Outcome(released, resource.etag)
-    raise Changed(f"{week} changes all the time; try again.")
+        return Outcome(released, store(follower, released, entry, now).etag)
+
+    return trying(follower, attempt)
 
 
 def held(agenda: Agenda, week: Week, etags: Collection[str] | None) -> tuple[Entry, Reservation]:
@@ -296,31 +286,83 @@ def _stamp(now: datetime) -> datetime:
 def _write(follower: Follower, reservation: Reservation, former: Entry | None, now: datetime) -> Entry:
     """Put the reservation in the place of `former`, look again, and take it back if something came in between.
 
-    Raises `Changed` if somebody wrote first, and `Conflicted` once the write is taken back. A calendar that goes away after
-    the write leaves it standing: asking again finds it, as the very same reservation.
+    Raises `Overtaken` if somebody wrote first, `Lost` if the write was lost, and `Conflicted` once it is taken back. A
+    calendar that goes away after the write leaves it standing: asking again finds it, as the very same reservation.
     """
-    href = events.href(reservation.week)
-    mark = uuid.uuid4().hex
-    train = follower.config.train
-    ics = events.encode(reservation, mark, train.ticket_url, video_url=train.video_url)
-    ics = deliveries.carry(former.ics, ics) if former is not None else ics
-    follower.calendar.put(href, ics, etag=former.etag if former is not None else None)
-    agenda = follower.sync(now)
-    entry = agenda.entries.get(href)
-    if entry is None or entry.mark != mark:
-        raise Changed(f"{href} was overwritten by somebody else.")
+    entry = store(follower, reservation, former, now)
     ahead = [slot for slot in reservation.slots if slot.end > now]
-    after = check(follower.config, agenda, ahead, reservation.conductors, own=href, pair=reservation.pair)
+    agenda, pair = follower.agenda, reservation.pair
+    after = check(follower.config, agenda, ahead, reservation.conductors, own=entry.href, pair=pair)
     if not blocking(after) or reservation.override:
         return entry
     message = f"Somebody else was quicker, and the reservation was taken back: {blocking(after)[0].message}"
-    try:
-        if former is None:
-            follower.calendar.delete(href, etag=entry.etag)
-        else:
-            # What was sent meanwhile stays sent.
-            follower.calendar.put(href, deliveries.carry(entry.ics, former.ics), etag=entry.etag)
-    except Changed:
+    if not _take_back(follower, entry, former, now):
         message = f"Somebody else changed {reservation.week} meanwhile, and it conflicts: {blocking(after)[0].message}"
-    follower.sync(now)
     raise Conflicted(message, after)
+
+
+def store(
+    follower: Follower, reservation: Reservation, former: Entry | None, now: datetime, more: Sequence[Delivery] = ()
+) -> Entry:
+    """Put the reservation in the place of `former`, with `more` deliveries on it; what stands then is that, or it raises.
+
+    Raises `Overtaken`, `Lost`, and the calendar's errors; `Refused` where the calendar keeps it otherwise, once it is taken
+    back.
+    """
+    href, mark = events.href(reservation.week), uuid.uuid4().hex
+    ics = events.encode(follower.config, reservation, mark, former.ics if former is not None else b"")
+    if more:
+        known = former.deliveries if former is not None else ()
+        ics = deliveries.write(ics, deliveries.merged(known, more, now))
+    expected = None if former is not None or more else expected_entry(reservation, mark, ics, follower.agenda.horizon)
+    entry = put(follower, href, ics, former, now, lambda found: found.mark == mark, expected=expected)
+    standing = entry.reservation
+    if standing is not None and _same(standing, reservation) and not entry.changes:
+        return entry
+    if standing is not None and (standing.sequence, standing.modified) != (reservation.sequence, reservation.modified):
+        raise Overtaken(f"Somebody changed {href} as soon as it was written.")
+    _take_back(follower, entry, former, now, untold=more)
+    how = " ".join(entry.changes or entry.reading.defects) or "its text is another."
+    raise Refused(f"The calendar does not keep {href} as it was written, so it was taken back: {how}")
+
+
+def attach(follower: Follower, entry: Entry, more: Sequence[Delivery], now: datetime) -> Entry:
+    """Put `more` deliveries onto the week of `entry`, whose reservation and mark stay; read back like `store`."""
+    ics = deliveries.write(entry.ics, deliveries.merged(entry.deliveries, more, now))
+    return put(follower, entry.href, ics, entry, now, lambda found: set(more) <= set(found.deliveries))
+
+
+def _take_back(
+    follower: Follower, entry: Entry, former: Entry | None, now: datetime, *, untold: Sequence[Delivery] = ()
+) -> bool:
+    """Undo the write that stands as `entry`; False where somebody else has changed it meanwhile.
+
+    What was sent meanwhile stays sent; `untold` deliveries came with the write, and go with it. An answer that is lost is
+    looked for; a calendar that stays away raises `Unreachable`, and leaves the write standing.
+    """
+    before = former.reservation if former is not None else None
+    for _ in range(ATTEMPTS):
+        try:
+            if before is None:
+                follower.calendar.delete(entry.href, etag=entry.etag)
+            else:
+                # What people put on it since the write is kept, and subscribers see that it was changed once more.
+                again = replace(before, sequence=before.sequence + 2, modified=max(before.modified, _stamp(now)))
+                restored = events.encode(follower.config, again, uuid.uuid4().hex, entry.ics)
+                if untold:
+                    restored = deliveries.write(restored, [one for one in entry.deliveries if one not in untold])
+                follower.calendar.put(entry.href, restored, etag=entry.etag)
+        except Changed:
+            standing = follower.sync(now).entries.get(entry.href)
+            # Whoever settled a message has changed nothing that stands in the way.
+            if standing is None or standing.mark != entry.mark or standing.deliveries == entry.deliveries:
+                return False
+            entry = standing
+            continue
+        except Unreachable:
+            pass  # it may be undone all the same
+        standing = follower.sync(now).entries.get(entry.href)
+        if standing is None or standing.mark != entry.mark:
+            return True
+        entry = standing
+    raise Unreachable(f"{entry.href} conflicts with what came in between and is not taken back yet; release the week.")

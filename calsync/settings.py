@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
@@ -86,15 +87,36 @@ def _web_address(value: object) -> str:
 
 
 def _calendar_url(value: object) -> str:
-    if isinstance(value, str) and value.startswith("sqlite:///") and len(value) > len("sqlite:///"):
+    url = value if isinstance(value, str) else ""
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        return url
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        named = False
+    if not named or parts.scheme not in ("http", "https", "postgresql"):
+        raise ValueError(
+            "write sqlite:///FILE.db, postgresql://HOST/DATABASE, or the https:// address of a CalDAV calendar or principal"
+        )
+    if parts.password is not None:
+        raise ValueError("take the password out of the address; it comes from CALSYNC_CALENDAR_PASSWORD")
+    if parts.scheme != "postgresql" and (parts.query or parts.fragment):
+        raise ValueError("an address of a CalDAV calendar has neither ? nor #")
+    return url
+
+
+def _email(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[!-?A-~]+@[!-?A-~]+", value, re.ASCII):
         return value
-    raise ValueError("this version keeps the calendar in an SQLite file; write sqlite:///FILE.db")
+    raise ValueError("write a mail address, such as ana@example.org")
 
 
 Timezone = Annotated[str, BeforeValidator(_timezone)]
 Duration = Annotated[timedelta, BeforeValidator(duration)]
 WallClock = Annotated[time, BeforeValidator(_wall_clock)]
 Weekdays = Annotated[tuple[str, ...], BeforeValidator(_weekdays)]
+Email = Annotated[str, BeforeValidator(_email)]
 WorkingHours = Annotated[Hours, BeforeValidator(_hours)]
 IsoWeek = Annotated[Week, BeforeValidator(_week)]
 WebAddress = Annotated[str, BeforeValidator(_web_address)]
@@ -115,12 +137,32 @@ class Horizon(Section):
 
 
 class CalendarSection(Section):
-    """`[calendar]`: where the Deployments calendar is kept. `refresh` is how often changes by others are taken in."""
+    """`[calendar]`: where the Deployments calendar is kept, and how it is followed.
+
+    `refresh` is how often changes by others are taken in, `timeout` how long a server may take to answer. `cache` is the
+    file in which the last known calendar outlives a restart. With `invite` the slots have the conductors as attendees.
+    """
 
     url: Annotated[str, BeforeValidator(_calendar_url)] = "sqlite:///deployments.db"
     name: Text = "Deployments"
-    refresh: Duration = timedelta(seconds=1)
+    refresh: Duration | None = None
+    timeout: Duration = timedelta(seconds=10)
+    cache: Text = "deployments.cache"
+    invite: bool = False
+    organizer: Email | None = None
     horizon: Horizon = Horizon()
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the calendar is a file beside calsync, which can neither be away nor slow."""
+        return self.url.startswith("sqlite:")
+
+    @property
+    def interval(self) -> timedelta:
+        """How often changes by others are taken in: what `refresh` says, or as often as costs next to nothing."""
+        if self.refresh is not None:
+            return self.refresh
+        return timedelta(seconds=30 if self.url.startswith("http") else 1)
 
 
 class NoTrain(Section):
@@ -176,6 +218,7 @@ class ConductorSection(Section):
     timezone: Timezone
     hours: WorkingHours = DEFAULT_HOURS
     window: str | None = None
+    email: Email | None = None
     irc: Text | None = None
     ticket_user: Text | None = None
     calendar: WebAddress | None = None
@@ -242,6 +285,9 @@ class Config(BaseModel):
     tickets: TicketsSection = TicketsSection()
     tokens: dict[str, SecretStr] = {}
     ticket_token: SecretStr | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    """Who calsync is on the calendar's server."""
     folder: Path = Path()
     """Where windows.toml stands; relative files are found from here."""
 

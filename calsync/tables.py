@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from calsync.calendars import Promise
 from calsync.conflicts import Alternative, Conflict, when
 from calsync.doctor import Diagnosis
 from calsync.planning import Pair, Seat
@@ -89,6 +90,13 @@ def show_conflicts(conflicts: Sequence[Conflict], alternatives: Sequence[Alterna
         out.print(
             f"[green]free[/] instead of {free.instead_of}: {when(free.start, free.end)} {free.start.tzinfo} ({free.window})"
         )
+
+
+def show_promises(promises: Sequence[Promise]) -> None:
+    """What the calendar's server was found to keep, and not to keep."""
+    for promise in promises:
+        mark = "[green]✓[/]" if promise.holds else "[yellow]![/]"
+        out.print(f"{mark} {escape(promise.sentence)}.", soft_wrap=True)
 
 
 def show_diagnosis(found: Diagnosis) -> None:

@@ -13,7 +13,7 @@ import difflib
 import os
 import zoneinfo
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 import pytz
@@ -48,6 +48,7 @@ def suggestions(name: str) -> list[str]:
     return list(dict.fromkeys([*cities, *(folded[match] for match in near)]))[:3]
 
 
+@lru_cache(maxsize=16_384)  # a check of a week asks for the same few hundred edges again and again
 def resolve(wall: datetime, tz: BaseTzInfo) -> tuple[datetime, Oddity | None]:
     """The instant at which the clocks of `tz` show the naive time `wall`, and what is odd about it."""
     try:

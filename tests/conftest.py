@@ -1,8 +1,11 @@
+import multiprocessing
 import os
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from engines import CALDAV, ENGINES, Place, Running
 from hypothesis import HealthCheck, settings
 
 from calsync.agenda import Follower
@@ -19,6 +22,19 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("calsync")
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Makes processes that have imported everything already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["actions"])
+    with pytest.MonkeyPatch.context() as patch:  # the server of forks knows no path of this process's
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        first = context.Process(target=int)
+        first.start()
+        first.join()
+    return context
 
 
 @pytest.fixture
@@ -41,3 +57,30 @@ def calendar(tmp_path):
 @pytest.fixture
 def follower(calendar, config, now):
     return Follower(calendar, config, now)
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory):
+    with ExitStack() as stack:
+        yield Running(stack, tmp_path_factory.mktemp)
+
+
+@pytest.fixture(params=ENGINES)
+def place(request, running, tmp_path):
+    """A fresh calendar, on each engine in turn."""
+    with Place(request.param, running, tmp_path) as place:
+        yield place
+
+
+@pytest.fixture(params=CALDAV)
+def caldav(request, running, tmp_path):
+    """A fresh calendar, on each CalDAV server in turn."""
+    with Place(request.param, running, tmp_path) as place:
+        yield place
+
+
+@pytest.fixture
+def unruly(running, tmp_path):
+    """A fresh calendar on the worst CalDAV server; `unruly.control("switch", …)` makes it better, or worse still."""
+    with Place("unruly", running, tmp_path) as place:
+        yield place

@@ -1,12 +1,15 @@
 """Tiny builders that several tests share."""
 
 import tomllib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from calsync.config import parse
 from calsync.hours import Hours
-from calsync.planning import Conductor, Pair
+from calsync.planning import Conductor, Pair, plan
+from calsync.records import Reservation
+from calsync.weeks import Week
 
 SHIPPED = Path(__file__).parent.parent / "windows.toml"
 
@@ -45,3 +48,10 @@ def configured(environ=None, **changes):
 
 def utc(*parts):
     return datetime(*parts, tzinfo=UTC)
+
+
+def reserved(pair=PAIR, week="2026-W49", **changes):
+    """A week as it is reserved for the pair, with `changes` of its fields."""
+    found = plan(configured(), pair, Week.parse(week), utc(2020, 1, 1))
+    standing = Reservation(found.week, "Train", pair, found.primary, found.backup, found.slots, utc(2026, 11, 24, 12))
+    return replace(standing, **changes)

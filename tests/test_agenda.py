@@ -31,8 +31,10 @@ steps = st.lists(
 
 
 def content(agenda):
-    days = {day: Counter(occurrences) for day, occurrences in agenda.days.items() if occurrences}
-    return days, dict(agenda.entries), agenda.horizon
+    quarters = {quarter: Counter(found) for quarter, found in agenda.quarters.items() if found}
+    special = {href: entry for href, entry in agenda.entries.items() if entry.is_special}
+    assert agenda.special == special
+    return quarters, dict(agenda.entries), agenda.horizon
 
 
 @settings(max_examples=60)
@@ -107,7 +109,7 @@ def test_a_calendar_that_does_not_answer_leaves_readers_the_agenda_they_had(cale
     before = follower.sync(NOW)
 
     class Away:
-        def changes(self, since):
+        def changes(self, since, known, after):
             raise Unreachable("away")
 
     follower.calendar = Away()

@@ -104,7 +104,7 @@ EXPECTED = [
     r"colour: is not a setting; there are calendar, ",
     r"calendar\.url: .*sqlite:///FILE\.db",
     r'calendar\.refresh: write a whole number and a unit, such as "30s"',
-    r"calendar\.password: secrets do not stand in this file; tokens come from CALSYNC_TOKENS",
+    r"calendar\.password: secrets do not stand in this file; they come from CALSYNC_TOKENS",
     r'calendar\.nmae: is not a setting; did you mean "name"\?',
     r"train\.backup_slots: .*'all' or 'after-primary'",
     r"train\.no_train\[0\]\.week: 2026-W99 does not exist; 2026 has the weeks W01 to W53",

@@ -105,7 +105,7 @@ def another_weeks(pair, slot_of=WEEK, week=None):
     """A reservation of another week whose slots somebody has moved into this one."""
     week = week or Week(2026, 50)
     moved = replace(reservation(pair, slot_of), week=week)
-    return events.href(week), events.encode(moved, "m")
+    return events.href(week), events.encode(configured(), moved, "m")
 
 
 STRANGERS = Pair(person("p", "Europe/Paris"), person("q", "America/Denver"))

@@ -58,7 +58,7 @@ def released(standing):
 
 def events_of_week(standing):
     """The reservation as resources, as `agenda_of` takes them."""
-    return {events.href(standing.week): events.encode(standing, "mark")}
+    return {events.href(standing.week): events.encode(configured(), standing, "mark")}
 
 
 def body(config, resources, now=NOW, **filters):
@@ -597,7 +597,7 @@ def test_who_reads_the_feed_sees_the_calendar(weeks, others):
     agenda = agenda_of(config, SPAN_NOW, resources)
     assert not agenda.defects
     text = render(config, agenda, SPAN_NOW).body
-    known = {id(one): one for day in agenda.days.values() for one in day}.values()
+    known = {id(one): one for quarter in agenda.quarters.values() for one in quarter}.values()
     in_agenda = [one for found in known if overlaps(one := (found.start, found.end, found.summary), start, end)]
     fixed = [(one.start, one.end, one.summary) for one in known if one.kind in ("standing", "freeze")]
     expected = [one for one in [*expected, *fixed] if overlaps(one, start, end)]

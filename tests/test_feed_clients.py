@@ -226,7 +226,7 @@ def test_a_subscriber_sees_the_instants_and_titles_that_stand_on_the_calendar(co
         for slot in standing.slots
     ]
     assert len(slots) == 6 + 6 + 3
-    known = {id(one): one for day in agenda.days.values() for one in day}.values()
+    known = {id(one): one for quarter in agenda.quarters.values() for one in quarter}.values()
     fixed = [(one.uid, one.summary, one.start, one.end) for one in known if one.kind in ("standing", "freeze")]
     expected = shown([*BY_HAND, *slots, *fixed], start, end)
     text = render(config, agenda, NOW).body
@@ -266,7 +266,8 @@ def test_a_reservation_on_the_calendar_shows_its_slots_in_every_client(client, w
     for state, standing in states.items():
         slots = [*standing.slots, *standing.cancelled]
         expected = Counter((uid, events.summary(standing, slot), moment(slot.start), moment(slot.end)) for slot in slots)
-        written = events.encode(standing, "mark", video_url="https://meet.example.org/train-{week}")
+        config = configured(train={"video_url": "https://meet.example.org/train-{week}"})
+        written = events.encode(config, standing, "mark")
         told = deliveries.make("update-1", "log", "!log ünïcode, “quotes”; done", NOW)
         for text in (written, deliveries.write(written, [told])):
             assert shown(client(text, start, end), start, end) == expected, state

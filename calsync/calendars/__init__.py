@@ -6,8 +6,12 @@ calendar; its *etag* changes with every write; a *sync token* names a state of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from calsync.settings import Config
@@ -38,30 +42,76 @@ class Changes:
     complete: bool
 
 
+class Known(Protocol):
+    """What is known of a resource: at least its etag."""
+
+    @property
+    def etag(self) -> str:
+        """The etag of the resource as it was last read."""
+
+
+NOTHING: Mapping[str, Known] = MappingProxyType({})
+"""Nothing is known of any resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One thing that a calendar was tried for: whether it holds, and what that means, in a sentence for a person."""
+
+    holds: bool
+    sentence: str
+
+
 class Calendar(Protocol):
     """A calendar that can be followed and written to conditionally; every engine is safe to use from several threads.
 
-    All methods raise `Unreachable` where the calendar does not answer and `Refused` where it answers no.
+    All methods raise `Unreachable` where the calendar does not answer and `Refused` where it answers no. After
+    `Unreachable` from `put` or `delete` the write may stand or not; only `changes` tells.
     """
 
-    def changes(self, since: SyncToken | None) -> Changes:
-        """What changed since `since`; everything for None, and for a token the calendar no longer knows."""
+    def changes(
+        self, since: SyncToken | None, known: Mapping[str, Known] = NOTHING, after: datetime | None = None
+    ) -> Changes:
+        """What changed since `since`; everything for None, and for a token the calendar no longer knows.
+
+        `known` are the resources, by href, that whoever holds `since` has; with them an engine finds what became of a
+        calendar that cannot tell by itself. A complete answer may leave out what was over before `after`.
+        """
+
+    def forget(self, over: Mapping[str, datetime]) -> None:
+        """Take note of when resources, by etag, are over for good, so that `changes` need not tell of them again."""
 
     def put(self, href: str, ics: bytes, *, etag: str | None) -> Resource:
         """Store `ics` at `href`, durably, if the resource there has this etag; None: if there is none. Otherwise `Changed`.
 
-        Returns the resource as the calendar stored it.
+        Returns the resource that was put. What the calendar made of it, and its lasting etag, only `changes` tells.
         """
 
     def delete(self, href: str, *, etag: str) -> None:
         """Remove the resource, durably, if it has this etag; otherwise `Changed`."""
 
+    def probe(self) -> tuple[Promise, ...]:
+        """Try out what the calendar promises, and leave nothing behind; empty where the engine needs no trying."""
+
     def close(self) -> None:
-        """Let go of connections and files."""
+        """Let go of connections and files; again is harmless."""
 
 
 def open_calendar(config: Config) -> Calendar:
-    """The engine that `calendar.url` names."""
-    from calsync.calendars.sql import SqlCalendar  # an engine is imported only where it is used
+    """The engine that `calendar.url` names; nothing is asked of a server yet."""
+    # Each engine is imported only where it is used: its library may not be installed.
+    url = config.calendar.url
+    match urlsplit(url).scheme:
+        case "sqlite":
+            from calsync.calendars.sql import SqlCalendar
 
-    return SqlCalendar.sqlite(config.folder / config.calendar.url.removeprefix("sqlite:///"))
+            return SqlCalendar.sqlite(config.folder / url.removeprefix("sqlite:///"))
+        case "postgresql":
+            from calsync.calendars.sql import SqlCalendar
+
+            return SqlCalendar.postgresql(url, config.username, config.password, config.calendar.timeout)
+        case _:
+            from calsync.calendars.caldav import CalDavCalendar
+
+            timeout = round(config.calendar.timeout.total_seconds())
+            return CalDavCalendar(url, config.calendar.name, config.username, config.password, timeout)

@@ -1,26 +1,37 @@
-"""The embedded calendar: resources in SQLite through SQLAlchemy Core.
+"""The calendar in a database, SQLite or PostgreSQL: resources in one table, through SQLAlchemy Core.
 
-Every write is one transaction that first moves the calendar's revision on, which also makes writers wait for each other.
-A resource's revision is that of its last write, so the changes since a sync token are the rows with a greater one; removed
-resources stay as rows without bytes. With a write-ahead log and `synchronous=FULL` a write that was acknowledged survives a
-crash at any later moment, and one that was not leaves no trace.
+Every write is one transaction that first moves the calendar's revision on, which also makes writers wait for each other, so
+that revisions become visible in their order. A resource's revision is that of its last write, so the changes since a sync
+token are the rows with a greater one; removed resources stay as rows without bytes.
+
+A write that was acknowledged survives a crash at any later moment, and one that was not leaves no trace: SQLite has a
+write-ahead log and `synchronous=FULL`, PostgreSQL its `synchronous_commit`.
 """
 
 from __future__ import annotations
 
-import sqlite3
+import contextlib
+import os
+import socket
+import sys
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
+from pydantic import SecretStr
 
-from calsync.calendars import Changes, Resource, SyncToken
+from calsync.calendars import NOTHING, Changes, Known, Promise, Resource, SyncToken
 from calsync.errors import Changed, Refused, Unreachable
 
 SCHEMA_VERSION = 1
+
+_SET_UP_LOCK = 0x63616C73796E63
+"""The advisory lock under which replicas make the schema one after the other: "calsync" in ASCII."""
 
 _metadata = sa.MetaData()
 _state = sa.Table(
@@ -39,14 +50,22 @@ _resources = sa.Table(
     sa.Column("ics", sa.LargeBinary),
 )
 
+_over = sa.Table(
+    "over",
+    _metadata,
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("ends", sa.Double, nullable=False, index=True),
+)
+"""When the resource that a revision wrote is over for good (seconds since 1970): what readers found, and may be missing."""
+
 
 class SqlCalendar:
-    """A `Calendar` in one SQL database."""
+    """A `Calendar` in one SQL database; `name` is what people are told of it, `patience` bounds each transaction."""
 
-    def __init__(self, engine: sa.Engine, name: str) -> None:
-        self._engine, self._name = engine, name
-        with self._connect(write=True) as connection:
-            self._uuid = self._set_up(connection)
+    def __init__(self, engine: sa.Engine, name: str, patience: timedelta | None = None) -> None:
+        self._engine, self._name, self._patience = engine, name, patience
+        self._uuid: str | None = None
+        self._setting_up = threading.Lock()
 
     @classmethod
     def sqlite(cls, file: Path) -> Self:
@@ -58,9 +77,46 @@ class SqlCalendar:
         )
         sa.event.listen(engine, "connect", _prepare)
         sa.event.listen(engine, "begin", _begin)
-        return cls(engine, str(file))
+        calendar = cls(engine, str(file))
+        calendar._set_up()
+        return calendar
 
-    def changes(self, since: SyncToken | None) -> Changes:
+    @classmethod
+    def postgresql(cls, url: str, username: str | None, password: SecretStr | None, patience: timedelta) -> Self:
+        """The calendar in the PostgreSQL database at `url`; credentials come beside it. The first call connects."""
+        try:
+            import psycopg  # only those who use PostgreSQL have it
+        except ImportError:
+            raise Refused(
+                "PostgreSQL needs a library that is not installed; install it with: pip install 'calsync[postgres]'."
+            ) from None
+        address = sa.make_url(url).set(drivername="postgresql+psycopg")
+        if username is not None:
+            address = address.set(username=username)
+        if password is not None:
+            address = address.set(password=password.get_secret_value())
+        seconds = max(1, round(patience.total_seconds()))
+        engine = sa.create_engine(
+            address, connect_args={"connect_timeout": seconds}, pool_timeout=seconds, pool_recycle=300
+        )
+
+        def ping(driver: Any, _record: Any, _proxy: Any) -> None:
+            """Have the pool connect anew where the server has left, or has not answered in time."""
+            try:
+                with _bounded(driver, patience):
+                    engine.dialect.do_ping(driver)
+            except psycopg.Error as error:
+                raise sa.exc.DisconnectionError from error
+
+        sa.event.listen(engine, "checkout", ping)
+        return cls(engine, address.render_as_string(hide_password=True).replace("+psycopg", ""), patience)
+
+    def changes(
+        self,
+        since: SyncToken | None,
+        known: Mapping[str, Known] = NOTHING,  # noqa: ARG002
+        after: datetime | None = None,
+    ) -> Changes:
         """See `Calendar.changes`."""
         with self._connect() as connection:
             head = connection.execute(sa.select(_state.c.uuid, _state.c.revision)).one()
@@ -69,7 +125,14 @@ class SqlCalendar:
             if base == head.revision:
                 return Changes(self._token(head.revision), (), (), complete=False)
             query = sa.select(_resources).order_by(_resources.c.href)
-            query = query.where(_resources.c.ics.is_not(None) if base is None else _resources.c.revision > base)
+            if base is not None:
+                query = query.where(_resources.c.revision > base)
+            else:
+                query = query.where(_resources.c.ics.is_not(None))
+            if base is None and after is not None:
+                # Both sides are read from an index, so that history costs next to nothing.
+                over = sa.select(_over.c.revision).where(_over.c.ends < after.timestamp())
+                query = query.where(_resources.c.revision.in_(sa.select(_resources.c.revision).except_(over)))
             rows = connection.execute(query).all()
         return Changes(
             token=self._token(head.revision),
@@ -77,6 +140,18 @@ class SqlCalendar:
             removed=tuple(row.href for row in rows if row.ics is None),
             complete=base is None,
         )
+
+    def forget(self, over: Mapping[str, datetime]) -> None:
+        """See `Calendar.forget`."""
+        ends = {self._revision_of(etag, sys.maxsize): end for etag, end in over.items()}
+        rows = [{"revision": revision, "ends": end.timestamp()} for revision, end in ends.items() if revision is not None]
+        if rows:
+            with self._connect(write=True) as connection:
+                connection.execute(sa.delete(_over).where(_over.c.revision.not_in(sa.select(_resources.c.revision))))
+                known = set(connection.execute(sa.select(_over.c.revision)).scalars())
+                fresh = [row for row in rows if row["revision"] not in known]
+                if fresh:
+                    connection.execute(sa.insert(_over), fresh)
 
     def put(self, href: str, ics: bytes, *, etag: str | None) -> Resource:
         """See `Calendar.put`."""
@@ -88,6 +163,10 @@ class SqlCalendar:
         """See `Calendar.delete`."""
         with self._connect(write=True) as connection:
             self._write(connection, href, None, etag)
+
+    def probe(self) -> tuple[Promise, ...]:
+        """See `Calendar.probe`: transactions keep every promise."""
+        return ()
 
     def close(self) -> None:
         """See `Calendar.close`."""
@@ -122,7 +201,16 @@ class SqlCalendar:
         known = owner == self._uuid and revision.isascii() and revision.isdigit() and int(revision) <= head
         return int(revision) if known else None
 
-    def _set_up(self, connection: sa.Connection) -> str:
+    def _set_up(self) -> None:
+        """Make the schema where there is none, once; replicas that start together wait for each other."""
+        with self._setting_up:
+            if self._uuid is None:
+                with self._transaction(write=True) as connection:
+                    if self._engine.dialect.name == "postgresql":
+                        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SET_UP_LOCK)))
+                    self._uuid = self._identity(connection)
+
+    def _identity(self, connection: sa.Connection) -> str:
         _metadata.create_all(connection)
         state = connection.execute(sa.select(_state)).one_or_none()
         if state is None:
@@ -138,20 +226,75 @@ class SqlCalendar:
 
     @contextmanager
     def _connect(self, *, write: bool = False) -> Iterator[sa.Connection]:
+        """A transaction on a database that is set up."""
+        if self._uuid is None:
+            self._set_up()
+        with self._transaction(write=write) as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, *, write: bool) -> Iterator[sa.Connection]:
         """A transaction; what goes wrong with the database leaves as one of calsync's errors."""
+        options: dict[str, Any] = {"calsync_write": write}
+        if self._engine.dialect.name == "postgresql":
+            # A reader sees one state throughout; a writer waits for the revision's row and goes on from what it then finds.
+            options["isolation_level"] = "READ COMMITTED" if write else "REPEATABLE READ"
         try:
-            with self._engine.connect().execution_options(calsync_write=write) as connection, connection.begin():
+            with (
+                self._engine.connect().execution_options(**options) as connection,
+                _bounded(connection.connection.dbapi_connection, self._patience),
+                connection.begin(),
+            ):
                 yield connection
         except sa.exc.DBAPIError as error:
-            said = str(error.orig)
-            if isinstance(error.orig, sqlite3.OperationalError) and ("locked" in said or "busy" in said):
-                raise Unreachable(f"The calendar {self._name} is busy: {said}.", retry_after=5) from error
-            raise Refused(f"The calendar {self._name} cannot be used: {said}.") from error
+            said = " ".join(str(error.orig).split())
+            if _is_passing(error):
+                raise Unreachable(f"The calendar {self._name} is away or busy: {said}.", retry_after=5) from error
+            remedy = " Set CALSYNC_CALENDAR_USERNAME and CALSYNC_CALENDAR_PASSWORD." if _is_stranger(said) else ""
+            raise Refused(f"The calendar {self._name} cannot be used: {said.rstrip('.')}.{remedy}") from error
         except sa.exc.TimeoutError as error:
             raise Unreachable(f"The calendar {self._name} is busy: too many calls at once.", retry_after=5) from error
 
 
-def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
+@contextmanager
+def _bounded(driver: Any, patience: timedelta | None) -> Iterator[None]:
+    """Cut the connection to a server that has not answered when `patience` is over: its driver would wait for ever."""
+    if patience is None:
+        yield
+        return
+    with contextlib.closing(socket.socket(fileno=os.dup(driver.fileno()))) as line:
+        timer = threading.Timer(patience.total_seconds(), _cut, [line])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def _cut(line: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it ended by itself
+        line.shutdown(socket.SHUT_RDWR)
+
+
+def _is_passing(error: sa.exc.DBAPIError) -> bool:
+    """Whether the same may succeed later: the database is busy, or its server away, starting or stopping."""
+    said, state = str(error.orig), getattr(error.orig, "sqlstate", None)
+    if state is not None:  # PostgreSQL's classes: connection, resources, operator, transaction rollback
+        return str(state)[:2] in ("08", "53", "57", "40")
+    if not isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
+        return False
+    if "sqlite3" in type(error.orig).__module__:
+        return "locked" in said or "busy" in said
+    return not (_is_stranger(said) or "does not exist" in said)
+
+
+def _is_stranger(said: str) -> bool:
+    """Whether PostgreSQL does not let the user in."""
+    return "authentication failed" in said or "no password supplied" in said
+
+
+def _prepare(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -15,11 +15,12 @@ from calsync import __version__
 from calsync.agenda import Follower
 from calsync.busy import EVERY, Feeds
 from calsync.calendars import Calendar
+from calsync.calendars.lastknown import last_known
 from calsync.courier import Ports
 from calsync.errors import CalendarError
 from calsync.settings import Config
-from calsync.web import api, health, page, problems, subscription, week_api
-from calsync.web.access import Guard
+from calsync.web import api, health, page, pair, problems, subscribe, subscription, week_api
+from calsync.web.access import RAW_HEADERS, Guard
 from calsync.web.metrics import Metrics
 from calsync.web.service import Clock, Service
 
@@ -34,19 +35,21 @@ def utc_now() -> datetime:
 def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now, ports: Ports | None = None) -> FastAPI:
     """The app; it reads the calendar as it starts, follows it while it runs, and closes it when it stops.
 
-    `ports` are where messages go; those of the configuration, if left out.
+    Where the last known calendar is on disk, starting does not wait for the calendar's server. `ports` are where messages
+    go; those of the configuration, if left out.
     """
     metrics = Metrics()
-    service = Service(config, Follower(calendar, config, clock()), clock, metrics, ports or Ports.of(config))
+    follower = Follower(calendar, config, clock(), last_known(config))
+    service = Service(config, follower, clock, metrics, ports or Ports.of(config))
     feeds = Feeds(config)
-    service.follower.busy = feeds.known(service.follower.agenda.horizon, clock())
+    follower.busy = feeds.known(follower.agenda.horizon, clock())
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
-            await asyncio.to_thread(service.refresh)
-            running = (_follow(service), _read_feeds(service, feeds), _deliver(service))
-            tasks = [asyncio.create_task(one) for one in running]
+            synced = await asyncio.to_thread(service.start)
+            following = _follow(service, service.config.calendar.interval if synced else timedelta())
+            tasks = [asyncio.create_task(one) for one in (following, _read_feeds(service, feeds), _deliver(service))]
             yield
             for task in tasks:
                 task.cancel()
@@ -62,11 +65,14 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now, ports
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        middleware=[Middleware(Guard, hosts=config.server.hosts, metrics=metrics)],
+        middleware=[
+            Middleware(subscription.Repeats, service=service, guard=RAW_HEADERS),
+            Middleware(Guard, hosts=config.server.hosts, metrics=metrics, age=service.age),
+        ],
     )
     app.state.service = service
     problems.install(app)
-    for module in (api, week_api, subscription, health, page):
+    for module in (api, week_api, subscription, health, page, pair, subscribe):
         app.include_router(module.router)
     app.mount("/static", page.static, name="static")
     app.mount("/swagger", page.swagger, name="swagger")
@@ -74,13 +80,14 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now, ports
     return app
 
 
-async def _follow(service: Service) -> None:
+async def _follow(service: Service, wait: timedelta) -> None:
     while True:
-        await asyncio.sleep(service.config.calendar.refresh.total_seconds())
+        await asyncio.sleep(wait.total_seconds())
         try:
             await asyncio.to_thread(service.refresh)
         except Exception:  # a defect must not freeze the agenda for good
             _log.exception("the agenda was not refreshed")
+        wait = service.config.calendar.interval
 
 
 async def _read_feeds(service: Service, feeds: Feeds) -> None:
@@ -96,7 +103,7 @@ async def _read_feeds(service: Service, feeds: Feeds) -> None:
 async def _deliver(service: Service) -> None:
     """Send what could not be sent before, here or by a process that has ended."""
     while True:
-        await asyncio.sleep(service.config.calendar.refresh.total_seconds())
+        await asyncio.sleep(service.config.calendar.interval.total_seconds())
         try:
             await asyncio.to_thread(service.courier.settle, service.clock())
         except CalendarError:

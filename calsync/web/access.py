@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -27,7 +27,7 @@ MAX_BODY = 65_536
 """How long a request's body may be, in bytes."""
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -36,6 +36,8 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+"""What every answer has, as ASGI wants it."""
 
 _bearer = HTTPBearer(auto_error=False, description="A token from CALSYNC_TOKENS.")
 
@@ -103,10 +105,15 @@ Writer = Annotated[str | None, Depends(writer)]
 
 
 class Guard:
-    """Around the app: only known Host headers, bodies of up to `MAX_BODY` bytes, security headers, and request metrics."""
+    """Around the app: only known Host headers, bodies of up to `MAX_BODY` bytes, security headers, and request metrics.
 
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str], metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    While the calendar is away, `age` tells how old the agenda is, and every answer has it as Age (RFC 9111, section 5.1).
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, hosts: Iterable[str], metrics: Metrics, age: Callable[[], int | None] = lambda: None
+    ) -> None:
+        self._app, self._metrics, self._age = app, metrics, age
         self._hosts = {*_LOOPBACK_NAMES, *(host.lower() for host in hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,8 +139,10 @@ class Guard:
             if message["type"] == "http.response.start":
                 answered = True
                 answer = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in HEADERS.items():
                     answer.setdefault(name, value)
+                if (age := self._age()) is not None:
+                    answer["Age"] = str(age)
                 self._metrics.requests.labels(_method(scope["method"]), message["status"]).inc()
                 self._metrics.request_seconds.observe(time.perf_counter() - started)
             await send(message)

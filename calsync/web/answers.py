@@ -184,6 +184,9 @@ class PlanOut(BaseModel):
         )
 
 
+_STALE = "How many seconds ago the calendar last answered, while it is away; null while it is here."
+
+
 class ConflictsOut(BaseModel):
     """What was checked and every conflict found; `plan` and `alternatives` where a pair was given."""
 
@@ -192,9 +195,10 @@ class ConflictsOut(BaseModel):
     plan: PlanOut | None = None
     alternatives: list[AlternativeOut] = []
     reserved: bool = Field(description="Whether a reservation holds the week.")
+    stale: int | None = Field(None, description=_STALE)
 
     @classmethod
-    def of(cls, found: Check) -> ConflictsOut:
+    def of(cls, found: Check, stale: int | None = None) -> ConflictsOut:
         """From the core's check of a request."""
         return cls(
             slots=[SlotOut.of(slot) for slot in found.plan.slots],
@@ -202,6 +206,7 @@ class ConflictsOut(BaseModel):
             plan=PlanOut.of(found.plan),
             alternatives=[AlternativeOut.of(free) for free in found.alternatives],
             reserved=found.holder is not None,
+            stale=stale,
         )
 
 
@@ -276,9 +281,10 @@ class NowOut(BaseModel):
     next: list[DutyOut]
     week: str | None
     conductors: list[PresenceOut]
+    stale: int | None = Field(None, description=_STALE)
 
     @classmethod
-    def of(cls, found: Watch) -> NowOut:
+    def of(cls, found: Watch, stale: int | None = None) -> NowOut:
         """From the core."""
         return cls(
             at=found.at,
@@ -286,4 +292,5 @@ class NowOut(BaseModel):
             next=[DutyOut.of(duty) for duty in found.next],
             week=str(found.reservation.week) if found.reservation else None,
             conductors=[PresenceOut.of(one) for one in found.pair],
+            stale=stale,
         )

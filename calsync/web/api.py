@@ -217,23 +217,40 @@ def release_reservation(
     return _answer(call() if query.dry_run else _write(service, "release", author, call))
 
 
-@router.get("/conflicts")
-def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheService) -> ConflictsOut:
+@router.get("/conflicts", response_model=ConflictsOut)
+async def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheService) -> Response | ConflictsOut:
     """The conflicts of the reserved slots in a week or from `start` to `end`; of all train slots in a week nobody holds."""
-    agenda, config = service.agenda, service.config
+    agenda, config, stale = service.agenda, service.config, service.age()
     if query.week is not None and (query.start or query.end):
         raise Invalid("Give either a week, or start and end.")
-    whole = query.week is None and query.start is None and query.end is None
-    if query.week is not None:
-        weeks = [Week.parse(query.week)]
-        start = datetime.combine(weeks[0].monday - timedelta(days=1), time(), UTC)
-        end = start + timedelta(days=9)
-    else:
+    if query.week is None:
         start, end = query.span(agenda, service.clock())
-        first, last = Week.containing(start.date()), Week.containing((end - timedelta(seconds=1)).date())
-        if not whole and (last.monday - first.monday).days > 7 * 60:
-            raise Invalid("From start to end is more than 60 weeks; ask for less.")
-        weeks = [first.shift(n) for n in range((last.monday - first.monday).days // 7 + 1)]
+        return _conflicts(config, agenda, start, end, whole=query.start is None and query.end is None, stale=stale)
+    week = Week.parse(query.week)
+    start = datetime.combine(week.monday - timedelta(days=1), time(), UTC)
+
+    def body(agenda: Agenda) -> bytes:
+        found = _conflicts(config, agenda, start, start + timedelta(days=9), week=week, stale=stale)
+        return found.model_dump_json().encode()
+
+    return Response(service.once((week, stale), body), media_type="application/json")
+
+
+def _conflicts(
+    config: Config,
+    agenda: Agenda,
+    start: datetime,
+    end: datetime,
+    *,
+    week: Week | None = None,
+    whole: bool = False,
+    stale: int | None = None,
+) -> ConflictsOut:
+    """The conflicts from `start` to `end` (UTC), of one week alone if it is given; `whole` stops where the horizon does."""
+    first, last = Week.containing(start.date()), Week.containing((end - timedelta(seconds=1)).date())
+    if not whole and (last.monday - first.monday).days > 7 * 60:
+        raise Invalid("From start to end is more than 60 weeks; ask for less.")
+    weeks = [week] if week else [first.shift(n) for n in range((last.monday - first.monday).days // 7 + 1)]
     slots: list[Slot] = []
     conflicts: list[Conflict] = []
     reserved = False
@@ -259,6 +276,7 @@ def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheSe
         slots=[SlotOut.of(slot) for slot in slots],
         conflicts=[ConflictOut.of(conflict) for conflict in conflicts],
         reserved=reserved,
+        stale=stale,
     )
 
 
@@ -267,7 +285,7 @@ def check_conflicts(body: SlotsIn | ReservationIn, service: TheService) -> Confl
     """Check a pair's week, or any spans, against the agenda; writes nothing and needs no token."""
     agenda, config = service.agenda, service.config
     if isinstance(body, ReservationIn):
-        return ConflictsOut.of(inspect(config, agenda, body.request(config), service.clock()))
+        return ConflictsOut.of(inspect(config, agenda, body.request(config), service.clock()), service.age())
     utc = zone("UTC")
     try:
         spans = [(span.start.astimezone(utc), span.end.astimezone(utc)) for span in body.slots]
@@ -279,7 +297,10 @@ def check_conflicts(body: SlotsIn | ReservationIn, service: TheService) -> Confl
             raise Invalid(f"{slot.start:%Y-%m-%d} is outside the calendar's horizon; choose a nearer time.")
     found = check(config, agenda, slots, train=False)
     return ConflictsOut(
-        slots=[SlotOut.of(slot) for slot in slots], conflicts=[ConflictOut.of(one) for one in found], reserved=False
+        slots=[SlotOut.of(slot) for slot in slots],
+        conflicts=[ConflictOut.of(one) for one in found],
+        reserved=False,
+        stale=service.age(),
     )
 
 
@@ -312,7 +333,7 @@ def now(query: Annotated[AtQuery, Query()], service: TheService) -> NowOut:
     at = query.at or service.clock()
     if not service.agenda.covers(at, at):
         raise Invalid("at is outside the calendar's horizon; choose a nearer time.")
-    return NowOut.of(watch(service.config, service.agenda, at.astimezone(UTC)))
+    return NowOut.of(watch(service.config, service.agenda, at.astimezone(UTC)), service.age())
 
 
 def _standing(config: Config, agenda: Agenda, entry: Entry) -> tuple[Conflict, ...]:

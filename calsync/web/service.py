@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
@@ -14,14 +14,27 @@ from calsync.agenda import Agenda, Follower
 from calsync.conflicts import blocking, standing
 from calsync.courier import Courier, Ports
 from calsync.errors import CalendarError, Unreachable
-from calsync.feed import Feed, Filters, render
+from calsync.feed import Feed, Filters, Renderer
 from calsync.settings import Config
 from calsync.web.metrics import Metrics
+
+T = TypeVar("T")
 
 _log = logging.getLogger("calsync")
 
 Clock = Callable[[], datetime]
 """Tells the time, aware."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """An answer of the feed as it went out: its headers, those of a 304, and its body; `etag` as a client sends it back."""
+
+    etag: bytes
+    headers: list[tuple[bytes, bytes]]
+    fresh: list[tuple[bytes, bytes]]
+    body: bytes
+    expires: datetime
 
 
 @dataclass
@@ -40,6 +53,9 @@ class Service:
         self._counted: tuple[object, object] = (None, None)
         self.courier = Courier(self.follower, self.ports)
         self._feeds: tuple[Agenda, dict[Filters, Feed]] = (self.follower.agenda, {})
+        self._repeats: tuple[Agenda, dict[bytes, Repeat]] = (self.follower.agenda, {})
+        self._made: tuple[Agenda, dict[Hashable, Any]] = (self.follower.agenda, {})
+        self._renderer = Renderer(self.config)
 
     @property
     def agenda(self) -> Agenda:
@@ -51,6 +67,19 @@ class Service:
         if agenda.token is None:
             raise self.failure or Unreachable("The calendar has not been read yet; try again in a moment.", retry_after=1)
         return agenda
+
+    def start(self) -> bool:
+        """Have an agenda to serve: the last known one, or else the calendar's own. Whether the calendar was asked."""
+        if self.follower.recall(self.clock()).token is not None:
+            return False
+        self.refresh()
+        return True
+
+    def age(self) -> int | None:
+        """How many seconds ago the agenda was last confirmed, while the calendar is away; None while it is here."""
+        if self.failure is None or self.follower.agenda.token is None:
+            return None
+        return max(0, round((self.clock() - self.follower.agenda.synced).total_seconds()))
 
     def refresh(self) -> None:
         """Take in what changed on the calendar; a calendar that is away is remembered, counted and logged once."""
@@ -77,19 +106,50 @@ class Service:
         """The feed through these filters, rendered once for each agenda and as long as it stays right."""
         agenda, now = self.agenda, self.clock()
         known, feeds = self._feeds
-        # A sync without changes makes a new agenda of the same content.
-        if known.entries is not agenda.entries or known.horizon != agenda.horizon:
+        if not known.says_the_same_as(agenda):
             feeds = {}
             self._feeds = (agenda, feeds)
         found = feeds.get(filters)
         if found is None or found.expires <= now:
             if len(feeds) >= 256:  # filters come from outside
                 feeds.clear()
-            found = feeds[filters] = render(self.config, agenda, now, filters)
+            found = feeds[filters] = self._renderer.render(agenda, now, filters)
+        return found
+
+    def remember(self, query: bytes, filters: Filters, feed: Feed, headers: list[tuple[bytes, bytes]]) -> None:
+        """Keep the answer to a query for the feed, to be given again as long as `repeat` finds it right."""
+        agenda, feeds = self._feeds
+        if feeds.get(filters) is not feed:  # it is of another agenda by now
+            return
+        known, repeats = self._repeats
+        if not known.says_the_same_as(agenda) or len(repeats) >= 256:  # queries come from outside
+            repeats = {}
+            self._repeats = (agenda, repeats)
+        of_body = (b"content-length", b"content-type")
+        fresh = [header for header in headers if header[0] not in of_body]
+        repeats[query] = Repeat(feed.etag.encode(), headers, fresh, feed.body, feed.expires)
+
+    def repeat(self, query: bytes) -> Repeat | None:
+        """The answer that was given to the query, if it would be given again; none while the calendar is away."""
+        agenda, repeats = self._repeats
+        found = repeats.get(query)
+        right = found is not None and self.failure is None and agenda.says_the_same_as(self.follower.agenda)
+        return found if right and found is not None and self.clock() < found.expires else None
+
+    def once(self, key: Hashable, make: Callable[[Agenda], T]) -> T:
+        """What `make` makes of the agenda, made once for each content of it; `key` names what it depends on besides."""
+        agenda = self.agenda
+        known, made = self._made
+        if not known.says_the_same_as(agenda) or len(made) >= 256:
+            made = {}
+            self._made = (agenda, made)
+        if key not in made:
+            made[key] = make(agenda)
+        found: T = made[key]
         return found
 
 
-def service(request: Request) -> Service:
+async def service(request: Request) -> Service:  # one that is not async would be sent through a thread
     """The service of the app that the request came to."""
     found: Service = request.app.state.service
     return found

@@ -1,0 +1,45 @@
+"""A process that reads the calendar of a folder, or none, and says how much memory it then holds.
+
+The command is `python -m benchmarks.footprint [FOLDER]`; it prints the resident bytes once the calendar is `read`, and once
+everything was `asked` for, and how many `occurrences` there are.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from calsync.agenda import Follower
+from calsync.calendars import open_calendar
+from calsync.config import load
+from calsync.web.service import Service
+
+
+def resident() -> int:
+    """The resident memory of this process in bytes."""
+    gc.collect()
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+def main() -> None:
+    found = {"occurrences": 0}
+    if sys.argv[1:]:
+        config = load(Path(sys.argv[1]) / "windows.toml", {})
+        now = datetime.now(UTC)
+        service = Service(config, Follower(open_calendar(config), config, now), lambda: datetime.now(UTC))
+        service.refresh()
+        found["read"] = resident()
+        span = service.agenda.horizon
+        found["occurrences"] = sum(1 for _ in service.agenda.overlapping(span.start, span.end, "UTC"))
+        found["asked"] = resident()
+    else:
+        found["read"] = found["asked"] = resident()
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

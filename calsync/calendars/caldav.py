@@ -1,0 +1,522 @@
+"""The calendar on a CalDAV server (RFC 4791), followed by sync-collection (RFC 6578) or, where there is none, by etags.
+
+Nothing is believed of a server that it has not shown. A success says that something was stored, not what; a failure that is
+no plain 412 does not say that nothing was. So after either, only a read tells, and a write is known again by its mark, a
+plain token that no server rewrites. Servers that do not keep the preconditions of writes apart are found out by `probe`; on
+them every write is preceded by a read and followed by another one after a settling time, in which the last of several
+writers that overwrote each other remains.
+
+What a 403, 409 or 412 means is in the DAV:error element of the answer (RFC 4918, section 16), since servers answer alike to
+a lost race, to a UID that stands at another href, and to iCalendar that they do not take.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+import niquests
+from caldav.davclient import DAVClient
+from caldav.lib import error as dav
+from caldav.response import DAVResponse
+from lxml.etree import XMLSyntaxError
+from pydantic import SecretStr
+
+from calsync import __version__
+from calsync.calendars import NOTHING, Changes, Known, Promise, Resource, SyncToken
+from calsync.calendars.probing import Answer, Findings, probe
+from calsync.errors import CalendarError, Changed, Refused, Unreachable
+from calsync.records import MARK
+
+SETTLING = 2.0
+"""How long, in seconds, to wait before a write counts on a server that does not keep preconditions."""
+CONNECTIONS = 4
+"""How many requests one process has under way at a time."""
+PROBE = "calsync-probe-"
+"""How the hrefs begin of what `probe` puts on the calendar and takes off again; they are never looked at otherwise."""
+
+_REDIRECTS = 3
+_BATCH = 100
+_CTAG_RESOLUTION = 2.0  # some servers count in whole seconds
+
+_XML = '<?xml version="1.0" encoding="utf-8"?>'
+_NAMES = 'xmlns="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav" xmlns:S="http://calendarserver.org/ns/"'
+_SHAPE = (
+    f"{_XML}<propfind {_NAMES}><prop><resourcetype/><displayname/><supported-report-set/><sync-token/><S:getctag/></prop>"
+    "</propfind>"
+)
+_CTAG = f"{_XML}<propfind {_NAMES}><prop><S:getctag/></prop></propfind>"
+_LISTING = f"{_XML}<propfind {_NAMES}><prop><getetag/><resourcetype/><S:getctag/></prop></propfind>"
+_SYNC = (
+    f"{_XML}<sync-collection {_NAMES}><sync-token>{{token}}</sync-token><sync-level>1</sync-level>"
+    "<prop><getetag/>{data}</prop></sync-collection>"
+)
+_MULTIGET = f"{_XML}<C:calendar-multiget {_NAMES}><prop><getetag/><C:calendar-data/></prop>{{hrefs}}</C:calendar-multiget>"
+_GETCTAG, _GETETAG = "{http://calendarserver.org/ns/}getctag", "{DAV:}getetag"
+
+
+class _Failed(Exception):
+    """A request that was answered with an error status; `said` has the DAV:error conditions, without namespaces."""
+
+    def __init__(self, status: int, said: Iterable[str] = ()) -> None:
+        self.status, self.said = status, frozenset(tag.rpartition("}")[2] for tag in said)
+        super().__init__(f"HTTP {status}" + (f" ({', '.join(sorted(self.said))})" if self.said else ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Collection:
+    """The calendar collection: its address (with a slash at the end), and whether it has sync-collection."""
+
+    url: str
+    syncs: bool
+
+    def address(self, href: str) -> str:
+        return self.url + quote(href, safe="")
+
+    def name(self, href: str) -> str | None:
+        """The href within the collection of what an answer names by its path; None for the collection and for probes."""
+        path = unquote(urlsplit(self.url).path)
+        name = href.rstrip("/").rpartition("/")[2]
+        is_resource = name and not href.endswith("/") and href != path.rstrip("/") and not name.startswith(PROBE)
+        return name if is_resource else None
+
+
+class CalDavCalendar:
+    """A `Calendar` on a CalDAV server.
+
+    `url` is the address of the calendar collection, or of the principal, whose calendar called `name` is then taken.
+    `timeout` is in seconds; `pause` waits for so many, which takes a while on servers that do not keep preconditions.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        username: str | None,
+        password: SecretStr | None,
+        timeout: int,
+        *,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._url, self._name, self._pause = url, name, pause
+        self._clients: queue.LifoQueue[DAVClient] = queue.LifoQueue()
+        self._timeout = timeout
+        for _ in range(CONNECTIONS):
+            client = DAVClient(
+                url,
+                username=username,
+                password=None if password is None else password.get_secret_value(),
+                timeout=timeout,
+                huge_tree=True,
+                headers={"User-Agent": f"calsync/{__version__}"},
+                enable_rfc6764=False,
+                rate_limit_handle=False,
+            )
+            client.session.max_redirects = 0  # the HTTP library would make a GET of a redirected PUT
+            self._clients.put(client)
+        self._found: _Collection | None = None
+        self._discovering, self._probing = threading.Lock(), threading.Lock()
+        self._careless: bool | None = None
+        self._inline = True
+        self._ctag: tuple[str, float] = ("", 0.0)
+
+    # Following
+
+    def changes(
+        self,
+        since: SyncToken | None,
+        known: Mapping[str, Known] = NOTHING,
+        after: datetime | None = None,  # noqa: ARG002
+    ) -> Changes:
+        """See `Calendar.changes`; a server tells of everything."""
+        if since is None:
+            known = NOTHING
+        try:
+            return self._by_sync(since, known) if self._collection.syncs else self._by_etags(since, known)
+        except _Failed as failed:
+            raise self._verdict(failed) from failed
+
+    def _by_sync(self, since: SyncToken | None, known: Mapping[str, Known]) -> Changes:
+        if since is None:
+            return self._compared(since, known, *self._listed_by_sync())
+        try:
+            changed, removed, token = self._synced(since, inline=self._inline)
+        except _Failed as failed:
+            if failed.status >= 500:
+                raise
+            # The token is not known any more (RFC 6578, section 3.8), or calendar-data is not to be had in this report.
+            if "valid-sync-token" not in failed.said:
+                self._inline = False
+            return self._compared(since, known, *self._listed_by_sync())
+        moved = token != since and not (changed or removed)
+        if moved or any(known[found.href].etag == found.etag for found in changed if found.href in known):
+            # Some servers answer everything to a token they do not know, and then nothing tells what was removed. And on
+            # some an etag comes back when a resource is made anew, so what the report names counts as changed either way.
+            told = {found.href for found in changed}
+            others = {href: found for href, found in known.items() if href not in told}
+            found = self._compared(since, others, *self._listed_by_sync())
+            gone = tuple(href for href in told & known.keys() if href not in {one.href for one in found.changed})
+            return replace(found, removed=(*found.removed, *gone))
+        return self._filled(token, changed, removed)
+
+    def _synced(self, token: str, *, inline: bool) -> tuple[tuple[Resource, ...], tuple[str, ...], str]:
+        """What one or more sync-collection reports tell; bytes are empty where they did not come with it."""
+        changed: dict[str, Resource] = {}
+        removed: set[str] = set()
+        while True:
+            data = "<C:calendar-data/>" if inline else ""
+            body = _SYNC.format(token=_escaped(token), data=data)
+            answer = self._ask("REPORT", self._collection.url, body, {"Depth": "0"})
+            found = self._parsed(answer, answer.parse_sync_collection)
+            for one in found.changed:
+                if name := self._collection.name(one.href):
+                    changed[name] = Resource(name, _bare(one.etag), (one.calendar_data or "").encode())
+                    removed.discard(name)
+            for href in found.deleted:
+                if name := self._collection.name(href):
+                    removed.add(name)
+                    changed.pop(name, None)
+            if not found.sync_token or (found.truncated and found.sync_token == token):
+                raise Unreachable(f"The calendar at {self._url} does not say which state it is in.")
+            token = found.sync_token
+            if not found.truncated:
+                return tuple(changed.values()), tuple(sorted(removed)), token
+
+    def _listed_by_sync(self) -> tuple[dict[str, str], str]:
+        """The etag of everything on the calendar, and the sync token."""
+        changed, _, token = self._synced("", inline=False)
+        return {found.href: found.etag for found in changed}, token
+
+    def _by_etags(self, since: SyncToken | None, known: Mapping[str, Known]) -> Changes:
+        if since is not None and since.startswith("ctag "):
+            answer = self._ask("PROPFIND", self._collection.url, _CTAG, {"Depth": "0"})
+            (ctag,) = (str(found.properties.get(_GETCTAG)) for found in self._parsed(answer, answer.parse_propfind))
+            if since == f"ctag {ctag}":
+                return Changes(since, (), (), complete=False)
+        answer = self._ask("PROPFIND", self._collection.url, _LISTING, {"Depth": "1"})
+        ctag, listed = "", {}
+        for found in self._parsed(answer, answer.parse_propfind):
+            name = self._collection.name(found.href)
+            if name is None and found.properties.get(_GETCTAG):
+                ctag = str(found.properties[_GETCTAG])
+            elif name is not None and found.properties.get(_GETETAG):
+                listed[name] = _bare(found.properties[_GETETAG])
+        return self._compared(since, known, listed, self._token_of(ctag))
+
+    def _token_of(self, ctag: str) -> str:
+        """The token of a listing: one that a ctag can confirm only if no later change can have the same ctag."""
+        if ctag != self._ctag[0]:
+            self._ctag = (ctag, time.monotonic())
+        settled = bool(ctag) and time.monotonic() - self._ctag[1] > _CTAG_RESOLUTION
+        return f"ctag {ctag}" if settled else "listed"
+
+    def _compared(
+        self, since: SyncToken | None, known: Mapping[str, Known], listed: Mapping[str, str], token: str
+    ) -> Changes:
+        """What became of `known` to be as `listed`."""
+        changed = tuple(
+            Resource(href, etag, b"") for href, etag in listed.items() if href not in known or known[href].etag != etag
+        )
+        removed = tuple(href for href in known if href not in listed)
+        return self._filled(token, changed, removed, complete=since is None)
+
+    def _filled(
+        self, token: str, changed: tuple[Resource, ...], removed: tuple[str, ...], *, complete: bool = False
+    ) -> Changes:
+        """The changes with the bytes that are missing; what is gone by now counts as removed."""
+        missing = [found.href for found in changed if not found.ics]
+        fetched = self._fetch(missing)
+        gone = tuple(href for href in missing if href not in fetched)
+        filled = (found if found.ics else fetched.get(found.href) for found in changed)
+        present = tuple(found for found in filled if found is not None)
+        return Changes(token, present, () if complete else (*removed, *gone), complete)
+
+    def _fetch(self, hrefs: list[str]) -> dict[str, Resource]:
+        """The resources at these hrefs, as they stand; those that do not exist are left out."""
+        found: dict[str, Resource] = {}
+        for start in range(0, len(hrefs), _BATCH):
+            wanted = hrefs[start : start + _BATCH]
+            paths = "".join(f"<href>{_escaped(urlsplit(self._collection.address(href)).path)}</href>" for href in wanted)
+            try:
+                answer = self._ask("REPORT", self._collection.url, _MULTIGET.format(hrefs=paths), {})
+            except _Failed as failed:
+                if failed.status not in (404, 410):
+                    raise self._verdict(failed) from failed
+                if len(wanted) > 1:  # some servers have none of them where one is missing
+                    for href in wanted:
+                        found |= self._fetch([href])
+                continue
+            for one in self._parsed(answer, answer.parse_calendar_query):
+                name = self._collection.name(one.href)
+                if name is not None and one.calendar_data:
+                    found[name] = Resource(name, _bare(one.etag), one.calendar_data.encode())
+        return found
+
+    def forget(self, over: Mapping[str, datetime]) -> None:
+        """See `Calendar.forget`; on a server there is no place to note it."""
+
+    # Writing
+
+    def put(self, href: str, ics: bytes, *, etag: str | None) -> Resource:
+        """See `Calendar.put`; the etag is empty where the server does not tell it."""
+        careless = self._is_careless()
+        if careless:
+            self._expect(href, etag)
+        try:
+            told = self._put(href, ics, etag)
+        except _Failed as failed:
+            told = self._outcome(href, ics, etag, failed)
+        if careless:
+            self._pause(SETTLING)
+            standing = self._fetch([href]).get(href)
+            if standing is not None and standing.etag != etag and marks(standing.ics) != marks(ics):
+                raise Changed(f"{href} was overwritten.")
+        return Resource(href, told, ics)
+
+    def _put(self, href: str, ics: bytes, etag: str | None) -> str:
+        condition = {"If-None-Match": "*"} if etag is None else {"If-Match": f'"{etag}"'}
+        headers = {"Content-Type": "text/calendar; charset=utf-8", **condition}
+        answer = self._ask("PUT", self._collection.address(href), ics, headers)
+        return _bare(answer.headers.get("ETag"))
+
+    def delete(self, href: str, *, etag: str) -> None:
+        """See `Calendar.delete`."""
+        if self._is_careless():
+            self._expect(href, etag)
+        # No cancellation is sent to attendees, whom only people can have put there (RFC 6638, section 8.1).
+        headers = {"If-Match": f'"{etag}"', "Schedule-Reply": "F"}
+        try:
+            self._ask("DELETE", self._collection.address(href), "", headers)
+        except _Failed as failed:
+            if failed.status in (404, 410, 412):
+                raise Changed(f"{href} was changed or is gone.") from None
+            standing = self._fetch([href]).get(href)
+            if standing is None:
+                return
+            if standing.etag != etag:
+                raise Changed(f"{href} was changed.") from None
+            raise self._verdict(failed) from failed
+
+    def _expect(self, href: str, etag: str | None) -> None:
+        standing = self._fetch([href]).get(href)
+        if (None if standing is None else standing.etag) != etag:
+            raise Changed(f"{href} exists already." if etag is None else f"{href} was changed or is gone.")
+
+    def _outcome(self, href: str, ics: bytes, etag: str | None, failed: _Failed) -> str:
+        """The etag of a write that stands although it was answered with an error; raises what the error means if not."""
+        standing = None if failed.status == 401 else self._fetch([href]).get(href)
+        if standing is not None and marks(standing.ics) == marks(ics) != frozenset():
+            return standing.etag
+        if failed.status == 401:
+            raise self._verdict(failed)
+        if (None if standing is None else standing.etag) != etag or (failed.status == 412 and not failed.said):
+            raise Changed(f"{href} exists already." if etag is None else f"{href} was changed or is gone.")
+        if "no-uid-conflict" in failed.said:
+            raise Refused(
+                f"The UID of {href} stands on the calendar under another name, as a client writes a copy; remove the copy."
+            )
+        if failed.status == 412 and failed.said <= {"precondition-failed", "if-match", "if-none-match"}:
+            raise Changed(f"{href} was changed.")
+        raise self._verdict(failed)
+
+    def _is_careless(self) -> bool:
+        with self._probing:
+            if self._careless is None:
+                self._try_out()
+            assert self._careless is not None  # what trying out tells
+            return self._careless
+
+    # Probing
+
+    def probe(self) -> tuple[Promise, ...]:
+        """See `Calendar.probe`; other clients of the server may see the events come and go."""
+        with self._probing:
+            found = self._try_out()
+        syncs = Promise(
+            self._collection.syncs,
+            "It tells what changed (sync-collection)"
+            if self._collection.syncs
+            else "It does not tell what changed; calsync compares ctag and etags",
+        )
+        kind = Promise(
+            not self._careless,
+            "So one conditional write is enough"
+            if not self._careless
+            else f"So calsync reads before each write, and once more {SETTLING:.0f} s after it; two writers that are "
+            "slower than that can still overwrite each other",
+        )
+        return (*found.preconditions, kind, *found.content, syncs)
+
+    def _try_out(self) -> Findings:
+        try:
+            found = probe(PROBE, self._send)
+        except _Failed as failed:
+            raise self._verdict(failed) from failed
+        self._careless = not all(promise.holds for promise in found.preconditions)
+        return found
+
+    def _send(self, method: str, href: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """One request, whatever its answer; only a server that lets calsync do nothing at all is refused."""
+        try:
+            kind = {"Content-Type": "text/calendar; charset=utf-8"} if body else {}
+            answer = self._ask(method, self._collection.address(href), body, {**kind, **headers})
+        except _Failed as failed:
+            if failed.status == 401 or (method == "PUT" and failed.status in (403, 404, 405, 507) and not failed.said):
+                raise
+            return Answer(failed.status, "", b"")
+        return Answer(answer.status, str(answer.headers.get("ETag", "")), answer.raw.encode())
+
+    # Asking
+
+    @property
+    def _collection(self) -> _Collection:
+        with self._discovering:
+            if self._found is None:
+                self._found = self._discover()
+            return self._found
+
+    def _discover(self) -> _Collection:
+        try:
+            url, answer = self._redirecting("PROPFIND", self._url, _SHAPE, {"Depth": "0"})
+            found = next(iter(self._parsed(answer, answer.parse_propfind)), None)
+            if found is None or "{DAV:}resourcetype" not in found.properties:
+                raise _Failed(404)  # as some say it within their answer
+            properties: Mapping[str, Any] = found.properties
+            if "{urn:ietf:params:xml:ns:caldav}calendar" not in (properties["{DAV:}resourcetype"] or []):
+                return self._discover_by_name(url)
+        except _Failed as failed:
+            if failed.status == 404 and not self._url.endswith("/"):
+                self._url += "/"
+                return self._discover()
+            raise self._verdict(failed) from failed
+        reports = properties.get("{DAV:}supported-report-set") or []
+        syncs = "{DAV:}sync-collection" in reports and bool(properties.get("{DAV:}sync-token"))
+        return _Collection(url.rstrip("/") + "/", syncs)
+
+    def _discover_by_name(self, url: str) -> _Collection:
+        """The principal's calendar that is called as the configuration says."""
+        with self._client() as client, _errors_of(self._url):
+            client.url = client.url.join(url)
+            calendars = [(str(one.get_display_name()), str(one.url)) for one in client.get_calendars()]
+        named = [address for name, address in calendars if name == self._name]
+        if len(named) != 1:
+            there = ", ".join(sorted(f'"{name}"' for name, _ in calendars)) or "none"
+            raise Refused(
+                f'At {url} {"no calendar is" if not named else "several calendars are"} called "{self._name}"; there are: '
+                f"{there}. Make one on the server, set calendar.name, or write the calendar's own address as calendar.url."
+            )
+        self._url = named[0]
+        return self._discover()
+
+    def _ask(self, method: str, url: str, body: str | bytes, headers: Mapping[str, str]) -> DAVResponse:
+        return self._redirecting(method, url, body, headers)[1]
+
+    def _redirecting(self, method: str, url: str, body: str | bytes, headers: Mapping[str, str]) -> tuple[str, DAVResponse]:
+        """Send a request, unchanged also where it is redirected; raises `_Failed` for an error status."""
+        for _ in range(_REDIRECTS):
+            try:
+                with self._client() as client, _errors_of(self._url):
+                    answer = client.request(url, method, body, headers)  # type: ignore[arg-type]  # it takes bytes as well
+            except niquests.TooManyRedirects as redirected:
+                url = self._target(url, redirected.response)
+                continue
+            if answer.status >= 400:
+                raise _Failed(answer.status, dav.parse_preconditions(answer.raw))
+            return url, answer
+        raise Refused(f"The calendar at {self._url} redirects in a circle; write its own address as calendar.url.")
+
+    def _target(self, url: str, answer: niquests.Response | None) -> str:
+        """Where a redirect leads: not to another host, which would get the credentials."""
+        target = urljoin(url, str(answer.headers.get("Location", "")) if answer is not None else "")
+        before, after = urlsplit(url), urlsplit(target)
+        upgraded = (before.scheme, after.scheme) == ("http", "https") and before.hostname == after.hostname
+        if not upgraded and (before.scheme, before.netloc) != (after.scheme, after.netloc):
+            raise Refused(f"The calendar at {url} redirects to {target}; write its own address as calendar.url.")
+        return target
+
+    def _parsed(self, answer: DAVResponse, parse: Callable[[], Any]) -> Any:
+        """What an answer says; a page of HTML, or half of an answer, says nothing."""
+        try:
+            if answer.status != 207 or answer.tree is None or not str(answer.tree.tag).endswith("}multistatus"):
+                raise ValueError(f"status {answer.status}, {answer.headers.get('Content-Type', 'no type')}")
+            return parse()
+        except Exception as error:  # whatever the library makes of an answer that is none
+            raise Unreachable(
+                f"What answers at {self._url} is no calendar ({error}); does the address lead to a login page?"
+            ) from error
+
+    def _verdict(self, failed: _Failed) -> Unreachable | Refused:
+        """What an error status means for whoever asked: to try again, or that something must be set right."""
+        if (failed.status >= 500 and failed.status != 507) or failed.status in (408, 409, 423, 425):
+            return Unreachable(f"The calendar at {self._url} is in trouble: {failed}.", retry_after=5)
+        why = {
+            401: "it does not know the credentials; set CALSYNC_CALENDAR_USERNAME and CALSYNC_CALENDAR_PASSWORD",
+            403: "it does not permit this; give the account the right to read and write the calendar",
+            404: "there is no calendar at this address; make it on the server, or mend calendar.url",
+            413: "the event is too large for it",
+            507: "it has no room left",
+        }.get(failed.status, "it does not take this")
+        return Refused(f"The calendar at {self._url} answered no: {why} ({failed}).")
+
+    @contextmanager
+    def _client(self) -> Iterator[DAVClient]:
+        try:
+            client = self._clients.get(timeout=self._timeout)
+        except queue.Empty:
+            raise Unreachable(f"The calendar at {self._url} is slow, and too many calls wait for it.") from None
+        try:
+            yield client
+        finally:
+            self._clients.put(client)
+
+    def close(self) -> None:
+        """See `Calendar.close`; waits for requests that are under way."""
+        clients = [self._clients.get() for _ in range(CONNECTIONS)]
+        for client in clients:
+            client.close()
+            self._clients.put(client)
+
+
+@contextmanager
+def _errors_of(url: str) -> Iterator[None]:
+    """What goes wrong while a request is under way, as calsync's errors; redirects and error statuses pass."""
+    try:
+        yield
+    except (CalendarError, niquests.TooManyRedirects):
+        raise
+    except dav.RateLimitError as error:
+        wait = min(max(round(error.retry_after_seconds or 30), 1), 3600)
+        raise Unreachable(f"The calendar at {url} asks to be left alone for {wait} s.", retry_after=wait) from error
+    except dav.AuthorizationError as error:
+        raise _Failed(error.status or 403, error.preconditions) from error
+    except dav.DAVError as error:
+        raise _Failed(error.status or 400, error.preconditions) from error
+    except NotImplementedError as error:
+        raise Refused(f"The calendar at {url} wants a way to log in that calsync does not know: {error}.") from error
+    except (niquests.RequestException, OSError) as error:
+        raise Unreachable(f"The calendar at {url} does not answer: {type(error).__name__}.") from error
+    except XMLSyntaxError as error:
+        raise Unreachable(f"What answers at {url} cannot be understood: {error}.") from error
+
+
+def marks(ics: bytes) -> frozenset[bytes]:
+    """The marks of the write that a resource is of."""
+    unfolded = re.sub(rb"\r?\n[ \t]", b"", ics)
+    return frozenset(re.findall(rb"^" + MARK.encode() + rb"[:;].*?\r?$", unfolded, re.MULTILINE))
+
+
+def _bare(etag: Any) -> str:
+    """An etag without its quotes. A proxy that compresses makes a weak one of it, which the server knows as its own."""
+    return str(etag or "").strip().removeprefix("W/").strip('"')
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -1,0 +1,77 @@
+// What the page does by itself: it looks for news every minute, and the arrow keys turn the weeks. All of it can be
+// read without this file.
+import { offerPlan } from "./plan.js";
+import { offerSubscription } from "./subscribe.js";
+
+const EVERY = 60_000;
+
+/** Take in the parts of this page that have news; what somebody points at or stands on is left alone until later. */
+export async function refresh() {
+  let fresh;
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (!answer.ok) return;
+    fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  } catch {
+    return; // the next minute will tell
+  }
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const next = fresh.getElementById(part.id);
+    if (!next || next.innerHTML === part.innerHTML) continue;
+    if (part.matches(":focus-within") || part.querySelector(".text:hover")) continue;
+    part.innerHTML = next.innerHTML;
+  }
+}
+
+function typing(target) {
+  return target.closest("input, select, textarea, [contenteditable], .scroll") !== null;
+}
+
+/** The arrow keys turn the weeks, and Escape puts the card of an entry away. */
+function press(event) {
+  if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || typing(event.target)) return;
+  const link = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
+  if (link) document.querySelector(`a[rel=${link}]`)?.click();
+  if (event.key === "Escape") {
+    if (document.activeElement.matches(".text")) document.activeElement.blur();
+    document.body.classList.add("quiet"); // a card under the pointer goes away until the pointer or the focus moves on
+  }
+}
+
+/** The timezones to choose from are loaded when somebody is about to choose. */
+async function suggestZones() {
+  const answer = await fetch("/zones.json");
+  if (!answer.ok) return;
+  const zones = await answer.json();
+  for (const list of document.querySelectorAll("#zone-list, #people")) {
+    const known = new Set([...list.options].map((option) => option.value));
+    list.append(...zones.filter((name) => !known.has(name)).map((name) => new Option(name, name)));
+  }
+}
+
+function offerOwnZone() {
+  const own = document.querySelector("[data-own-zone]");
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  if (!own || !timeZone) return;
+  const known = [...document.querySelectorAll(".zones li a")].some((link) => new URL(link.href).searchParams.get("tz") === timeZone);
+  if (known) return;
+  own.href = own.dataset.ownZone.replace("ZONE", encodeURIComponent(timeZone));
+  own.textContent = `yours (${timeZone.replaceAll("_", " ")})`;
+  own.parentElement.hidden = false;
+}
+
+document.addEventListener("keydown", press);
+for (const moving of ["pointermove", "focusin"]) document.addEventListener(moving, () => document.body.classList.remove("quiet"));
+document.addEventListener("focusin", (event) => event.target.matches("input[list]") && suggestZonesOnce());
+document.addEventListener("visibilitychange", () => document.hidden || refresh());
+setInterval(() => document.hidden || refresh(), EVERY);
+
+let suggested = false;
+function suggestZonesOnce() {
+  if (!suggested) suggestZones().catch(() => (suggested = false));
+  suggested = true;
+}
+
+offerOwnZone();
+offerPlan(refresh);
+offerSubscription();

@@ -1,0 +1,42 @@
+"""GET /subscribe: the feed's address for what somebody wants to see of it, and links that add it to a calendar."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import field_validator
+
+from calsync.web.page import PageRoute, templates, view
+from calsync.web.problems import documented
+from calsync.web.service import TheService
+from calsync.web.subscription import FeedQuery, addresses
+from calsync.zones import zone
+
+router = APIRouter(include_in_schema=False, responses=documented(421, 422), route_class=PageRoute)
+
+
+class SubscribeQuery(FeedQuery):
+    """The feed's own filters, and the timezone of the page. A field that was left empty says nothing."""
+
+    tz: str = "UTC"
+
+    @field_validator("conductor", "only", "alarm", mode="before")
+    @classmethod
+    def _said(cls, value: object) -> object:
+        return value or None
+
+
+@router.head("/subscribe")
+@router.get("/subscribe")
+def subscribe_page(query: Annotated[SubscribeQuery, Query()], request: Request, service: TheService) -> Response:
+    """The address of the feed through these filters."""
+    zone(query.tz)
+    query.filters(service.config)
+    context = view(request, service, query.tz)
+    wanted = query.model_dump(exclude={"tz"}, exclude_none=True)
+    filters = urlencode(wanted, doseq=True)
+    feed = f"{context['feed']}?{filters}" if filters else context["feed"]
+    context |= {"wanted": wanted, "feed": feed, "addresses": addresses(feed, service.config.calendar.name)}
+    return templates.TemplateResponse(request, "subscribe.html", context, headers={"Cache-Control": "no-cache"})

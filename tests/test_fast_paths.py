@@ -1,0 +1,230 @@
+"""Every fast path gives what the plain computation gives, on random calendars with random changes."""
+
+import contextlib
+import sqlite3
+from datetime import timedelta
+from itertools import count
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import PAIR, US, configured, ics, person, utc
+from test_events import some
+from test_feed import foreign
+from test_web import TestClient
+
+from calsync import agenda as agendas
+from calsync.agenda import Follower, blank, expected_entry
+from calsync.calendars import Changes, Resource
+from calsync.calendars.sql import SqlCalendar
+from calsync.conflicts import _by_itself, check
+from calsync.errors import Invalid, NotReserved, ReservedByAnother
+from calsync.events import encode, href, summary
+from calsync.feed import Filters, Renderer, render
+from calsync.planning import Pair, plan
+from calsync.recurrence import Horizon
+from calsync.reservations import Request, release, reserve
+from calsync.shelves import Shelves
+from calsync.web import create_app
+from calsync.weeks import Week
+from calsync.windows import train_windows
+
+CONFIG = configured()
+NOW = utc(2026, 11, 24, 12)
+WEEKS = [Week(2026, 49).shift(n) for n in range(3)]
+FILTERS = [
+    Filters(),
+    Filters(alarm=timedelta(minutes=15)),
+    Filters(windows=("american",)),
+    Filters(conductor="conductor-eu"),
+    Filters(only_reservations=True),
+]
+hrefs = st.sampled_from([f"{n}.ics" for n in range(6)])
+bodies = foreign().map(lambda found: ics(*found[0], before=found[1].replace("{uid}", "event@example.org")))
+changes = st.one_of(
+    st.tuples(st.just("put"), hrefs, bodies),
+    st.tuples(st.just("delete"), hrefs),
+    st.tuples(st.just("reserve"), st.sampled_from(WEEKS), st.sampled_from([PAIR, Pair(US, person("d", "America/Denver"))])),
+    st.tuples(st.just("release"), st.sampled_from(WEEKS)),
+    st.tuples(st.just("wait"), st.integers(1, 40)),
+)
+
+
+class Town:
+    """A calendar to which random things are done."""
+
+    def __init__(self, file):
+        self.calendar = SqlCalendar.sqlite(file)
+        self.follower = Follower(self.calendar, CONFIG, NOW)
+        self.now = NOW
+        self.follower.sync(NOW)
+
+    def apply(self, change):
+        kind, *what = change
+        if kind == "wait":
+            self.now += timedelta(hours=what[0])
+        elif kind == "reserve":
+            with contextlib.suppress(ReservedByAnother, Invalid):
+                reserve(self.follower, Request(what[1], what[0], override="yes"), self.now)
+        elif kind == "release":
+            with contextlib.suppress(NotReserved):
+                release(self.follower, what[0], self.now)
+        else:
+            standing = {found.href: found for found in self.calendar.changes(None).changed}.get(what[0])
+            if kind == "put":
+                self.calendar.put(what[0], what[1], etag=standing.etag if standing else None)
+            elif standing:
+                self.calendar.delete(what[0], etag=standing.etag)
+        return self.follower.sync(self.now)
+
+    def anew(self):
+        """The agenda of somebody who has only just looked."""
+        return Follower(self.calendar, CONFIG, self.now).sync(self.now)
+
+
+@settings(max_examples=20)
+@given(st.lists(changes, min_size=1, max_size=5), st.sampled_from(FILTERS))
+def test_a_feed_of_kept_pieces_is_the_feed_made_from_nothing(tmp_path_factory, story, filters):
+    town = Town(tmp_path_factory.mktemp("town") / "deployments.db")
+    renderer = Renderer(CONFIG)
+    for change in story:
+        agenda = town.apply(change)
+        kept, fresh = renderer.render(agenda, town.now, filters), render(CONFIG, town.anew(), town.now, filters)
+        assert (kept.body, kept.etag, kept.expires) == (fresh.body, fresh.etag, fresh.expires)
+    town.calendar.close()
+
+
+def summaries(reservation):
+    return [summary(reservation, slot) for slot in (*reservation.slots, *reservation.cancelled)]
+
+
+@settings(max_examples=40)
+@given(some, st.booleans())
+def test_what_a_write_is_expected_to_read_as_is_what_reading_it_gives(reservation, near):
+    monday = utc(*reservation.week.monday.timetuple()[:3])
+    edge = timedelta(days=16 if near else 3)
+    horizon = Horizon(monday - timedelta(days=9), monday + edge)
+    ics = encode(CONFIG, reservation, "mark")
+    read = agendas._entry(Resource(href(reservation.week), "", ics), horizon, {})
+    expected = expected_entry(reservation, "mark", ics, horizon)
+    if expected is None:
+        assert any(not name.isprintable() for name in summaries(reservation))
+        return
+    assert sorted(read.reading.occurrences, key=repr) == sorted(expected.reading.occurrences, key=repr)
+    rest = [(found.reservation, found.changes, found.mark, found.ics, found.reading.over) for found in (read, expected)]
+    assert rest[0] == rest[1]
+
+
+@settings(max_examples=20)
+@given(st.lists(changes, min_size=1, max_size=4))
+def test_a_check_in_a_followed_agenda_is_the_check_in_one_read_anew(tmp_path_factory, story):
+    town = Town(tmp_path_factory.mktemp("town") / "deployments.db")
+    for change in story:
+        agenda, anew = town.apply(change), town.anew()
+        for week in WEEKS:
+            if week.monday <= town.now.date() + timedelta(days=2):
+                continue
+            planned = plan(CONFIG, PAIR, week, NOW)
+            found, plain = (check(CONFIG, one, planned.slots, planned.conductors) for one in (agenda, anew))
+            assert sorted(map(repr, found)) == sorted(map(repr, plain))
+            for slot in planned.slots:
+                window = next(one for one in train_windows(CONFIG) if one.name == slot.window)
+                arguments = (slot, window, tuple(planned.conductors(slot)))
+                assert _by_itself(*arguments, hours=False, clocks=False) == _by_itself.__wrapped__(
+                    *arguments, hours=False, clocks=False
+                )
+    town.calendar.close()
+
+
+@settings(max_examples=8)
+@given(st.lists(changes, min_size=1, max_size=3))
+def test_an_answer_that_is_given_again_is_the_one_the_app_would_give(tmp_path_factory, story):
+    town = Town(tmp_path_factory.mktemp("town") / "deployments.db")
+    app = create_app(CONFIG, town.calendar, lambda: town.now)
+    with TestClient(app, base_url="http://localhost") as repeated:
+        service = app.state.service
+        etags = set()
+        for change in story:
+            town.now += timedelta(minutes=1)
+            town.apply(change)
+            service.refresh()
+            for query in ("", "?only=reservations", "?alarm=15m"):
+                url = f"/deployments.ics{query}"
+                first = repeated.get(url)
+                etags.add(first.headers["etag"])
+                for known in (None, *etags, 'W/"x"', "*"):
+                    headers = {"If-None-Match": known} if known else {}
+                    service._repeats = (service.follower.agenda, {})
+                    plain = [repeated.request(method, url, headers=headers) for method in ("GET", "HEAD")]
+                    repeated.get(url)  # so that there is something to give again
+                    # A Last-Modified that is still to come is not sent, and so not kept.
+                    assert service._repeats[1] or service.follower.agenda.changed > town.now
+                    again = [repeated.request(method, url, headers=headers) for method in ("GET", "HEAD")]
+                    for one, other in zip(plain, again, strict=True):
+                        assert (one.status_code, one.content) == (other.status_code, other.content)
+                        assert dict(one.headers) == dict(other.headers)
+            week = repeated.get("/api/conflicts?week=2026-W50").json()
+            assert week == repeated.get("/api/conflicts?week=2026-W50").json()
+            service._made = (blank(CONFIG, NOW), {})
+            assert week == repeated.get("/api/conflicts?week=2026-W50").json()
+
+
+def test_an_answer_is_not_given_again_under_a_name_that_the_server_does_not_have(tmp_path):
+    app = create_app(CONFIG, SqlCalendar.sqlite(tmp_path / "deployments.db"), lambda: NOW)
+    with TestClient(app, base_url="http://localhost") as client:
+        assert [client.get("/deployments.ics").status_code for _ in range(3)] == [200] * 3
+        assert client.get("/deployments.ics", headers={"Host": "elsewhere.example"}).status_code == 421
+        assert client.get("/deployments.ics?windw=x").status_code == 422
+
+
+past = st.integers(1, 3000).map(lambda days: NOW - timedelta(days=days))
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.tuples(past, st.sampled_from(["", "RRULE:FREQ=WEEKLY;COUNT=4", "RRULE:FREQ=YEARLY"])), max_size=8),
+    st.integers(0, 200),
+)
+def test_history_that_was_left_out_changes_nothing_that_anybody_sees(tmp_path_factory, events, later):
+    file = tmp_path_factory.mktemp("town") / "deployments.db"
+    town = Town(file)
+    for n, (start, rule) in zip(count(), events):
+        lines = [f"DTSTART:{start:%Y%m%dT%H%M%SZ}", "DURATION:PT1H", *([rule] if rule else [])]
+        town.calendar.put(f"{n}.ics", ics(*lines, uid=f"{n}"), etag=None)
+    town.now += timedelta(days=later)
+    whole, brief = town.anew(), town.anew()  # the first one told the calendar what is over
+    assert len(brief.entries) <= len(whole.entries)
+    assert not brief.history
+    assert render(CONFIG, whole, town.now).body == render(CONFIG, brief, town.now).body
+    assert whole.quarters == brief.quarters
+    # Somebody who knows nothing of this makes one of them new.
+    if events:
+        text = ics(f"DTSTART:{town.now:%Y%m%dT%H%M%SZ}", "DURATION:PT1H", "SUMMARY:again", uid="0")
+        with sqlite3.connect(file) as other:
+            other.execute("UPDATE calendar SET revision = revision + 1")
+            revision = "(SELECT revision FROM calendar)"
+            other.execute(f"UPDATE resources SET ics = ?, revision = {revision} WHERE href = '0.ics'", [text])
+        other.close()
+        assert "again" in render(CONFIG, town.anew(), town.now).body.decode()
+    town.calendar.close()
+
+
+@given(
+    st.lists(st.tuples(st.sets(st.text(max_size=3)), st.dictionaries(st.text(max_size=3), st.integers())), max_size=6),
+)
+def test_a_mapping_in_shelves_is_a_mapping(steps):
+    shelves, plain = Shelves(), {}
+    for removed, changed in steps:
+        before, kept = shelves, dict(shelves)
+        shelves = shelves.after(removed, changed)
+        plain = {key: value for key, value in plain.items() if key not in removed} | changed
+        assert (dict(shelves), len(shelves)) == (plain, len(plain))
+        assert dict(before) == kept
+        untouched = [a is b for a, b in zip(before.shelves, shelves.shelves, strict=True)]
+        assert untouched.count(False) <= len(removed) + len(changed)
+
+
+def test_taking_in_a_change_shares_everything_else(tmp_path):
+    agenda = blank(CONFIG, NOW)
+    first = agenda.after(Changes("1", tuple(Resource(f"{n}.ics", "1", b"x") for n in range(50)), (), complete=True), NOW)
+    second = first.after(Changes("2", (Resource("7.ics", "2", b"y"),), (), complete=False), NOW)
+    assert sum(a is not b for a, b in zip(first.entries.shelves, second.entries.shelves, strict=True)) == 1

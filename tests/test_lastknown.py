@@ -1,0 +1,245 @@
+"""The last known calendar on disk: a restart while the server is away serves it, and recovery needs nobody."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import warnings
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from engines import Place, wait_for
+from icalendar import Calendar
+from samples import PAIR, SHIPPED, utc
+
+from calsync import cli
+from calsync.agenda import Follower
+from calsync.calendars import Changes, Resource
+from calsync.calendars.lastknown import LastKnown, last_known
+from calsync.reservations import Request, reserve
+from calsync.web import create_app
+from calsync.weeks import Week
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # starlette would rather have httpx2 under its test client
+    from starlette.testclient import TestClient
+
+WEEK = Week(2026, 49)
+THEN = utc(2026, 11, 24, 11)
+BODY = {"week": "2026-W50", "primary": "conductor-eu", "backup": "conductor-us"}
+
+
+@pytest.fixture(params=["postgresql", "radicale"])
+def place(request, running, tmp_path):
+    with Place(request.param, running, tmp_path) as place:
+        yield place
+
+
+@pytest.fixture
+def radicale(running, tmp_path):
+    with Place("radicale", running, tmp_path) as place:
+        yield place
+
+
+def known(place, at=THEN):
+    """A week is reserved, and known on disk."""
+    follower = Follower(place.open(), place.config(), at, last_known(place.config()))
+    return reserve(follower, Request(PAIR, WEEK), at)
+
+
+@contextmanager
+def served(place, proxy, now):
+    config = place.config(proxy.through(place.url), calendar={"refresh": "1s", "cache": str(place.folder / "a.cache")})
+    calendar = place.open(config.calendar.url, timeout=1)
+    with TestClient(create_app(config, calendar, lambda: now), base_url="http://localhost") as client:
+        yield client
+
+
+def test_a_restart_while_the_server_is_away_serves_the_last_known_calendar_and_recovers_by_itself(place, now):
+    proxy = place.proxy()
+    with served(place, proxy, THEN) as client:
+        assert client.post("/api/reservations", json=BODY).status_code == 201
+        before = client.get("/deployments.ics").content
+        assert client.get("/readyz").json()["calendar"] == "here"
+        assert "Age" not in client.get("/deployments.ics").headers
+        assert client.get("/api/now").json()["stale"] is None
+    proxy.down()
+    with served(place, proxy, now) as client:
+        wait_for(lambda: client.get("/readyz").json()["calendar"] == "away")
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["age"]) == (200, 3600)
+        feed = client.get("/deployments.ics?only=reservations")
+        assert (feed.status_code, feed.headers["Age"]) == (200, "3600")
+        assert {str(event["UID"]) for event in Calendar.from_ical(feed.content).events} <= {
+            str(event["UID"]) for event in Calendar.from_ical(before).events
+        }
+        assert b"2026-12-08-european" in feed.content
+        assert client.get("/api/now").json()["stale"] == 3600
+        found = client.get("/api/conflicts?week=2026-W50").json()
+        assert found["stale"] == 3600
+        assert client.get("/api/reservations/2026-W50").json()["state"] == "complete"
+        answer = client.post("/api/reservations", json=BODY | {"week": "2026-W51"})
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert client.delete("/api/reservations/2026-W50").status_code == 503
+        proxy.up()
+        wait_for(lambda: client.get("/readyz").json()["calendar"] == "here")
+        assert "Age" not in client.get("/deployments.ics").headers
+        assert client.get("/api/conflicts?week=2026-W50").json()["stale"] is None
+        wait_for(lambda: client.post("/api/reservations", json=BODY | {"week": "2026-W51"}).status_code in (200, 201))
+
+
+def test_without_a_last_known_calendar_nothing_is_called_free_while_the_server_is_away(radicale, now):
+    proxy = radicale.proxy()
+    proxy.down()
+    with served(radicale, proxy, now) as client:
+        for path in ("/readyz", "/deployments.ics", "/api/conflicts?week=2026-W50", "/api/now"):
+            assert client.get(path).status_code == 503
+        proxy.up()
+        wait_for(lambda: client.get("/readyz").status_code == 200)
+
+
+@pytest.mark.parametrize("how", ["damaged", "another schema", "a folder", "in no folder", "empty", "cut off"])
+def test_a_cache_that_cannot_be_used_is_done_without_and_said_once(radicale, now, how, caplog):
+    known(radicale)
+    config = radicale.config()
+    file = radicale.folder / config.calendar.cache
+    assert file.stat().st_size > 0
+    if how == "in no folder":
+        config = radicale.config(calendar={"cache": "missing/a.cache"})
+    elif how == "cut off":
+        file.write_bytes(file.read_bytes()[:5000])
+    else:
+        file.unlink()
+        match how:
+            case "damaged":
+                file.write_bytes(b"no database" * 1000)
+            case "another schema":
+                with sqlite3.connect(file) as connection:
+                    connection.execute("CREATE TABLE state (x)")
+                connection.close()
+            case "a folder":
+                file.mkdir()
+            case "empty":
+                file.touch()
+    follower = Follower(radicale.open(), config, now, last_known(config))
+    follower.recall(now)
+    for minutes in range(3):
+        agenda = follower.sync(now + timedelta(minutes=minutes))
+    assert agenda.reservation(WEEK).reservation.week == WEEK
+    said = [record for record in caplog.records if "calendar.cache" in record.message]
+    assert len(said) == (how != "empty")
+    if how in ("damaged", "empty", "cut off"):
+        again = Follower(radicale.open(), config, now, last_known(config))
+        assert again.recall(now).reservation(WEEK).reservation.week == WEEK
+
+
+def test_the_cache_of_another_calendar_is_not_taken_for_this_one(radicale, now):
+    known(radicale)
+    other = radicale.config(radicale.server.new_calendar())
+    assert last_known(radicale.config()).load()
+    assert last_known(other).load() is None
+
+
+def test_what_was_known_on_another_day_is_read_for_today(radicale, now):
+    known(radicale)
+    config = radicale.config()
+    later = now + timedelta(days=3)
+    follower = Follower(radicale.open(), config, later, last_known(config))
+    agenda = follower.recall(later)
+    assert agenda.synced == THEN
+    assert agenda.horizon.start.date() == later.date() - timedelta(days=90)
+    assert agenda.reservation(WEEK).reservation.week == WEEK
+
+
+def test_processes_that_share_the_file_end_with_the_calendar_whoever_wrote_last(tmp_path):
+    def resource(name, version):
+        return Resource(name, str(version), f"{name} {version}".encode())
+
+    one, other = (LastKnown(tmp_path / "a.cache", "calendar") for _ in range(2))
+    one.save(Changes("1", (resource("a", 1), resource("b", 1)), (), complete=True), THEN)
+    other.save(Changes("1", (resource("a", 1), resource("b", 1)), (), complete=True), THEN)
+    one.save(Changes("3", (resource("a", 2), resource("c", 3)), ("b",), complete=False), THEN)
+    other.save(Changes("2", (resource("a", 2),), (), complete=False), THEN + timedelta(minutes=2))
+    changes, synced = one.load()
+    assert (changes.token, changes.complete) == ("2", True)
+    assert synced == THEN + timedelta(minutes=2)
+    # Going on from the older token tells again what the younger one had.
+    other.save(Changes("3", (resource("c", 3),), ("b",), complete=False), THEN + timedelta(minutes=3))
+    changes, _ = one.load()
+    assert {found.href: found.etag for found in changes.changed} == {"a": "2", "c": "3"}
+
+
+WRITER = """
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from calsync.calendars import Changes, Resource
+from calsync.calendars.lastknown import LastKnown
+cache, n = LastKnown(Path(sys.argv[1]), "calendar"), int(sys.argv[2])
+for round_ in range(20):
+    made = Resource(f"{n}-{round_}", "1", b"x" * 5000)
+    cache.save(Changes(f"{n}-{round_}", (made,), (), complete=False), datetime(2026, 11, 24, tzinfo=UTC))
+"""
+
+
+@pytest.mark.heavy
+def test_processes_that_write_the_file_at_once_lose_nothing(tmp_path):
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, tmp_path / "a.cache", str(n)], stderr=subprocess.PIPE)
+        for n in range(3)
+    ]
+    said = [writer.communicate(timeout=60)[1] for writer in writers]
+    assert said == 3 * [b""]
+    changes, _ = LastKnown(tmp_path / "a.cache", "calendar").load()
+    assert {found.href for found in changes.changed} == {f"{n}-{round_}" for n in range(3) for round_ in range(20)}
+
+
+@pytest.fixture
+def run(radicale, monkeypatch, capsys, now):
+    """Call the command line on a calendar that is away; what it said, and its exit code."""
+    for name in [name for name in os.environ if name.startswith("CALSYNC_")]:
+        monkeypatch.delenv(name)
+    proxy = radicale.proxy()
+    monkeypatch.chdir(radicale.folder)
+    (radicale.folder / "windows.toml").write_bytes(SHIPPED.read_bytes())
+    monkeypatch.setenv("CALSYNC_CALENDAR_URL", proxy.through(radicale.url))
+    monkeypatch.setenv("CALSYNC_CALENDAR_USERNAME", radicale.username)
+    monkeypatch.setenv("CALSYNC_CALENDAR_PASSWORD", radicale.password)
+
+    def run(*arguments, at=now, away=False):
+        (proxy.down if away else proxy.up)()
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments, clock=lambda: at)
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, " ".join(said.err.split())
+
+    return run
+
+
+def test_feed_and_check_go_on_from_what_was_known_with_a_warning_and_writes_do_not(run):
+    week = ("conductor-eu", "conductor-us", "--week", "2026-W49")
+    assert run("reserve", *week, at=THEN)[0] == 0
+    code, feed, said = run("feed", away=True)
+    assert code == 0
+    assert "2026-12-01-european" in feed
+    assert "does not answer" in said
+    assert "This is what was known at 2026-11-24 11:00:00 UTC." in said
+    code, out, said = run("check", *week, away=True)
+    assert (code, "is reserved already" in " ".join(out.split())) == (0, True)
+    assert "This is what was known at" in said
+    for command in (("reserve", *week[:3], "2026-W50"), ("release", "2026-W49"), ("doctor",)):
+        code, _, said = run(*command, away=True)
+        assert code not in (0, 1)
+        assert "does not answer" in said or "went away" in said
+
+
+def test_doctor_says_what_the_server_promises(run, radicale):
+    code, out, _ = run("doctor")
+    assert code == 0
+    said = " ".join(out.split())
+    assert "It creates only where nothing stands" in said
+    assert "It tells what changed (sync-collection)" in said
+    assert run("doctor")[1] == out
