@@ -48,6 +48,7 @@ from calsync.tables import (
 from calsync.web.access import check_listening
 from calsync.web.answers import AlternativeOut, ConflictOut, ConflictsOut, PlanOut, ReservationOut
 from calsync.web.subscription import FeedQuery
+from calsync.web.week_answers import DeliveryOut
 from calsync.weeks import Week
 from calsync.windows import Role
 
@@ -334,6 +335,9 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
             "defects": {href: list(defects) for href, defects in found.defects.items()},
             "changes": list(found.changes),
             "conflicts": [ConflictOut.of(conflict).model_dump(mode="json") for conflict in found.conflicts],
+            "messages": [
+                {"week": str(week), **DeliveryOut.of(message).model_dump(mode="json")} for week, message in found.messages
+            ],
         }
         sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     else:

@@ -107,5 +107,10 @@ def show_diagnosis(found: Diagnosis) -> None:
     for change in found.changes:
         out.print(f"[yellow]![/] {escape(change)}", soft_wrap=True)
     show_conflicts(found.conflicts, ())
+    states = {"failed": "did not arrive", "unknown": "may have arrived or not"}
+    for week, message in found.messages:
+        detail = f" ({message.detail})" if message.detail else ""
+        line = f"{week}: a message ({message.target}) {states[message.state]}{detail}: {message.text}"
+        out.print(f"[red]✗[/] {escape(' '.join(line.split()))}", soft_wrap=True)
     if found.is_clean:
         out.print("[green]✓[/] Everything on it can be read, and nothing conflicts with a reserved slot.")

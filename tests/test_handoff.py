@@ -709,6 +709,32 @@ def test_the_command_line_hands_off_and_updates(run, monkeypatch, server):  # no
     assert run("handoff", "2026-W50", "conductor-us", "--note", "x").code == 2
 
 
+def test_doctor_lists_the_messages_that_did_not_arrive_or_may_not_have(known, run, calendar, team):  # noqa: F811
+    def told(about, target, state, detail):
+        return replace(deliveries.make(about, target, f"!log {about}\nnews", MIDWEEK), state=state, detail=detail)
+
+    entry = standing(known)
+    made = [
+        told("update-1", "log", "failed", "the [bold] channel is down"),
+        told("update-2", "updates", "unknown", "it may have arrived"),
+        told("update-3", "log", "sent", None),
+        told("update-4", "ticket", "skipped", "there is no ticket"),
+    ]
+    calendar.put(HREF, deliveries.write(entry.ics, made), etag=entry.etag)
+    said = run("doctor", at=MIDWEEK)
+    assert said.code == 1
+    assert "✗ 2026-W49: a message (log) did not arrive (the [bold] channel is down): !log update-1 news" in said.out
+    assert "✗ 2026-W49: a message (updates) may have arrived or not (it may have arrived): !log update-2 news" in said.out
+    assert "update-3" not in said.out + said.err
+    assert "update-4" not in said.out + said.err
+    found = run("doctor", "--json", at=MIDWEEK)
+    assert [(one["week"], one["about"], one["state"]) for one in found.json["messages"]] == [
+        ("2026-W49", "update-1", "failed"),
+        ("2026-W49", "update-2", "unknown"),
+    ]
+    assert run("doctor", at=datetime(2026, 12, 8, tzinfo=UTC)).code == 0
+
+
 # The page
 
 
@@ -723,7 +749,7 @@ def test_the_page_shows_whom_to_ask_the_rotation_absences_and_messages_that_did_
         site.post("/api/away", json={"conductor": "cem", "start": "2026-12-08", "end": "2026-12-08", "note": "<i>fair</i>"})
         site.app.state.service.refresh()
         page = " ".join(site.get("/").text.split())
-    assert "<strong><bdi>ana</bdi></strong> is within working hours until 18:00 (Europe/Paris); IRC: <bdi>ana_</bdi>" in page
+    assert "<bdi>ana</bdi></strong> is within working hours until 18:00 (Europe/Paris); IRC: <bdi>ana_</bdi>" in page
     assert '<a href="https://meet.example.org/ana">video room<' in page
     assert '<a href="/week/2026-W50?tz=UTC">2026-W50</a></th> <td><bdi>ben</bdi></td> <td><bdi>ana</bdi></td>' in page
     assert "Turns from 2026-W49 to 2027-W47: <bdi>ana</bdi> " in page

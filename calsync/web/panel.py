@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 
 from calsync.absences import Standing, listed
 from calsync.deliveries import Delivery
+from calsync.doctor import unsent
 from calsync.rota import Rotation, rotation
 from calsync.watch import Presence, watch
 from calsync.web.service import Service
+from calsync.weeks import Week
 
 WEEKS = 8
 """How many weeks of the rotation are shown."""
@@ -22,7 +24,7 @@ class Panel:
     reach: tuple[Presence, ...]
     rotation: Rotation | None
     away: tuple[Standing, ...]
-    messages: tuple[tuple[str, Delivery], ...]
+    messages: tuple[tuple[Week, Delivery], ...]
 
 
 def panel(service: Service, now: datetime) -> Panel:
@@ -32,11 +34,5 @@ def panel(service: Service, now: datetime) -> Panel:
         reach=watch(config, agenda, now.astimezone(UTC)).pair,
         rotation=rotation(config, agenda, now, WEEKS) if config.rotation.start is not None else None,
         away=tuple(listed(config, agenda, now)),
-        messages=tuple(
-            (str(entry.reservation.week), delivery)
-            for entry in agenda.reservations
-            if entry.reservation is not None and not entry.reservation.released
-            for delivery in entry.deliveries
-            if delivery.state not in ("sent", "skipped") and delivery.until > now
-        ),
+        messages=unsent(agenda, now),
     )
