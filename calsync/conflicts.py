@@ -128,7 +128,7 @@ def standing(config: Config, agenda: Agenda, after: datetime) -> Iterator[tuple[
             continue
         ahead = [slot for slot in reservation.slots if slot.end > after]
         if ahead:
-            found = check(config, agenda, ahead, reservation.conductors, own=entry.href, pair=reservation.pair)
+            found = check(config, agenda, ahead, reservation.on_duty, own=entry.href, pair=reservation.pair)
             yield entry, reservation, found
 
 
@@ -181,9 +181,11 @@ def _with_agenda(
 def _with_absences(
     config: Config, agenda: Agenda, slot: Slot, conductors: Sequence[Conductor], pair: Pair | None
 ) -> Iterator[Conflict]:
-    tz = zone(str(slot.start.tzinfo))
-    place = f"{when(slot.start, slot.end)} {tz} ({slot.window})"
     for conductor in conductors:
+        if conductor.name not in agenda.away and conductor.name not in agenda.busy:
+            continue
+        tz = zone(str(slot.start.tzinfo))
+        place = f"{when(slot.start, slot.end)} {tz} ({slot.window})"
         if why := unknown(agenda, conductor):
             message = f"Whether {conductor.name} is away during {place} is not known: {why}."
             yield Conflict("unknown", config.conflicts.blocks("unknown"), slot.id, message)

@@ -60,9 +60,11 @@ class Reservation:
 
         For a slot that was over when that changed: who was.
         """
-        if slot.who or self.responsible is None:
-            return slot.who or tuple(conductor.name for conductor in self.conductors(slot))
-        return (self.responsible.name,)
+        return slot.who or tuple(conductor.name for conductor in self.on_duty(slot))
+
+    def on_duty(self, slot: Slot) -> tuple[Conductor, ...]:
+        """Whose hours and absences count for a slot ahead: who the train was handed to, or else those who sit in it."""
+        return (self.responsible,) if self.responsible is not None else self.conductors(slot)
 
 
 def timezone_of(slot: Slot) -> str:

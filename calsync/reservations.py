@@ -138,7 +138,7 @@ def _held(config: Config, found: Check, request: Request, agenda: Agenda) -> Out
             f"{week} is reserved for this pair already, with {' and '.join(differing)}; change the reservation instead.",
             [_reserved(standing, week, "this pair")],
         )
-    conflicts = check(config, agenda, standing.slots, standing.conductors, own=found.holder.href, pair=standing.pair)
+    conflicts = check(config, agenda, standing.slots, standing.on_duty, own=found.holder.href, pair=standing.pair)
     return Outcome(standing, found.holder.etag, False, found.plan.skipped, conflicts, found.holder.changes)
 
 
@@ -169,7 +169,7 @@ def change(
         reservation = _reservation(follower.config, found.plan, request, now, author, standing)
         # Slots may stand elsewhere than planned: people move them.
         ahead = [slot for slot in reservation.slots if slot.end > now]
-        conflicts = check(follower.config, agenda, ahead, reservation.conductors, own=entry.href, pair=reservation.pair)
+        conflicts = check(follower.config, agenda, ahead, reservation.on_duty, own=entry.href, pair=reservation.pair)
         found = replace(found, conflicts=conflicts)
         if _same(reservation, standing):
             return Outcome(standing, entry.etag, False, found.plan.skipped, found.conflicts, entry.changes)
@@ -292,7 +292,7 @@ def _write(follower: Follower, reservation: Reservation, former: Entry | None, n
     entry = store(follower, reservation, former, now)
     ahead = [slot for slot in reservation.slots if slot.end > now]
     agenda, pair = follower.agenda, reservation.pair
-    after = check(follower.config, agenda, ahead, reservation.conductors, own=entry.href, pair=pair)
+    after = check(follower.config, agenda, ahead, reservation.on_duty, own=entry.href, pair=pair)
     if not blocking(after) or reservation.override:
         return entry
     message = f"Somebody else was quicker, and the reservation was taken back: {blocking(after)[0].message}"

@@ -486,6 +486,9 @@ def crowded(site):
     week, monday = site.week()
     body = {"week": week, "primary": "conductor-eu", "backup": "conductor-us", "train": "1.46.0-wmf.5", "ticket": "T1"}
     assert site.client.post("/api/reservations", json=body).status_code == 201
+    tuesday = str(monday + timedelta(days=1))
+    away = {"conductor": "conductor-us", "start": tuesday, "end": tuesday, "note": "conference"}
+    assert site.client.post("/api/away", json=away).status_code == 201
     site.free, later = site.week()
     site.put(
         (f"crowd-{week}", event("Database maintenance", at(monday + timedelta(days=1), 11, tz=EUROPE))),

@@ -15,6 +15,7 @@ from test_web import WEEK, client, events, problem, served  # noqa: F401
 from calsync import absences, deliveries, reservations, updates
 from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
+from calsync.conflicts import standing as standing_conflicts
 from calsync.courier import Courier, Ports
 from calsync.deliveries import LEASE, Delivery, NotSent, Unsure
 from calsync.errors import Changed, Conflicted, Invalid, Unreachable
@@ -102,6 +103,12 @@ def standing(follower, now=MIDWEEK):
     return follower.sync(now).reservation(W49)
 
 
+def against(follower, now=MIDWEEK):
+    """Who is away in the week's slots ahead, and who could cover, as it is found on every sync."""
+    (found,) = (conflicts for _, _, conflicts in standing_conflicts(follower.config, follower.sync(now), now))
+    return [(one.slot, one.event.summary, [who.name for who in one.cover]) for one in found if one.kind == "busy"]
+
+
 # What stands on the calendar
 
 
@@ -149,6 +156,19 @@ def test_somebody_from_outside_the_pair_can_take_over(known, ports, server):
     ticket = next(one for one in sent if one.target == "ticket")
     assert ticket.detail.startswith("commented only: conductors.ticket_user of cem is not set")
     assert (server.owner(), len(server.comments())) == (None, 1)
+
+
+def test_absences_of_who_took_over_count_and_those_of_who_handed_over_count_no_more(known, ports):
+    thursday = date(2026, 12, 3)
+    absences.absent(known, "ana", thursday, thursday, MIDWEEK)
+    assert against(known) == [("2026-12-03-european", "ana is away", ["ben"])]
+    handed(known, ports, CEM)
+    assert against(known) == []
+    absences.absent(known, "cem", thursday, thursday, MIDWEEK)
+    assert [(slot, who) for slot, who, _ in against(known)] == [
+        ("2026-12-03-european", "cem is away"),
+        ("2026-12-03-american", "cem is away"),
+    ]
 
 
 def test_the_answer_says_when_the_new_person_is_away(known, ports):

@@ -260,7 +260,7 @@ def _conflicts(
         people: People = nobody
         pair = standing.pair if standing else None
         if entry is not None and standing is not None and not standing.released:
-            reserved, wanted, people, own = True, standing.slots, standing.conductors, entry.href
+            reserved, wanted, people, own = True, standing.slots, standing.on_duty, entry.href
         else:
             wanted, own = tuple(train_slots(config, train_windows(config), week)), ""
         wanted = tuple(slot for slot in wanted if slot.start < end and start < slot.end)
@@ -340,4 +340,4 @@ def _standing(config: Config, agenda: Agenda, entry: Entry) -> tuple[Conflict, .
     if entry.reservation is None:
         raise NotReserved(f"{entry.href} is not a reservation.")
     found = entry.reservation
-    return check(config, agenda, found.slots, found.conductors, own=entry.href, pair=found.pair)
+    return check(config, agenda, found.slots, found.on_duty, own=entry.href, pair=found.pair)

@@ -76,7 +76,7 @@ def _held(config: Config, agenda: Agenda, week: Week, start: datetime, end: date
             continue
         slots = [slot for slot in entry.reservation.slots if slot.start < end and start < slot.end]
         held.slots |= {slot.id: (entry.reservation, slot) for slot in slots}
-        people, pair = entry.reservation.conductors, entry.reservation.pair
+        people, pair = entry.reservation.on_duty, entry.reservation.pair
         found = check(config, agenda, slots, people, own=entry.href, pair=pair) if slots else ()
         held.conflicts += (conflict for conflict in found if conflict not in held.conflicts)
     return held
