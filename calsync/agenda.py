@@ -94,7 +94,7 @@ class Agenda:
 
     def says_the_same_as(self, other: Agenda) -> bool:
         """Whether what is made of one is right for the other: a sync without changes makes one of the same content."""
-        return self.entries is other.entries and self.horizon == other.horizon
+        return self is other or (self.entries is other.entries and self.horizon == other.horizon)
 
     def reservation(self, week: Week) -> Entry | None:
         """What stands where the week's reservation belongs: held, released, or no longer readable."""
