@@ -196,7 +196,9 @@ def _over(reservation: Reservation) -> datetime | None:
 def _without_history(entry: Entry, horizon: Horizon) -> Entry:
     """The entry; of one that was over before the horizon no more than that it is, as if the calendar had not told of it."""
     over = entry.reading.over
-    return Entry(entry.href, entry.etag, Reading(over=over)) if over is not None and over < horizon.start else entry
+    if over is not None and over < horizon.start:
+        return Entry(entry.href, entry.etag, Reading(over=over))
+    return replace(entry, reading=replace(entry.reading, over=None))
 
 
 def expected_entry(reservation: Reservation, mark: str, ics: bytes, horizon: Horizon) -> Entry | None:
