@@ -59,11 +59,14 @@ def processor_time(seconds: float) -> Iterator[None]:
     """
     deadline = time.thread_time() + seconds
     calls = itertools.count(1)
+    over = False
 
     def watch(frame: FrameType, _event: str, _arg: Any) -> None:
+        nonlocal over
         # Asking for the time is dear next to most calls. What is raised in a callback of the garbage collector gets lost,
         # and the hook with it, so it is raised in the work itself.
-        if not next(calls) % 256 and time.thread_time() > deadline and _package(frame) in _WORKERS:
+        over = over or (not next(calls) % 256 and time.thread_time() > deadline)
+        if over and _package(frame) in _WORKERS:
             raise OverBudget(f"its recurrence takes longer than {MAX_SECONDS} s to expand")
 
     before = sys.getprofile()
