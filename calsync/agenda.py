@@ -102,7 +102,8 @@ class Agenda:
 
     def says_the_same_as(self, other: Agenda) -> bool:
         """Whether what is made of one is right for the other: a sync without changes makes one of the same content."""
-        return self.entries is other.entries and self.busy is other.busy and self.horizon == other.horizon
+        same = self.entries is other.entries and self.busy is other.busy and self.horizon == other.horizon
+        return self is other or same
 
     def reservation(self, week: Week) -> Entry | None:
         """What stands where the week's reservation belongs: held, released, or no longer readable."""
@@ -216,7 +217,9 @@ def _over(reservation: Reservation) -> datetime | None:
 def _without_history(entry: Entry, horizon: Horizon) -> Entry:
     """The entry; of one that was over before the horizon no more than that it is, as if the calendar had not told of it."""
     over = entry.reading.over
-    return Entry(entry.href, entry.etag, Reading(over=over)) if over is not None and over < horizon.start else entry
+    if over is not None and over < horizon.start:
+        return Entry(entry.href, entry.etag, Reading(over=over))
+    return replace(entry, reading=replace(entry.reading, over=None))
 
 
 def expected_entry(reservation: Reservation, mark: str, ics: bytes, horizon: Horizon) -> Entry | None:

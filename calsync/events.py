@@ -110,8 +110,30 @@ def encode(config: Config, reservation: Reservation, mark: str, former: bytes = 
         with contextlib.suppress(ValueError):  # nothing of calsync's could be read there, so nothing is known to keep
             return _merged(config, _calendar(components, timezones), former)
     head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()
-    parts = [head, *(vtimezone(name) for name in timezones), *(component.to_ical() for component in components)]
+    parts = [head, *(vtimezone(name) for name in timezones), *(_text(component) for component in components)]
     return b"".join([*parts, b"END:VCALENDAR\r\n"])
+
+
+def _text(component: Event) -> bytes:
+    """The component as icalendar writes it, but for the order of its properties, in a third of the time."""
+    lines = [b"BEGIN:VEVENT"]
+    for name, found in component.items():
+        for value in found if isinstance(found, list) else [found]:
+            parameters = b";" + value.params.to_ical() if value.params else b""
+            lines.append(_folded(b"%s%s:%s" % (name.encode(), parameters, value.to_ical())))
+    return b"\r\n".join([*lines, b"END:VEVENT", b""])
+
+
+def _folded(line: bytes) -> bytes:
+    """A content line in lines of at most 75 octets, none of which ends within a character (RFC 5545, section 3.1)."""
+    parts, limit = [], 75
+    while len(line) > limit:
+        cut = limit
+        while line[cut] & 0xC0 == 0x80:
+            cut -= 1
+        parts.append(line[:cut])
+        line, limit = line[cut:], 74
+    return b"\r\n ".join([*parts, line])
 
 
 def _merged(config: Config, ours: Calendar, former: bytes) -> bytes:

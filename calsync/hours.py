@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Self
 
 from pytz.tzinfo import BaseTzInfo
@@ -36,8 +37,7 @@ class Hours:
 
     def on(self, day: date, tz: BaseTzInfo) -> tuple[datetime, datetime]:
         """The working day that begins on `day` in `tz`, as two aware instants."""
-        last = day + timedelta(days=self.end <= self.start)
-        return resolve(datetime.combine(day, self.start), tz)[0], resolve(datetime.combine(last, self.end), tz)[0]
+        return _working_day(self, day, tz)
 
     def around(self, start: datetime, end: datetime, tz: BaseTzInfo) -> list[tuple[datetime, datetime]]:
         """The working days that lie at most a day before or after the span from `start` to `end` (aware)."""
@@ -52,6 +52,12 @@ class Hours:
     def __str__(self) -> str:
         end = "24:00" if self.end == time() else f"{self.end:%H:%M}"
         return f"{self.start:%H:%M}-{end}"
+
+
+@lru_cache(maxsize=16_384)  # a check of a week asks for the same few days again and again
+def _working_day(hours: Hours, day: date, tz: BaseTzInfo) -> tuple[datetime, datetime]:
+    last = day + timedelta(days=hours.end <= hours.start)
+    return resolve(datetime.combine(day, hours.start), tz)[0], resolve(datetime.combine(last, hours.end), tz)[0]
 
 
 def worked_until(moment: datetime, days: Iterable[tuple[datetime, datetime]]) -> datetime:

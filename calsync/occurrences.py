@@ -37,6 +37,7 @@ from calsync.zones import resolve, zone
 SLOT = "X-CALSYNC-SLOT"
 """The property in which a component of a reservation carries the id of its slot."""
 
+_TZIDS: dict[frozenset[str], frozenset[str]] = {}
 _NO_TIMEZONES: Mapping[str, bytes] = MappingProxyType({})
 _LONGEST_AHEAD, _LONGEST_BEHIND = timedelta(hours=14), timedelta(hours=12)  # UTC+14 to UTC−12
 
@@ -117,7 +118,8 @@ def read(ics: bytes, href: str, horizon: Horizon) -> Reading:
     text = published[0] if len(published) == 1 else b"".join(published)
     known = [end for end in ends if end is not None]
     over = max(known) if known and len(known) == len(ends) and not defects else None
-    return Reading(tuple(occurrences), text, used or _NO_TIMEZONES, frozenset(tzids), tuple(defects), unplaced, over)
+    shared = _TZIDS.setdefault(frozenset(tzids), frozenset(tzids))
+    return Reading(tuple(occurrences), text, used or _NO_TIMEZONES, shared, tuple(defects), unplaced, over)
 
 
 def _one_line(error: BaseException) -> str:
@@ -160,7 +162,9 @@ class _Group:
         inside = tuple(found for found in occurrences if self._within_horizon(found))
         if self.defects:
             return Reading(inside, defects=tuple(self.defects), unplaced=self.unplaced)
-        return Reading(inside, text, self.used or _NO_TIMEZONES, frozenset(self.tzids), over=self._over(occurrences))
+        tzids = frozenset(self.tzids)
+        shared = _TZIDS.setdefault(tzids, tzids)  # there are few of them, and each would take more than an occurrence
+        return Reading(inside, text, self.used or _NO_TIMEZONES, shared, over=self._over(occurrences))
 
     def _over(self, occurrences: list[Occurrence]) -> datetime | None:
         """When everything in the group is over for good, and a day more for where on earth it is seen."""

@@ -44,6 +44,13 @@ class OverBudget(Exception):
     """The expansion would take too long or yield too much; the message says which."""
 
 
+_WORKERS = {"calsync", "dateutil", "icalendar", "recurring_ical_events"}
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
 @contextmanager
 def processor_time(seconds: float) -> Iterator[None]:
     """Stop the pure-Python work inside with `OverBudget` when it has used up its processor time.
@@ -52,10 +59,14 @@ def processor_time(seconds: float) -> Iterator[None]:
     """
     deadline = time.thread_time() + seconds
     calls = itertools.count(1)
+    over = False
 
-    def watch(_frame: FrameType, _event: str, _arg: Any) -> None:
-        # Asking for the time is dear next to most calls.
-        if not next(calls) % 256 and time.thread_time() > deadline:
+    def watch(frame: FrameType, _event: str, _arg: Any) -> None:
+        nonlocal over
+        # Asking for the time is dear next to most calls. What is raised in a callback of the garbage collector gets lost,
+        # and the hook with it, so it is raised in the work itself.
+        over = over or (not next(calls) % 256 and time.thread_time() > deadline)
+        if over and _package(frame) in _WORKERS:
             raise OverBudget(f"its recurrence takes longer than {MAX_SECONDS} s to expand")
 
     before = sys.getprofile()

@@ -77,7 +77,9 @@ def inspect(config: Config, agenda: Agenda, request: Request, now: datetime) -> 
         )
     own = events.href(planned.week)
     conflicts = check(config, agenda, planned.slots, planned.conductors, own=own, pair=planned.pair)
-    free = alternatives(config, agenda, planned, conflicts, planned.conductors, now=now, own=own)
+    # Whoever accepts the conflicts looks for no other place.
+    wanted = () if request.override else conflicts
+    free = alternatives(config, agenda, planned, wanted, planned.conductors, now=now, own=own)
     entry = agenda.reservation(planned.week)
     holder = entry if entry is not None and not (entry.reservation and entry.reservation.released) else None
     return Check(planned, conflicts, free, holder)

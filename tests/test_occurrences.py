@@ -54,7 +54,7 @@ PLACED = {
         "recur",
         utc(2026, 12, 1, 11),
     ),
-    "rule that never matches": (ics(START, END, "RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"), "recurrence", ALWAYS),
+    "hourly rule that never matches": (ics(START, END, "RRULE:FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=30"), "recurrence", ALWAYS),
     "daily rule that never matches": (ics(START, END, "RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"), "recurrence", ALWAYS),
     "INTERVAL=0": (ics(START, END, "RRULE:FREQ=DAILY;INTERVAL=0"), "recurrence", ALWAYS),
     "INTERVAL=-1": (ics(START, END, "RRULE:FREQ=DAILY;INTERVAL=-1"), "recurrence", ALWAYS),

@@ -12,38 +12,28 @@ a lost race, to a UID that stands at another href, and to iCalendar that they do
 
 from __future__ import annotations
 
-import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-import niquests
-from caldav.davclient import DAVClient
-from caldav.lib import error as dav
-from caldav.response import DAVResponse
-from lxml.etree import XMLSyntaxError
 from pydantic import SecretStr
 
-from calsync import __version__
 from calsync.calendars import NOTHING, Changes, Known, Promise, Resource, SyncToken
+from calsync.calendars.dav import Dav, Failed
 from calsync.calendars.probing import Answer, Findings, probe
-from calsync.errors import CalendarError, Changed, Refused, Unreachable
+from calsync.errors import Changed, Refused, Unreachable
 from calsync.records import MARK
 
 SETTLING = 2.0
 """How long, in seconds, to wait before a write counts on a server that does not keep preconditions."""
-CONNECTIONS = 4
-"""How many requests one process has under way at a time."""
 PROBE = "calsync-probe-"
 """How the hrefs begin of what `probe` puts on the calendar and takes off again; they are never looked at otherwise."""
 
-_REDIRECTS = 3
 _BATCH = 100
 _CTAG_RESOLUTION = 2.0  # some servers count in whole seconds
 
@@ -61,14 +51,6 @@ _SYNC = (
 )
 _MULTIGET = f"{_XML}<C:calendar-multiget {_NAMES}><prop><getetag/><C:calendar-data/></prop>{{hrefs}}</C:calendar-multiget>"
 _GETCTAG, _GETETAG = "{http://calendarserver.org/ns/}getctag", "{DAV:}getetag"
-
-
-class _Failed(Exception):
-    """A request that was answered with an error status; `said` has the DAV:error conditions, without namespaces."""
-
-    def __init__(self, status: int, said: Iterable[str] = ()) -> None:
-        self.status, self.said = status, frozenset(tag.rpartition("}")[2] for tag in said)
-        super().__init__(f"HTTP {status}" + (f" ({', '.join(sorted(self.said))})" if self.said else ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,21 +89,7 @@ class CalDavCalendar:
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self._url, self._name, self._pause = url, name, pause
-        self._clients: queue.LifoQueue[DAVClient] = queue.LifoQueue()
-        self._timeout = timeout
-        for _ in range(CONNECTIONS):
-            client = DAVClient(
-                url,
-                username=username,
-                password=None if password is None else password.get_secret_value(),
-                timeout=timeout,
-                huge_tree=True,
-                headers={"User-Agent": f"calsync/{__version__}"},
-                enable_rfc6764=False,
-                rate_limit_handle=False,
-            )
-            client.session.max_redirects = 0  # the HTTP library would make a GET of a redirected PUT
-            self._clients.put(client)
+        self._dav = Dav(url, username, password, timeout)
         self._found: _Collection | None = None
         self._discovering, self._probing = threading.Lock(), threading.Lock()
         self._careless: bool | None = None
@@ -141,15 +109,15 @@ class CalDavCalendar:
             known = NOTHING
         try:
             return self._by_sync(since, known) if self._collection.syncs else self._by_etags(since, known)
-        except _Failed as failed:
-            raise self._verdict(failed) from failed
+        except Failed as failed:
+            raise self._dav.verdict(failed) from failed
 
     def _by_sync(self, since: SyncToken | None, known: Mapping[str, Known]) -> Changes:
         if since is None:
             return self._compared(since, known, *self._listed_by_sync())
         try:
             changed, removed, token = self._synced(since, inline=self._inline)
-        except _Failed as failed:
+        except Failed as failed:
             if failed.status >= 500:
                 raise
             # The token is not known any more (RFC 6578, section 3.8), or calendar-data is not to be had in this report.
@@ -174,8 +142,8 @@ class CalDavCalendar:
         while True:
             data = "<C:calendar-data/>" if inline else ""
             body = _SYNC.format(token=_escaped(token), data=data)
-            answer = self._ask("REPORT", self._collection.url, body, {"Depth": "0"})
-            found = self._parsed(answer, answer.parse_sync_collection)
+            answer = self._dav.ask("REPORT", self._collection.url, body, {"Depth": "0"})
+            found = self._dav.parsed(answer, answer.parse_sync_collection)
             for one in found.changed:
                 if name := self._collection.name(one.href):
                     changed[name] = Resource(name, _bare(one.etag), (one.calendar_data or "").encode())
@@ -197,13 +165,13 @@ class CalDavCalendar:
 
     def _by_etags(self, since: SyncToken | None, known: Mapping[str, Known]) -> Changes:
         if since is not None and since.startswith("ctag "):
-            answer = self._ask("PROPFIND", self._collection.url, _CTAG, {"Depth": "0"})
-            (ctag,) = (str(found.properties.get(_GETCTAG)) for found in self._parsed(answer, answer.parse_propfind))
+            answer = self._dav.ask("PROPFIND", self._collection.url, _CTAG, {"Depth": "0"})
+            (ctag,) = (str(found.properties.get(_GETCTAG)) for found in self._dav.parsed(answer, answer.parse_propfind))
             if since == f"ctag {ctag}":
                 return Changes(since, (), (), complete=False)
-        answer = self._ask("PROPFIND", self._collection.url, _LISTING, {"Depth": "1"})
+        answer = self._dav.ask("PROPFIND", self._collection.url, _LISTING, {"Depth": "1"})
         ctag, listed = "", {}
-        for found in self._parsed(answer, answer.parse_propfind):
+        for found in self._dav.parsed(answer, answer.parse_propfind):
             name = self._collection.name(found.href)
             if name is None and found.properties.get(_GETCTAG):
                 ctag = str(found.properties[_GETCTAG])
@@ -246,15 +214,15 @@ class CalDavCalendar:
             wanted = hrefs[start : start + _BATCH]
             paths = "".join(f"<href>{_escaped(urlsplit(self._collection.address(href)).path)}</href>" for href in wanted)
             try:
-                answer = self._ask("REPORT", self._collection.url, _MULTIGET.format(hrefs=paths), {})
-            except _Failed as failed:
+                answer = self._dav.ask("REPORT", self._collection.url, _MULTIGET.format(hrefs=paths), {})
+            except Failed as failed:
                 if failed.status not in (404, 410):
-                    raise self._verdict(failed) from failed
+                    raise self._dav.verdict(failed) from failed
                 if len(wanted) > 1:  # some servers have none of them where one is missing
                     for href in wanted:
                         found |= self._fetch([href])
                 continue
-            for one in self._parsed(answer, answer.parse_calendar_query):
+            for one in self._dav.parsed(answer, answer.parse_calendar_query):
                 name = self._collection.name(one.href)
                 if name is not None and one.calendar_data:
                     found[name] = Resource(name, _bare(one.etag), one.calendar_data.encode())
@@ -272,7 +240,7 @@ class CalDavCalendar:
             self._expect(href, etag)
         try:
             told = self._put(href, ics, etag)
-        except _Failed as failed:
+        except Failed as failed:
             told = self._outcome(href, ics, etag, failed)
         if careless:
             self._pause(SETTLING)
@@ -284,7 +252,7 @@ class CalDavCalendar:
     def _put(self, href: str, ics: bytes, etag: str | None) -> str:
         condition = {"If-None-Match": "*"} if etag is None else {"If-Match": f'"{etag}"'}
         headers = {"Content-Type": "text/calendar; charset=utf-8", **condition}
-        answer = self._ask("PUT", self._collection.address(href), ics, headers)
+        answer = self._dav.ask("PUT", self._collection.address(href), ics, headers)
         return _bare(answer.headers.get("ETag"))
 
     def delete(self, href: str, *, etag: str) -> None:
@@ -294,8 +262,8 @@ class CalDavCalendar:
         # No cancellation is sent to attendees, whom only people can have put there (RFC 6638, section 8.1).
         headers = {"If-Match": f'"{etag}"', "Schedule-Reply": "F"}
         try:
-            self._ask("DELETE", self._collection.address(href), "", headers)
-        except _Failed as failed:
+            self._dav.ask("DELETE", self._collection.address(href), "", headers)
+        except Failed as failed:
             if failed.status in (404, 410, 412):
                 raise Changed(f"{href} was changed or is gone.") from None
             standing = self._fetch([href]).get(href)
@@ -303,20 +271,20 @@ class CalDavCalendar:
                 return
             if standing.etag != etag:
                 raise Changed(f"{href} was changed.") from None
-            raise self._verdict(failed) from failed
+            raise self._dav.verdict(failed) from failed
 
     def _expect(self, href: str, etag: str | None) -> None:
         standing = self._fetch([href]).get(href)
         if (None if standing is None else standing.etag) != etag:
             raise Changed(f"{href} exists already." if etag is None else f"{href} was changed or is gone.")
 
-    def _outcome(self, href: str, ics: bytes, etag: str | None, failed: _Failed) -> str:
+    def _outcome(self, href: str, ics: bytes, etag: str | None, failed: Failed) -> str:
         """The etag of a write that stands although it was answered with an error; raises what the error means if not."""
         standing = None if failed.status == 401 else self._fetch([href]).get(href)
         if standing is not None and marks(standing.ics) == marks(ics) != frozenset():
             return standing.etag
         if failed.status == 401:
-            raise self._verdict(failed)
+            raise self._dav.verdict(failed)
         if (None if standing is None else standing.etag) != etag or (failed.status == 412 and not failed.said):
             raise Changed(f"{href} exists already." if etag is None else f"{href} was changed or is gone.")
         if "no-uid-conflict" in failed.said:
@@ -325,7 +293,7 @@ class CalDavCalendar:
             )
         if failed.status == 412 and failed.said <= {"precondition-failed", "if-match", "if-none-match"}:
             raise Changed(f"{href} was changed.")
-        raise self._verdict(failed)
+        raise self._dav.verdict(failed)
 
     def _is_careless(self) -> bool:
         with self._probing:
@@ -358,8 +326,8 @@ class CalDavCalendar:
     def _try_out(self) -> Findings:
         try:
             found = probe(PROBE, self._send)
-        except _Failed as failed:
-            raise self._verdict(failed) from failed
+        except Failed as failed:
+            raise self._dav.verdict(failed) from failed
         self._careless = not all(promise.holds for promise in found.preconditions)
         return found
 
@@ -367,8 +335,8 @@ class CalDavCalendar:
         """One request, whatever its answer; only a server that lets calsync do nothing at all is refused."""
         try:
             kind = {"Content-Type": "text/calendar; charset=utf-8"} if body else {}
-            answer = self._ask(method, self._collection.address(href), body, {**kind, **headers})
-        except _Failed as failed:
+            answer = self._dav.ask(method, self._collection.address(href), body, {**kind, **headers})
+        except Failed as failed:
             if failed.status == 401 or (method == "PUT" and failed.status in (403, 404, 405, 507) and not failed.said):
                 raise
             return Answer(failed.status, "", b"")
@@ -385,27 +353,25 @@ class CalDavCalendar:
 
     def _discover(self) -> _Collection:
         try:
-            url, answer = self._redirecting("PROPFIND", self._url, _SHAPE, {"Depth": "0"})
-            found = next(iter(self._parsed(answer, answer.parse_propfind)), None)
+            url, answer = self._dav.ask_along("PROPFIND", self._url, _SHAPE, {"Depth": "0"})
+            found = next(iter(self._dav.parsed(answer, answer.parse_propfind)), None)
             if found is None or "{DAV:}resourcetype" not in found.properties:
-                raise _Failed(404)  # as some say it within their answer
+                raise Failed(404)  # as some say it within their answer
             properties: Mapping[str, Any] = found.properties
             if "{urn:ietf:params:xml:ns:caldav}calendar" not in (properties["{DAV:}resourcetype"] or []):
                 return self._discover_by_name(url)
-        except _Failed as failed:
+        except Failed as failed:
             if failed.status == 404 and not self._url.endswith("/"):
                 self._url += "/"
                 return self._discover()
-            raise self._verdict(failed) from failed
+            raise self._dav.verdict(failed) from failed
         reports = properties.get("{DAV:}supported-report-set") or []
         syncs = "{DAV:}sync-collection" in reports and bool(properties.get("{DAV:}sync-token"))
         return _Collection(url.rstrip("/") + "/", syncs)
 
     def _discover_by_name(self, url: str) -> _Collection:
         """The principal's calendar that is called as the configuration says."""
-        with self._client() as client, _errors_of(self._url):
-            client.url = client.url.join(url)
-            calendars = [(str(one.get_display_name()), str(one.url)) for one in client.get_calendars()]
+        calendars = self._dav.calendars(url)
         named = [address for name, address in calendars if name == self._name]
         if len(named) != 1:
             there = ", ".join(sorted(f'"{name}"' for name, _ in calendars)) or "none"
@@ -416,95 +382,9 @@ class CalDavCalendar:
         self._url = named[0]
         return self._discover()
 
-    def _ask(self, method: str, url: str, body: str | bytes, headers: Mapping[str, str]) -> DAVResponse:
-        return self._redirecting(method, url, body, headers)[1]
-
-    def _redirecting(self, method: str, url: str, body: str | bytes, headers: Mapping[str, str]) -> tuple[str, DAVResponse]:
-        """Send a request, unchanged also where it is redirected; raises `_Failed` for an error status."""
-        for _ in range(_REDIRECTS):
-            try:
-                with self._client() as client, _errors_of(self._url):
-                    answer = client.request(url, method, body, headers)  # type: ignore[arg-type]  # it takes bytes as well
-            except niquests.TooManyRedirects as redirected:
-                url = self._target(url, redirected.response)
-                continue
-            if answer.status >= 400:
-                raise _Failed(answer.status, dav.parse_preconditions(answer.raw))
-            return url, answer
-        raise Refused(f"The calendar at {self._url} redirects in a circle; write its own address as calendar.url.")
-
-    def _target(self, url: str, answer: niquests.Response | None) -> str:
-        """Where a redirect leads: not to another host, which would get the credentials."""
-        target = urljoin(url, str(answer.headers.get("Location", "")) if answer is not None else "")
-        before, after = urlsplit(url), urlsplit(target)
-        upgraded = (before.scheme, after.scheme) == ("http", "https") and before.hostname == after.hostname
-        if not upgraded and (before.scheme, before.netloc) != (after.scheme, after.netloc):
-            raise Refused(f"The calendar at {url} redirects to {target}; write its own address as calendar.url.")
-        return target
-
-    def _parsed(self, answer: DAVResponse, parse: Callable[[], Any]) -> Any:
-        """What an answer says; a page of HTML, or half of an answer, says nothing."""
-        try:
-            if answer.status != 207 or answer.tree is None or not str(answer.tree.tag).endswith("}multistatus"):
-                raise ValueError(f"status {answer.status}, {answer.headers.get('Content-Type', 'no type')}")
-            return parse()
-        except Exception as error:  # whatever the library makes of an answer that is none
-            raise Unreachable(
-                f"What answers at {self._url} is no calendar ({error}); does the address lead to a login page?"
-            ) from error
-
-    def _verdict(self, failed: _Failed) -> Unreachable | Refused:
-        """What an error status means for whoever asked: to try again, or that something must be set right."""
-        if (failed.status >= 500 and failed.status != 507) or failed.status in (408, 409, 423, 425):
-            return Unreachable(f"The calendar at {self._url} is in trouble: {failed}.", retry_after=5)
-        why = {
-            401: "it does not know the credentials; set CALSYNC_CALENDAR_USERNAME and CALSYNC_CALENDAR_PASSWORD",
-            403: "it does not permit this; give the account the right to read and write the calendar",
-            404: "there is no calendar at this address; make it on the server, or mend calendar.url",
-            413: "the event is too large for it",
-            507: "it has no room left",
-        }.get(failed.status, "it does not take this")
-        return Refused(f"The calendar at {self._url} answered no: {why} ({failed}).")
-
-    @contextmanager
-    def _client(self) -> Iterator[DAVClient]:
-        try:
-            client = self._clients.get(timeout=self._timeout)
-        except queue.Empty:
-            raise Unreachable(f"The calendar at {self._url} is slow, and too many calls wait for it.") from None
-        try:
-            yield client
-        finally:
-            self._clients.put(client)
-
     def close(self) -> None:
         """See `Calendar.close`; waits for requests that are under way."""
-        clients = [self._clients.get() for _ in range(CONNECTIONS)]
-        for client in clients:
-            client.close()
-            self._clients.put(client)
-
-
-@contextmanager
-def _errors_of(url: str) -> Iterator[None]:
-    """What goes wrong while a request is under way, as calsync's errors; redirects and error statuses pass."""
-    try:
-        yield
-    except (CalendarError, niquests.TooManyRedirects):
-        raise
-    except dav.RateLimitError as error:
-        wait = min(max(round(error.retry_after_seconds or 30), 1), 3600)
-        raise Unreachable(f"The calendar at {url} asks to be left alone for {wait} s.", retry_after=wait) from error
-    except dav.AuthorizationError as error:
-        raise _Failed(error.status or 403, error.preconditions) from error
-    except dav.DAVError as error:
-        raise _Failed(error.status or 400, error.preconditions) from error
-    except NotImplementedError as error:
-        raise Refused(f"The calendar at {url} wants a way to log in that calsync does not know: {error}.") from error
-    except (niquests.RequestException, OSError) as error:
-        raise Unreachable(f"The calendar at {url} does not answer: {type(error).__name__}.") from error
-    except XMLSyntaxError as error:
-        raise Unreachable(f"What answers at {url} cannot be understood: {error}.") from error
+        self._dav.close()
 
 
 def marks(ics: bytes) -> frozenset[bytes]:

@@ -22,6 +22,7 @@ from calsync.settings import Config
 from calsync.web import api, health, page, pair, problems, subscribe, subscription, week_api
 from calsync.web.access import RAW_HEADERS, Guard
 from calsync.web.metrics import Metrics
+from calsync.web.repeats import Repeats
 from calsync.web.service import Clock, Service
 
 _log = logging.getLogger("calsync")
@@ -66,7 +67,7 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now, ports
         docs_url=None,
         redoc_url=None,
         middleware=[
-            Middleware(subscription.Repeats, service=service, guard=RAW_HEADERS),
+            Middleware(Repeats, service=service, always=RAW_HEADERS),
             Middleware(Guard, hosts=config.server.hosts, metrics=metrics, age=service.age),
         ],
     )

@@ -7,12 +7,12 @@ import ipaddress
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -68,7 +68,7 @@ def check_listening(host: str, *, tokens: Iterable[str], hosts: Iterable[str]) -
         )
 
 
-def writer(
+async def writer(  # one that is not async would be sent through a thread
     request: Request, service: TheService, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> str | None:
     """The name whose token came with the request; None on a loopback server without tokens."""
@@ -121,7 +121,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = dict(scope["headers"])
         started = time.perf_counter()
         received = 0
         answered = False
@@ -138,17 +138,16 @@ class Guard:
             nonlocal answered
             if message["type"] == "http.response.start":
                 answered = True
-                answer = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    answer.setdefault(name, value)
+                given = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in RAW_HEADERS if one[0] not in given)]
                 if (age := self._age()) is not None:
-                    answer["Age"] = str(age)
+                    message["headers"].append((b"age", str(age).encode()))
                 self._metrics.requests.labels(_method(scope["method"]), message["status"]).inc()
                 self._metrics.request_seconds.observe(time.perf_counter() - started)
             await send(message)
 
-        length = headers.get("content-length", "0")
-        if not self._knows(headers.get("host", "")):
+        length = headers.get(b"content-length", b"0")
+        if not self._knows(headers.get(b"host", b"").decode("latin-1")):
             app: ASGIApp = problem(
                 421,
                 "unknown-host",
@@ -171,11 +170,16 @@ class Guard:
             await failed(scope, receive, send_guarded)
 
     def _knows(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname
-        except ValueError:
-            return False
-        return "*" in self._hosts or (name or "").lower() in self._hosts
+        return (name := _name(host)) is not None and ("*" in self._hosts or name in self._hosts)
+
+
+@lru_cache(maxsize=64)
+def _name(host: str) -> str | None:
+    """The name in a Host header; None where there is no sense in it."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return None
 
 
 def _method(method: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -31,7 +31,7 @@ from calsync.web.answers import (
 )
 from calsync.web.bodies import ReservationIn, ReservationPatch, SlotsIn
 from calsync.web.problems import documented
-from calsync.web.service import Service, TheService
+from calsync.web.service import Repeat, Service, TheService
 from calsync.weeks import Week
 from calsync.windows import Slot, standing_windows, train_windows
 from calsync.zones import zone
@@ -218,7 +218,9 @@ def release_reservation(
 
 
 @router.get("/conflicts", response_model=ConflictsOut)
-async def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service: TheService) -> Response | ConflictsOut:
+async def standing_conflicts(
+    query: Annotated[ConflictsQuery, Query()], request: Request, service: TheService
+) -> Response | ConflictsOut:
     """The conflicts of the reserved slots in a week or from `start` to `end`; of all train slots in a week nobody holds."""
     agenda, config, stale = service.agenda, service.config, service.age()
     if query.week is not None and (query.start or query.end):
@@ -228,12 +230,12 @@ async def standing_conflicts(query: Annotated[ConflictsQuery, Query()], service:
         return _conflicts(config, agenda, start, end, whole=query.start is None and query.end is None, stale=stale)
     week = Week.parse(query.week)
     start = datetime.combine(week.monday - timedelta(days=1), time(), UTC)
-
-    def body(agenda: Agenda) -> bytes:
-        found = _conflicts(config, agenda, start, start + timedelta(days=9), week=week, stale=stale)
-        return found.model_dump_json().encode()
-
-    return Response(service.once((week, stale), body), media_type="application/json")
+    found = _conflicts(config, agenda, start, start + timedelta(days=9), week=week, stale=stale)
+    answer = Response(found.model_dump_json(), media_type="application/json")
+    if stale is None:
+        repeat = Repeat(answer.raw_headers, bytes(answer.body))
+        service.remember(agenda, b"/api/conflicts", request.scope["query_string"], repeat)
+    return answer
 
 
 def _conflicts(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from fastapi import Depends, Request
 
@@ -18,8 +18,6 @@ from calsync.feed import Feed, Filters, Renderer
 from calsync.settings import Config
 from calsync.web.metrics import Metrics
 
-T = TypeVar("T")
-
 _log = logging.getLogger("calsync")
 
 Clock = Callable[[], datetime]
@@ -28,13 +26,16 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """An answer of the feed as it went out: its headers, those of a 304, and its body; `etag` as a client sends it back."""
+    """A successful answer as it went out; `etag` (quoted) and `expires` (aware) where it has them.
 
-    etag: bytes
+    `fresh` are the headers for whoever has it already (304).
+    """
+
     headers: list[tuple[bytes, bytes]]
-    fresh: list[tuple[bytes, bytes]]
     body: bytes
-    expires: datetime
+    etag: bytes | None = None
+    fresh: list[tuple[bytes, bytes]] = field(default_factory=list)
+    expires: datetime | None = None
 
 
 @dataclass
@@ -53,8 +54,7 @@ class Service:
         self._counted: tuple[object, object] = (None, None)
         self.courier = Courier(self.follower, self.ports)
         self._feeds: tuple[Agenda, dict[Filters, Feed]] = (self.follower.agenda, {})
-        self._repeats: tuple[Agenda, dict[bytes, Repeat]] = (self.follower.agenda, {})
-        self._made: tuple[Agenda, dict[Hashable, Any]] = (self.follower.agenda, {})
+        self._repeats: tuple[Agenda, dict[tuple[bytes, bytes], Repeat]] = (self.follower.agenda, {})
         self._renderer = Renderer(self.config)
 
     @property
@@ -116,37 +116,29 @@ class Service:
             found = feeds[filters] = self._renderer.render(agenda, now, filters)
         return found
 
-    def remember(self, query: bytes, filters: Filters, feed: Feed, headers: list[tuple[bytes, bytes]]) -> None:
+    def remember_feed(self, query: bytes, filters: Filters, feed: Feed, headers: list[tuple[bytes, bytes]]) -> None:
         """Keep the answer to a query for the feed, to be given again as long as `repeat` finds it right."""
         agenda, feeds = self._feeds
-        if feeds.get(filters) is not feed:  # it is of another agenda by now
-            return
+        if feeds.get(filters) is feed:  # otherwise it is of another agenda by now
+            fresh = [header for header in headers if header[0] not in (b"content-length", b"content-type")]
+            repeat = Repeat(headers, feed.body, feed.etag.encode(), fresh, feed.expires)
+            self.remember(agenda, b"/deployments.ics", query, repeat)
+
+    def remember(self, agenda: Agenda, path: bytes, query: bytes, repeat: Repeat) -> None:
+        """Keep an answer that was made of this agenda."""
         known, repeats = self._repeats
         if not known.says_the_same_as(agenda) or len(repeats) >= 256:  # queries come from outside
             repeats = {}
             self._repeats = (agenda, repeats)
-        of_body = (b"content-length", b"content-type")
-        fresh = [header for header in headers if header[0] not in of_body]
-        repeats[query] = Repeat(feed.etag.encode(), headers, fresh, feed.body, feed.expires)
+        repeats[path, query] = repeat
 
-    def repeat(self, query: bytes) -> Repeat | None:
+    def repeat(self, path: bytes, query: bytes) -> Repeat | None:
         """The answer that was given to the query, if it would be given again; none while the calendar is away."""
         agenda, repeats = self._repeats
-        found = repeats.get(query)
-        right = found is not None and self.failure is None and agenda.says_the_same_as(self.follower.agenda)
-        return found if right and found is not None and self.clock() < found.expires else None
-
-    def once(self, key: Hashable, make: Callable[[Agenda], T]) -> T:
-        """What `make` makes of the agenda, made once for each content of it; `key` names what it depends on besides."""
-        agenda = self.agenda
-        known, made = self._made
-        if not known.says_the_same_as(agenda) or len(made) >= 256:
-            made = {}
-            self._made = (agenda, made)
-        if key not in made:
-            made[key] = make(agenda)
-        found: T = made[key]
-        return found
+        found = repeats.get((path, query))
+        if found is None or self.failure is not None or not agenda.says_the_same_as(self.follower.agenda):
+            return None
+        return found if found.expires is None or self.clock() < found.expires else None
 
 
 async def service(request: Request) -> Service:  # one that is not async would be sent through a thread

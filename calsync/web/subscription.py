@@ -1,13 +1,8 @@
-"""GET /deployments.ics: the feed over HTTP, with conditional requests (RFC 9110, section 13).
-
-Subscribers ask the same again and again, so an answer that was given once is kept as it went out, and `Repeats` gives it
-again before the app is asked, for as long as it stays right. Everything out of the ordinary is left to the app.
-"""
+"""GET /deployments.ics: the feed over HTTP, with conditional requests (RFC 9110, section 13)."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
@@ -16,13 +11,12 @@ from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from calsync.errors import Invalid
 from calsync.feed import Feed, Filters
 from calsync.settings import Config, duration
 from calsync.web.problems import documented
-from calsync.web.service import Service, TheService
+from calsync.web.service import TheService
 
 router = APIRouter()
 
@@ -98,7 +92,7 @@ def feed(query: Annotated[FeedQuery, Query()], request: Request, service: TheSer
     found = service.feed(filters)
     whole = _whole(found, now)
     if found.modified <= now:
-        service.remember(request.scope["query_string"], filters, found, whole.raw_headers)
+        service.remember_feed(request.scope["query_string"], filters, found, whole.raw_headers)
     return _or_fresh(whole, found, request)
 
 
@@ -137,60 +131,3 @@ def _is_fresh(found: Feed, headers: Mapping[str, str]) -> bool:
             return False
         return moment.tzinfo is not None and found.modified <= moment
     return False
-
-
-class Repeats:
-    """Around the app: gives an answer of the feed again that was given to the same question before.
-
-    `guard` adds what every answer has, and knows under which names the server is reached.
-    """
-
-    def __init__(self, app: ASGIApp, *, service: Service, guard: Sequence[tuple[bytes, bytes]]) -> None:
-        self._app, self._service, self._guard = app, service, list(guard)
-        self._hosts: set[bytes] = set()
-        requests = service.metrics.requests
-        self._count = {
-            (method, status): requests.labels(method, status).inc for method in ("GET", "HEAD") for status in (200, 304)
-        }
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, as ASGI has it."""
-        if scope["type"] != "http" or scope["path"] != "/deployments.ics" or scope["method"] not in ("GET", "HEAD"):
-            await self._app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        host = known = since = None
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = value
-            elif name == b"if-none-match":
-                known = value
-            elif name == b"if-modified-since":
-                since = value
-        answer = self._service.repeat(scope["query_string"]) if host in self._hosts else None
-        if answer is None or (known is None and since is not None) or (known is not None and known != answer.etag):
-            await self._ask(scope, receive, send, host)
-            return
-        status = 200 if known is None else 304
-        headers = answer.headers if known is None else answer.fresh
-        body = answer.body if status == 200 and scope["method"] == "GET" else b""
-        await send({"type": "http.response.start", "status": status, "headers": headers + self._guard})
-        await send({"type": "http.response.body", "body": body})
-        self._count[scope["method"], status]()
-        self._service.metrics.request_seconds.observe(time.perf_counter() - started)
-
-    async def _ask(self, scope: Scope, receive: Receive, send: Send, host: bytes | None) -> None:
-        """Let the app answer, and take note of a host that it accepts."""
-
-        async def noting(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] in (200, 304) and host is not None:
-                if len(self._hosts) >= _HOSTS:
-                    self._hosts.clear()
-                self._hosts.add(host)
-            await send(message)
-
-        await self._app(scope, receive, noting)
-
-
-_HOSTS = 64
-"""How many names of the server are kept in mind; with `*` they come from outside."""
