@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
@@ -23,7 +23,7 @@ from calsync.calendars import Calendar, Changes, Resource, SyncToken
 from calsync.calendars.lastknown import LastKnown
 from calsync.deliveries import Delivery
 from calsync.edits import as_it_stands
-from calsync.errors import Unreachable
+from calsync.errors import CalendarError, Unreachable
 from calsync.occurrences import Occurrence, Reading, read
 from calsync.records import Reservation
 from calsync.recurrence import Horizon
@@ -374,13 +374,16 @@ class Follower:
             agenda = self.agenda
             if horizon(self.config, now) != agenda.horizon:
                 agenda = self._recalled(blank(self.config, now, changed=agenda.changed + timedelta(seconds=1)), now)
+                if agenda.token is not None:  # what is known of today, if the calendar is away
+                    self.agenda = self._with_busy(agenda)
             changes = self.calendar.changes(agenda.token, agenda.entries, agenda.horizon.start)
             if self._last_known is not None:
-                self._last_known.save(changes, now)
+                self._last_known.save(changes, agenda.token, now)
             agenda = agenda.after(changes, now, {expected.ics: expected} if expected else NO_ENTRIES)
             self.agenda = self._with_busy(agenda)
             if changes.complete:
-                self.calendar.forget(self.agenda.history)
+                with suppress(CalendarError):  # it only makes the next start quicker
+                    self.calendar.forget(self.agenda.history)
             return self.agenda
 
     def _recalled(self, agenda: Agenda, now: datetime) -> Agenda:

@@ -112,6 +112,8 @@ def open_calendar(config: Config) -> Calendar:
             return SqlCalendar.postgresql(url, config.username, config.password, config.calendar.timeout)
         case _:
             from calsync.calendars.caldav import CalDavCalendar
+            from calsync.calendars.lastknown import last_known
 
             timeout = round(config.calendar.timeout.total_seconds())
-            return CalDavCalendar(url, config.calendar.name, config.username, config.password, timeout)
+            notes = last_known(config)
+            return CalDavCalendar(url, config.calendar.name, config.username, config.password, timeout, notes=notes)

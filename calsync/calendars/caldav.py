@@ -25,6 +25,7 @@ from pydantic import SecretStr
 
 from calsync.calendars import NOTHING, Changes, Known, Promise, Resource, SyncToken
 from calsync.calendars.dav import Dav, Failed
+from calsync.calendars.lastknown import LastKnown
 from calsync.calendars.probing import Answer, Findings, probe
 from calsync.errors import Changed, Refused, Unreachable
 from calsync.records import MARK
@@ -76,6 +77,7 @@ class CalDavCalendar:
 
     `url` is the address of the calendar collection, or of the principal, whose calendar called `name` is then taken.
     `timeout` is in seconds; `pause` waits for so many, which takes a while on servers that do not keep preconditions.
+    `notes` keep what trying out a server has told for the next process.
     """
 
     def __init__(
@@ -87,12 +89,14 @@ class CalDavCalendar:
         timeout: int,
         *,
         pause: Callable[[float], object] = time.sleep,
+        notes: LastKnown | None = None,
     ) -> None:
         self._url, self._name, self._pause = url, name, pause
         self._dav = Dav(url, username, password, timeout)
         self._found: _Collection | None = None
         self._discovering, self._probing = threading.Lock(), threading.Lock()
         self._careless: bool | None = None
+        self._notes = notes
         self._inline = True
         self._ctag: tuple[str, float] = ("", 0.0)
 
@@ -166,7 +170,8 @@ class CalDavCalendar:
     def _by_etags(self, since: SyncToken | None, known: Mapping[str, Known]) -> Changes:
         if since is not None and since.startswith("ctag "):
             answer = self._dav.ask("PROPFIND", self._collection.url, _CTAG, {"Depth": "0"})
-            (ctag,) = (str(found.properties.get(_GETCTAG)) for found in self._dav.parsed(answer, answer.parse_propfind))
+            found = next(iter(self._dav.parsed(answer, answer.parse_propfind)), None)
+            ctag = str(found.properties.get(_GETCTAG)) if found else ""
             if since == f"ctag {ctag}":
                 return Changes(since, (), (), complete=False)
         answer = self._dav.ask("PROPFIND", self._collection.url, _LISTING, {"Depth": "1"})
@@ -297,6 +302,8 @@ class CalDavCalendar:
 
     def _is_careless(self) -> bool:
         with self._probing:
+            if self._careless is None and self._notes is not None:
+                self._careless = {"yes": True, "no": False}.get(self._notes.note("careless") or "")
             if self._careless is None:
                 self._try_out()
             assert self._careless is not None  # what trying out tells
@@ -329,6 +336,8 @@ class CalDavCalendar:
         except Failed as failed:
             raise self._dav.verdict(failed) from failed
         self._careless = not all(promise.holds for promise in found.preconditions)
+        if self._notes is not None:
+            self._notes.take_note("careless", "yes" if self._careless else "no")
         return found
 
     def _send(self, method: str, href: str, body: bytes, headers: Mapping[str, str]) -> Answer:

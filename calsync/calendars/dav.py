@@ -76,9 +76,14 @@ class Dav:
 
     def calendars(self, url: str) -> list[tuple[str, str]]:
         """The name and the address of each calendar that the principal at `url` has."""
-        with self._client() as client, _errors_of(self._url):
-            client.url = client.url.join(url)
-            return [(str(one.get_display_name()), str(one.url)) for one in client.get_calendars()]
+        try:
+            with self._client() as client, _errors_of(self._url):
+                client.url = client.url.join(url)
+                return [(str(one.get_display_name()), str(one.url)) for one in client.get_calendars()]
+        except niquests.TooManyRedirects as error:
+            raise Refused(
+                f"The calendars of {self._url} are somewhere else; write the calendar's own address as calendar.url."
+            ) from error
 
     def parsed(self, answer: DAVResponse, parse: Callable[[], Any]) -> Any:
         """What an answer says; a page of HTML, or half of an answer, says nothing."""

@@ -1,8 +1,8 @@
 """The last known calendar on disk, so that a restart while the server is away still has something to serve.
 
-It is a copy and nothing more: what stands on the calendar is true, and a copy that is lost or damaged is made anew. Several
-processes may share the file. Each writes what changed since what it knew, with the sync token after it, so that whichever
-token stands in the end, going on from it brings every resource up to date.
+It is a copy and nothing more: what stands on the calendar is true, and a copy that is lost is made anew. Several processes
+may share the file. It is always the calendar of one sync token: a process writes what changed since that very token, or
+leaves the copy to the one that did, so that going on from it brings every resource up to date.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from calsync.calendars import Changes, Resource
+from calsync.calendars import Changes, Resource, SyncToken
 from calsync.settings import Config
 
 _log = logging.getLogger("calsync")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS state (calendar TEXT PRIMARY KEY, token TEXT NOT NULL, synced TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS notes (calendar TEXT, name TEXT, value TEXT NOT NULL, PRIMARY KEY (calendar, name));
 CREATE TABLE IF NOT EXISTS resources (
     calendar TEXT NOT NULL, href TEXT NOT NULL, etag TEXT NOT NULL, ics BLOB NOT NULL, PRIMARY KEY (calendar, href)
 ) WITHOUT ROWID;
@@ -56,12 +57,23 @@ class LastKnown:
         """The whole calendar as it was last known, and when (aware) that was; None where nothing is known."""
         return self._with_file(self._load)
 
-    def save(self, changes: Changes, synced: datetime) -> None:
-        """Take in what changed; `synced` (aware) is when the calendar was like that."""
+    def save(self, changes: Changes, since: SyncToken | None, synced: datetime) -> None:
+        """Take in what changed since the state that `since` names; `synced` (aware) is when the calendar was like that."""
         eventful = changes.complete or changes.changed or changes.removed
         if eventful or self._saved is None or synced - self._saved >= SPARING:
-            self._with_file(lambda connection: self._save(connection, changes, synced))
+            self._with_file(lambda connection: self._save(connection, changes, since, synced))
             self._saved = synced
+
+    def note(self, name: str) -> str | None:
+        """What was noted about the calendar under this name."""
+        asked = "SELECT value FROM notes WHERE calendar = ? AND name = ?"
+        found = self._with_file(lambda connection: connection.execute(asked, [self._calendar, name]).fetchone())
+        return str(found[0]) if found else None
+
+    def take_note(self, name: str, value: str) -> None:
+        """Note something about the calendar that is dear to find out."""
+        put = "INSERT OR REPLACE INTO notes VALUES (?, ?, ?)"
+        self._with_file(lambda connection: connection.execute(put, [self._calendar, name, value]))
 
     def _load(self, connection: sqlite3.Connection) -> tuple[Changes, datetime] | None:
         mine = [self._calendar]
@@ -72,9 +84,13 @@ class LastKnown:
         changes = Changes(state[0], tuple(Resource(*row) for row in rows), (), complete=True)
         return changes, datetime.fromisoformat(state[1])
 
-    def _save(self, connection: sqlite3.Connection, changes: Changes, synced: datetime) -> None:
+    def _save(self, connection: sqlite3.Connection, changes: Changes, since: SyncToken | None, synced: datetime) -> None:
         mine = self._calendar
-        if changes.complete:
+        if not changes.complete:
+            state = connection.execute("SELECT token FROM state WHERE calendar = ?", [mine]).fetchone()
+            if state is None or state[0] != since:
+                return  # another process keeps the copy, and what changed since another state does not fit it
+        else:
             connection.execute("DELETE FROM resources WHERE calendar = ?", [mine])
         gone = [(mine, href) for href in changes.removed]
         connection.executemany("DELETE FROM resources WHERE calendar = ? AND href = ?", gone)
@@ -89,10 +105,10 @@ class LastKnown:
                 connection.executescript(_SCHEMA)
                 with connection:
                     return work(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError, ValueError) as error:
             if not self._complained:
-                _log.warning("the last known calendar is not kept in %s (calendar.cache): %s", self._file, error)
+                _log.warning(
+                    "the last known calendar is not kept in %s (calendar.cache; remove it if it is damaged): %s", self._file, error
+                )
             self._complained = True
-            if not isinstance(error, sqlite3.OperationalError):
-                self._file.unlink(missing_ok=True)  # it is damaged, and was only a copy
             return None

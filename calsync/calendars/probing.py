@@ -16,6 +16,7 @@ from icalendar import Calendar, Event
 
 from calsync.calendars import Promise
 from calsync.errors import Unreachable
+from calsync.errors import CalendarError
 from calsync.events import PRODID
 from calsync.records import MARK
 
@@ -65,8 +66,14 @@ def probe(prefix: str, send: Send) -> Findings:
     try:
         return Findings(_preconditions(send, fresh), (_keeps_content(_in_peace(send), fresh()),))
     finally:
+        failed: CalendarError | None = None
         for href in used:
-            send("DELETE", href, b"", {})
+            try:
+                send("DELETE", href, b"", {})
+            except CalendarError as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
 
 def _in_peace(send: Send) -> Send:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from pydantic import SecretStr
 
 from calsync.calendars import NOTHING, Changes, Known, Promise, Resource, SyncToken
@@ -148,10 +149,8 @@ class SqlCalendar:
         if rows:
             with self._connect(write=True) as connection:
                 connection.execute(sa.delete(_over).where(_over.c.revision.not_in(sa.select(_resources.c.revision))))
-                known = set(connection.execute(sa.select(_over.c.revision)).scalars())
-                fresh = [row for row in rows if row["revision"] not in known]
-                if fresh:
-                    connection.execute(sa.insert(_over), fresh)
+                insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+                connection.execute(insert(_over).on_conflict_do_nothing(), rows)
 
     def put(self, href: str, ics: bytes, *, etag: str | None) -> Resource:
         """See `Calendar.put`."""

@@ -20,6 +20,9 @@ from calsync.web.metrics import Metrics
 
 _log = logging.getLogger("calsync")
 
+KEPT = 64 * 2**20
+"""How many bytes of answers are kept, about."""
+
 Clock = Callable[[], datetime]
 """Tells the time, aware."""
 
@@ -71,6 +74,7 @@ class Service:
     def start(self) -> bool:
         """Have an agenda to serve: the last known one, or else the calendar's own. Whether the calendar was asked."""
         if self.follower.recall(self.clock()).token is not None:
+            self.failure = Unreachable("The calendar has not been read since the start; try again in a moment.", retry_after=5)
             return False
         self.refresh()
         return True
@@ -111,7 +115,7 @@ class Service:
             self._feeds = (agenda, feeds)
         found = feeds.get(filters)
         if found is None or found.expires <= now:
-            if len(feeds) >= 256:  # filters come from outside
+            if sum(len(one.body) for one in feeds.values()) > KEPT:  # filters come from outside
                 feeds.clear()
             found = feeds[filters] = self._renderer.render(agenda, now, filters)
         return found
@@ -127,7 +131,8 @@ class Service:
     def remember(self, agenda: Agenda, path: bytes, query: bytes, repeat: Repeat) -> None:
         """Keep an answer that was made of this agenda."""
         known, repeats = self._repeats
-        if not known.says_the_same_as(agenda) or len(repeats) >= 256:  # queries come from outside
+        kept = sum(len(one.body) for one in repeats.values())
+        if not known.says_the_same_as(agenda) or kept > KEPT or len(repeats) >= 1_024:  # queries come from outside
             repeats = {}
             self._repeats = (agenda, repeats)
         repeats[path, query] = repeat
