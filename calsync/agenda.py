@@ -24,7 +24,7 @@ from calsync.calendars.lastknown import LastKnown
 from calsync.deliveries import Delivery
 from calsync.edits import as_it_stands
 from calsync.errors import CalendarError, Unreachable
-from calsync.occurrences import Occurrence, Reading, read
+from calsync.occurrences import Occurrence, Reading, read, title
 from calsync.records import Reservation
 from calsync.recurrence import Horizon
 from calsync.settings import Config, freeze_span
@@ -236,7 +236,7 @@ def expected_entry(reservation: Reservation, mark: str, ics: bytes, horizon: Hor
             slot.start.astimezone(UTC),
             slot.end.astimezone(UTC),
             href.removesuffix(".ics"),
-            events.summary(reservation, slot).strip(),
+            title(events.summary(reservation, slot)),
             href,
             "slot",
             slot.id,

@@ -19,7 +19,6 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 from pythonjsonlogger.core import RESERVED_ATTRS
-from rich.markup import escape
 from starlette.types import ASGIApp
 
 from calsync import __version__, cli_week, config, errors, feed, reservations
@@ -37,6 +36,7 @@ from calsync.settings import Config
 from calsync.tables import (
     err,
     out,
+    plain,
     print_json,
     show_conflicts,
     show_diagnosis,
@@ -113,7 +113,7 @@ def _session(context: typer.Context, file: Path, *, needs: Literal["anything", "
             except errors.Unreachable as error:
                 if needs == "calendar" or known.token is None:
                     raise
-                err.print(f"[yellow]calsync:[/] {escape(str(error))}", soft_wrap=True)
+                err.print(f"[yellow]calsync:[/] {plain(str(error))}", soft_wrap=True)
                 err.print(f"[yellow]calsync:[/] This is what was known at {known.synced:%Y-%m-%d %H:%M:%S} UTC.")
         yield Session(settings, follower, now)
     finally:
@@ -341,8 +341,8 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
         }
         sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     else:
-        out.print(f"[green]✓[/] {escape(str(file))} is sound: {len(session.config.windows)} windows.")
-        out.print(f"[green]✓[/] {escape(session.config.calendar.url)} answers: {len(agenda.entries)} resources.")
+        out.print(f"[green]✓[/] {plain(str(file))} is sound: {len(session.config.windows)} windows.")
+        out.print(f"[green]✓[/] {plain(session.config.calendar.url)} answers: {len(agenda.entries)} resources.")
         show_promises(promises)
         show_diagnosis(found)
     if found.needs_care:
@@ -430,7 +430,7 @@ def _fail(error: errors.CalsyncError, *, as_json: bool) -> NoReturn:
     elif isinstance(error, errors.ConfigInvalid):
         err.print("[red]The configuration has mistakes; nothing was started:[/]")
     for line in str(error).splitlines():
-        err.print(f"[red]calsync:[/] {escape(line)}", soft_wrap=True)
+        err.print(f"[red]calsync:[/] {plain(line)}", soft_wrap=True)
     raise SystemExit(_exit_code(error))
 
 

@@ -10,10 +10,11 @@ compares them brings the timezone of the observer.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, timedelta, tzinfo
 from types import MappingProxyType
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -34,6 +35,9 @@ from calsync.recurrence import (
 )
 from calsync.zones import resolve, zone
 
+_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # not allowed in a text (RFC 5545, section 3.3.11)
+MAX_TITLE = 500
+"""How many characters of a title are shown; the feed has it whole."""
 SLOT = "X-CALSYNC-SLOT"
 """The property in which a component of a reservation carries the id of its slot."""
 
@@ -174,9 +178,9 @@ class _Group:
             if "RDATE" in event or any("UNTIL" not in rule for rule in rules):
                 return None
             start, end = (utc_of(moment) for moment in span_of(event))
-            ends += [utc_of(until) + (end - start) for rule in rules for until in rule["UNTIL"]]
+            ends += [_later(utc_of(until), end - start) for rule in rules for until in rule["UNTIL"]]
             ends.append(end)
-        return max(ends) + timedelta(days=1)
+        return _later(max(ends), timedelta(days=1))
 
     def _settle_timezones(self, event: Event) -> None:
         """Give every time of the event the timezone that its TZID means here, under the name that the feed uses."""
@@ -256,25 +260,25 @@ class _Group:
             return []
         unread = {str(name) for name, _ in event.errors}
         if unread & {"DTEND", "DURATION"}:
-            end += timedelta(days=1)
+            end = _later(end, timedelta(days=1))
         if rules_of(event) or "RDATE" in event or unread & {"RRULE", "RDATE"}:
             until = [utc_of(moment) for rule in rules_of(event) for moment in rule.get("UNTIL", [])]
-            end = max(end, *until) + (end - start) if until else self.horizon.end
-        return [self._widened(self._occurrence(event, start, max(end, start + timedelta(minutes=1))))]
+            end = _later(max(end, *until), end - start) if until else self.horizon.end
+        return [self._widened(self._occurrence(event, start, max(end, _later(start, timedelta(minutes=1)))))]
 
     def _widened(self, occurrence: Occurrence) -> Occurrence:
         """The occurrence wherever on earth its clock may stand."""
         start, end = occurrence.start, occurrence.end
         if start.tzinfo is None or self.unknown_zone:
-            start = start.replace(tzinfo=UTC) - _LONGEST_AHEAD
-            end = end.replace(tzinfo=UTC) + _LONGEST_BEHIND
+            start = _later(start.replace(tzinfo=UTC), -_LONGEST_AHEAD)
+            end = _later(end.replace(tzinfo=UTC), _LONGEST_BEHIND)
         return replace(occurrence, start=start, end=end, certain=False)
 
     def _occurrence(self, event: Component, start: date, end: date) -> Occurrence:
         begin, finish = instant_of(start), instant_of(end)
         if (begin.tzinfo is None) != (finish.tzinfo is None):
             finish = finish.replace(tzinfo=begin.tzinfo)
-        summary = "busy" if self.private else str(event.get("SUMMARY", "")).strip() or "event without a title"
+        summary = "busy" if self.private else title(str(event.get("SUMMARY", "")))
         categories = () if self.private else _categories(event)
         # Instances of one event share what they have in common; there may be a hundred thousand.
         return Occurrence(
@@ -293,6 +297,21 @@ class _Group:
         start, end = (moment.replace(tzinfo=UTC) for moment in (occurrence.start, occurrence.end))
         day = timedelta(days=occurrence.start.tzinfo is None)
         return start < self.horizon.end + day and end >= self.horizon.start - day
+
+
+def title(summary: str) -> str:
+    """A SUMMARY as it is shown: something, and not longer than anybody reads."""
+    text = summary.strip() or "event without a title"
+    return text if len(text) <= MAX_TITLE else text[: MAX_TITLE - 1] + "…"
+
+
+def _later(moment: datetime, span: timedelta) -> datetime:
+    """The moment that much later, or the last one that there is, or the first."""
+    try:
+        return moment + span
+    except OverflowError:
+        year, month, day = (MAXYEAR, 12, 31) if span > timedelta() else (MINYEAR, 1, 1)
+        return datetime(year, month, day, tzinfo=moment.tzinfo)
 
 
 def _timezone_of(moment: Any) -> tzinfo | str | None:
@@ -319,4 +338,4 @@ def _published(event: Event, *, private: bool) -> bytes:
         for name in [name for name in shown if name.upper() not in TIME_PROPERTIES]:
             del shown[name]
         shown["SUMMARY"] = "busy"
-    return bytes(shown.to_ical())
+    return _CONTROLS.sub(b"", shown.to_ical())

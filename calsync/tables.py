@@ -25,6 +25,11 @@ from calsync.zones import zone
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
+def plain(text: str) -> str:
+    """Other people's text for a terminal: no markup, and nothing that moves the cursor or turns the writing round."""
+    return escape("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text))
+
+
 def print_json(model: BaseModel) -> None:
     """For scripts: the API's shape."""
     sys.stdout.write(model.model_dump_json(indent=2) + "\n")
@@ -40,11 +45,9 @@ def show_outcome(outcome: Outcome, said: str, *, as_json: bool) -> None:
     show_slots(found.slots, found.pair, outcome.skipped)
     show_conflicts(outcome.warnings, ())
     for line in outcome.changes:
-        out.print(f"[yellow]![/] {escape(line)}")
+        out.print(f"[yellow]![/] {plain(line)}")
     train = " ".join(part for part in (found.title, found.train) if part)
-    out.print(
-        f"[green]{found.week} {said}[/] for {escape(train)}" + (f", {escape(found.ticket)}." if found.ticket else ".")
-    )
+    out.print(f"[green]{found.week} {said}[/] for {plain(train)}" + (f", {plain(found.ticket)}." if found.ticket else "."))
 
 
 def show_seats(week: Week, pair: Pair, primary: Seat, backup: Seat) -> None:
@@ -52,8 +55,8 @@ def show_seats(week: Week, pair: Pair, primary: Seat, backup: Seat) -> None:
     spans = "the pair spans regions" if primary.window != backup.window else "the pair shares a window"
     out.print(f"[bold]{week}[/]: {spans}")
     for role, who, seat in (("primary", pair.primary, primary), ("backup", pair.backup, backup)):
-        name = "" if who.name == role else f" [bold]{escape(who.name)}[/]"
-        out.print(f"  {role}{name} sits in [bold]{seat.window}[/]: {escape(seat.reason)}", soft_wrap=True)
+        name = "" if who.name == role else f" [bold]{plain(who.name)}[/]"
+        out.print(f"  {role}{name} sits in [bold]{seat.window}[/]: {plain(seat.reason)}", soft_wrap=True)
 
 
 def show_slots(slots: Sequence[Slot], pair: Pair, skipped: Sequence[Slot]) -> None:
@@ -85,10 +88,12 @@ def show_conflicts(conflicts: Sequence[Conflict], alternatives: Sequence[Alterna
     """Each conflict with its kind and reason, then the free places."""
     for conflict in conflicts:
         mark = "[red]✗" if conflict.blocking else "[yellow]!"
-        out.print(f"{mark} {conflict.kind}[/]: {escape(conflict.message)}", soft_wrap=True)
+        out.print(f"{mark} {conflict.kind}[/]: {plain(conflict.message)}", soft_wrap=True)
     for free in alternatives:
         out.print(
-            f"[green]free[/] instead of {free.instead_of}: {when(free.start, free.end)} {free.start.tzinfo} ({free.window})"
+            f"[green]free[/] instead of {free.instead_of}: {when(free.start, free.end)} "
+            f"{free.start.tzinfo} ({free.window})",
+            soft_wrap=True,
         )
 
 
@@ -96,21 +101,21 @@ def show_promises(promises: Sequence[Promise]) -> None:
     """What the calendar's server was found to keep, and not to keep."""
     for promise in promises:
         mark = "[green]✓[/]" if promise.holds else "[yellow]![/]"
-        out.print(f"{mark} {escape(promise.sentence)}.", soft_wrap=True)
+        out.print(f"{mark} {plain(promise.sentence)}.", soft_wrap=True)
 
 
 def show_diagnosis(found: Diagnosis) -> None:
     """What needs care, a line each, and that nothing does."""
     for href, defects in found.defects.items():
         for defect in defects:
-            out.print(f"[red]✗[/] {escape(href)}: {escape(defect)}", soft_wrap=True)
+            out.print(f"[red]✗[/] {plain(href)}: {plain(defect)}", soft_wrap=True)
     for change in found.changes:
-        out.print(f"[yellow]![/] {escape(change)}", soft_wrap=True)
+        out.print(f"[yellow]![/] {plain(change)}", soft_wrap=True)
     show_conflicts(found.conflicts, ())
     states = {"failed": "did not arrive", "unknown": "may have arrived or not"}
     for week, message in found.messages:
         detail = f" ({message.detail})" if message.detail else ""
         line = f"{week}: a message ({message.target}) {states[message.state]}{detail}: {message.text}"
-        out.print(f"[red]✗[/] {escape(' '.join(line.split()))}", soft_wrap=True)
+        out.print(f"[red]✗[/] {plain(' '.join(line.split()))}", soft_wrap=True)
     if found.is_clean:
         out.print("[green]✓[/] Everything on it can be read, and nothing conflicts with a reserved slot.")

@@ -20,7 +20,9 @@ from calsync.settings import Config
 
 _log = logging.getLogger("calsync")
 
-_SCHEMA = """
+_MARK = 0x63616C73  # "cals" in ASCII
+_SCHEMA = f"""
+PRAGMA application_id = {_MARK};
 CREATE TABLE IF NOT EXISTS state (calendar TEXT PRIMARY KEY, token TEXT NOT NULL, synced TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS notes (calendar TEXT, name TEXT, value TEXT NOT NULL, PRIMARY KEY (calendar, name));
 CREATE TABLE IF NOT EXISTS resources (
@@ -101,6 +103,8 @@ class LastKnown:
     def _with_file(self, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
         """What `work` returns, in one transaction; None where the file cannot be used."""
         try:
+            if not self._is_ours():
+                raise sqlite3.DatabaseError("it is no copy of calsync's, and is left as it is")
             with contextlib.closing(sqlite3.connect(self._file, timeout=5)) as connection:
                 connection.executescript(_SCHEMA)
                 with connection:
@@ -108,7 +112,21 @@ class LastKnown:
         except (sqlite3.Error, OSError, ValueError) as error:
             if not self._complained:
                 _log.warning(
-                    "the last known calendar is not kept in %s (calendar.cache; remove it if it is damaged): %s", self._file, error
+                    "the last known calendar is not kept in %s (calendar.cache): %s",
+                    self._file,
+                    error,
                 )
             self._complained = True
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+                with contextlib.suppress(OSError):
+                    if self._is_ours():  # it is damaged, and is made anew
+                        self._file.unlink()
             return None
+
+    def _is_ours(self) -> bool:
+        """Whether the file is calsync's, by its mark (SQLite's application id), or is still to be made."""
+        if not self._file.exists() or self._file.is_dir():
+            return True
+        with self._file.open("rb") as file:
+            head = file.read(72)
+        return not head or (head.startswith(b"SQLite format 3\0") and head[68:] == _MARK.to_bytes(4, "big"))

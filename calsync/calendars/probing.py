@@ -15,8 +15,7 @@ from datetime import UTC, datetime, timedelta
 from icalendar import Calendar, Event
 
 from calsync.calendars import Promise
-from calsync.errors import Unreachable
-from calsync.errors import CalendarError
+from calsync.errors import CalendarError, Unreachable
 from calsync.events import PRODID
 from calsync.records import MARK
 

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from pydantic import SecretStr
+from sqlalchemy.dialects import postgresql, sqlite
 
 from calsync.calendars import NOTHING, Changes, Known, Promise, Resource, SyncToken
 from calsync.errors import Changed, Refused, Unreachable

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -104,10 +106,14 @@ def etags(if_match: str | None) -> tuple[str, ...] | None:
     return tuple(etag.strip().removeprefix('"').removesuffix('"') for etag in if_match.split(","))
 
 
-def _write(service: Service, action: str, author: str | None, call: Callable[[], Outcome]) -> Outcome:
-    """Run a write, count it and log who did what."""
+async def _write(
+    service: Service, action: str, author: str | None, call: Callable[[], Outcome], *, dry_run: bool
+) -> Outcome:
+    """Run a write among the writers, so that those who wait hold up no reader; count it and log who did what."""
+    if dry_run:
+        return await to_thread.run_sync(call, limiter=service.writers)
     try:
-        outcome = call()
+        outcome = await to_thread.run_sync(call, limiter=service.writers)
     except CalsyncError as error:
         kind = "conflict" if isinstance(error, Conflicted) else type(error).__name__.lower()
         service.metrics.writes.labels(action, kind).inc()
@@ -132,18 +138,16 @@ def _answer(outcome: Outcome, *, status: int = 200) -> JSONResponse:
     response_model=ReservationOut,
     responses=documented(401, 403, 409, 412, 413, 503) | _STANDS,
 )
-def reserve(body: ReservationIn, service: TheService, author: Writer, query: Annotated[WriteQuery, Query()]) -> Response:
+async def reserve(
+    body: ReservationIn, service: TheService, author: Writer, query: Annotated[WriteQuery, Query()]
+) -> Response:
     """Reserve a train week for a pair: every slot of it, or none."""
     request = body.request(service.config)
-    if query.dry_run:
-        outcome = reservations.reserve(service.follower, request, service.clock(), author=author, dry_run=True)
-        return _answer(outcome)
-    outcome = _write(
-        service,
-        "reserve",
-        author,
-        lambda: reservations.reserve(service.follower, request, service.clock(), author=author),
-    )
+
+    def call() -> Outcome:
+        return reservations.reserve(service.follower, request, service.clock(), author=author, dry_run=query.dry_run)
+
+    outcome = await _write(service, "reserve", author, call, dry_run=query.dry_run)
     return _answer(outcome, status=201 if outcome.created else 200)
 
 
@@ -173,7 +177,7 @@ def get_reservation(week: WeekPath, service: TheService, _query: Annotated[_Quer
 @router.patch(
     "/reservations/{week}", responses=documented(401, 403, 404, 409, 412, 413, 503), response_model=ReservationOut
 )
-def change_reservation(
+async def change_reservation(
     week: WeekPath,
     body: ReservationPatch,
     service: TheService,
@@ -195,11 +199,11 @@ def change_reservation(
             dry_run=query.dry_run,
         )
 
-    return _answer(call() if query.dry_run else _write(service, "change", author, call))
+    return _answer(await _write(service, "change", author, call, dry_run=query.dry_run))
 
 
 @router.delete("/reservations/{week}", responses=documented(401, 403, 404, 412, 413, 503), response_model=ReservationOut)
-def release_reservation(
+async def release_reservation(
     week: WeekPath,
     service: TheService,
     author: Writer,
@@ -214,7 +218,7 @@ def release_reservation(
             service.follower, which, service.clock(), etags=etags(if_match), author=author, dry_run=query.dry_run
         )
 
-    return _answer(call() if query.dry_run else _write(service, "release", author, call))
+    return _answer(await _write(service, "release", author, call, dry_run=query.dry_run))
 
 
 @router.get("/conflicts", response_model=ConflictsOut)
@@ -227,10 +231,12 @@ async def standing_conflicts(
         raise Invalid("Give either a week, or start and end.")
     if query.week is None:
         start, end = query.span(agenda, service.clock())
-        return _conflicts(config, agenda, start, end, whole=query.start is None and query.end is None, stale=stale)
+        whole = query.start is None and query.end is None
+        return await run_in_threadpool(_conflicts, config, agenda, start, end, whole=whole, stale=stale)
     week = Week.parse(query.week)
     start = datetime.combine(week.monday - timedelta(days=1), time(), UTC)
-    found = _conflicts(config, agenda, start, start + timedelta(days=9), week=week, stale=stale)
+    end = start + timedelta(days=9)
+    found = await run_in_threadpool(_conflicts, config, agenda, start, end, week=week, stale=stale)
     answer = Response(found.model_dump_json(), media_type="application/json")
     if stale is None:
         repeat = Repeat(answer.raw_headers, bytes(answer.body))
@@ -271,12 +277,10 @@ def _conflicts(
                 break
             raise Invalid(f"{week} is outside the calendar's horizon; choose a nearer week.")
         slots += wanted
-        conflicts += (
-            found for found in check(config, agenda, wanted, people, own=own, pair=pair) if found not in conflicts
-        )
+        conflicts += check(config, agenda, wanted, people, own=own, pair=pair)
     return ConflictsOut(
         slots=[SlotOut.of(slot) for slot in slots],
-        conflicts=[ConflictOut.of(conflict) for conflict in conflicts],
+        conflicts=[ConflictOut.of(conflict) for conflict in dict.fromkeys(conflicts)],
         reserved=reserved,
         stale=stale,
     )

@@ -30,13 +30,13 @@ class Readiness(BaseModel):
 
 
 @router.get("/healthz")
-def healthz() -> Health:
+async def healthz() -> Health:
     """Whether the process lives."""
     return Health()
 
 
 @router.get("/readyz", responses=documented(503))
-def readyz(service: TheService) -> Readiness:
+async def readyz(service: TheService) -> Readiness:
     """Whether the process can serve readers: 503 until the calendar was read once, then 200, also without it."""
     agenda = service.agenda
     return Readiness(

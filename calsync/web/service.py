@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
 from calsync.agenda import Agenda, Follower
@@ -20,6 +21,8 @@ from calsync.web.metrics import Metrics
 
 _log = logging.getLogger("calsync")
 
+WRITERS = 64
+"""How many calls may wait to write at a time, in threads of their own."""
 KEPT = 64 * 2**20
 """How many bytes of answers are kept, about."""
 
@@ -59,6 +62,7 @@ class Service:
         self._feeds: tuple[Agenda, dict[Filters, Feed]] = (self.follower.agenda, {})
         self._repeats: tuple[Agenda, dict[tuple[bytes, bytes], Repeat]] = (self.follower.agenda, {})
         self._renderer = Renderer(self.config)
+        self.writers = CapacityLimiter(WRITERS)
 
     @property
     def agenda(self) -> Agenda:
@@ -74,7 +78,7 @@ class Service:
     def start(self) -> bool:
         """Have an agenda to serve: the last known one, or else the calendar's own. Whether the calendar was asked."""
         if self.follower.recall(self.clock()).token is not None:
-            self.failure = Unreachable("The calendar has not been read since the start; try again in a moment.", retry_after=5)
+            self.failure = Unreachable("The calendar has not been read since the start.", retry_after=5)
             return False
         self.refresh()
         return True
@@ -96,6 +100,10 @@ class Service:
             self.failure = error
             self.metrics.sync_failures.inc()
             return
+        except Exception:  # a defect: what is served is old, and everybody may know
+            self.failure = Unreachable("The calendar was not taken in; the log of the server says more.")
+            self.metrics.sync_failures.inc()
+            raise
         if self.failure is not None:
             _log.info("the calendar is back")
         self.failure = None

@@ -11,10 +11,17 @@ export function offerPlan(reserved) {
   let timer;
   form.addEventListener("input", (event) => {
     if (!["primary", "backup", "week"].includes(event.target.name)) return;
+    allow(false); // what is shown is of other names
     clearTimeout(timer);
     timer = setTimeout(() => plan(form, reserved), PAUSE);
   });
   offerReserve(form, reserved);
+}
+
+/** Let the pair be reserved that is shown, or not while another one is asked for. */
+function allow(allowed) {
+  const submit = document.querySelector("#reserve [type=submit]");
+  if (submit) submit.disabled = !allowed;
 }
 
 let asked = 0;
@@ -32,8 +39,9 @@ async function plan(form, reserved) {
   }
   if (turn !== asked) return; // somebody typed on
   const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("plan-result");
+  if (!fresh) return; // no plan came, so that the old one stays, which cannot be reserved any more
   const result = document.getElementById("plan-result");
-  result.innerHTML = fresh?.innerHTML ?? "";
+  result.innerHTML = fresh.innerHTML;
   // Who cannot see the result hears its first line, not all of it at every letter.
   document.getElementById("plan-news").textContent = result.querySelector("#plan-said, #refusal")?.textContent ?? "";
   if (location.pathname === new URL(form.action).pathname) history.replaceState(null, "", address);
@@ -63,6 +71,7 @@ async function reserve(form, button, reserved) {
     sessionStorage.setItem(TOKEN, token.value);
     headers.Authorization = `Bearer ${token.value}`;
   }
+  asked++; // an answer that is still on its way does not take this one's place
   const submit = button.querySelector("[type=submit]");
   submit.disabled = true;
   said.replaceChildren();
