@@ -125,6 +125,12 @@ def test_every_command_is_documented(command):
     assert re.search(rf"(?:calsync|scripts/run) {command}\b", everything())
 
 
+def test_every_module_stands_in_the_architecture():
+    said = page("docs/architecture.md")
+    modules = [path for path in (ROOT / "calsync").rglob("*.py") if not path.name.startswith("__")]
+    assert [path.stem for path in modules if not re.search(rf"`{path.stem}(\.py)?`", said)] == []
+
+
 def test_every_toml_example_in_the_documentation_is_toml():
     for text in re.findall(r"```toml\n(.*?)```", everything(), re.DOTALL):
         tomllib.loads(text)
