@@ -13,7 +13,7 @@ from typing import TypeVar
 from calsync.agenda import Entry, Follower
 from calsync.errors import CalendarError, Changed, Refused, Unreachable
 
-ATTEMPTS = 3
+ATTEMPTS = 8
 """How often a write is tried anew when the resource changed under it without standing in its way, or it was lost."""
 
 T = TypeVar("T")

@@ -234,8 +234,8 @@ def test_of_two_hundred_clients_at_four_replicas_who_want_five_weeks_five_get_th
         place.control("switch", races=True)
     wanted = [str(week) for week in WEEKS[:5]]
     running = [Replica(processes, config) for _ in range(4)]
+    clients = [httpx.Client(base_url=replica.url, timeout=120, trust_env=False) for replica in running]
     try:
-        clients = [httpx.Client(base_url=replica.url, timeout=120, trust_env=False) for replica in running]
         barrier = threading.Barrier(200)
 
         def want(n):
@@ -253,9 +253,9 @@ def test_of_two_hundred_clients_at_four_replicas_who_want_five_weeks_five_get_th
         assert {str(found.week): found.pair.primary.name for found in standing} == winners
         for client in clients:
             until(lambda client=client: len(client.get("/api/reservations").json()) == 5, within=10)
-            client.close()
     finally:
-        for replica in running:
+        for client, replica in zip(clients, running, strict=True):
+            client.close()
             replica.stop()
 
 
