@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from urllib.parse import quote
 
-from icalendar import Calendar, Event, Parameters, Timezone, vDatetime, vRecur, vUri
+from icalendar import Calendar, Event, Parameters, Timezone, vDatetime, vDDDTypes, vRecur, vText, vUri
 
 from calsync.edits import keep
 from calsync.errors import Invalid
@@ -110,18 +110,24 @@ def encode(config: Config, reservation: Reservation, mark: str, former: bytes = 
         with contextlib.suppress(ValueError):  # nothing of calsync's could be read there, so nothing is known to keep
             return _merged(config, _calendar(components, timezones), former)
     head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()
-    parts = [head, *(vtimezone(name) for name in timezones), *(_text(component) for component in components)]
-    return b"".join([*parts, b"END:VCALENDAR\r\n"])
+    return b"".join([head, *(vtimezone(name) for name in timezones), _text(components), b"END:VCALENDAR\r\n"])
 
 
-def _text(component: Event) -> bytes:
-    """The component as icalendar writes it, but for the order of its properties, in a third of the time."""
-    lines = [b"BEGIN:VEVENT"]
-    for name, found in component.items():
-        for value in found if isinstance(found, list) else [found]:
-            parameters = b";" + value.params.to_ical() if value.params else b""
-            lines.append(_folded(b"%s%s:%s" % (name.encode(), parameters, value.to_ical())))
-    return b"\r\n".join([*lines, b"END:VEVENT", b""])
+def _text(components: Sequence[Event]) -> bytes:
+    """The components as icalendar writes them, but for the order of their properties, in a fifth of the time."""
+    lines: list[bytes] = []
+    shared: dict[tuple[str, int], bytes] = {}  # slots have most of their values in common
+    for component in components:
+        lines.append(b"BEGIN:VEVENT")
+        for name, found in component.items():
+            for value in found if isinstance(found, list) else [found]:
+                line = shared.get((name, id(value)))
+                if line is None:
+                    parameters = b";" + value.params.to_ical() if value.params else b""
+                    line = shared[name, id(value)] = _folded(b"%s%s:%s" % (name.encode(), parameters, value.to_ical()))
+                lines.append(line)
+        lines.append(b"END:VEVENT")
+    return b"\r\n".join([*lines, b""])
 
 
 def _folded(line: bytes) -> bytes:
@@ -155,48 +161,51 @@ def _calendar(components: Sequence[Event], timezones: Sequence[str]) -> Calendar
 def _components(config: Config, reservation: Reservation, mark: str) -> tuple[list[Event], list[str]]:
     """The VEVENTs of a reservation, and the names of the timezones that they need."""
     slots = sorted([*reservation.slots, *reservation.cancelled], key=lambda slot: (slot.start, slot.window))
-    components = [_component(config, reservation, slot) for slot in slots]
+    shared = _shared(config, reservation)
+    components = [_component(config, reservation, slot, shared) for slot in slots]
     timezones = {timezone_of(slot) for slot in slots}
     if len(slots) == 1:
         master = components[0]
     else:
-        master = _component(config, reservation, slots[0])
-        del master[SLOT]
-        master["RRULE"] = vRecur({"FREQ": "DAILY", "COUNT": len(slots)})
         recurrence_ids = _recurrence_ids(slots)
         timezones.add(str(recurrence_ids[0].tzinfo))
-        master.pop("DTSTART")
-        master.pop("DTEND")
-        master.add("DTSTART", recurrence_ids[0])
-        master.add("DTEND", recurrence_ids[0] + (slots[0].end - slots[0].start))
+        master = Event(components[0])
+        del master[SLOT]
+        master["DTSTART"] = vDDDTypes(recurrence_ids[0])
+        master["DTEND"] = vDDDTypes(recurrence_ids[0] + (slots[0].end - slots[0].start))
+        master["RRULE"] = vRecur({"FREQ": "DAILY", "COUNT": len(slots)})
         for component, recurrence_id in zip(components, recurrence_ids, strict=True):
-            component.add("RECURRENCE-ID", recurrence_id)
+            component["RECURRENCE-ID"] = vDDDTypes(recurrence_id)
         components.insert(0, master)
-    master.pop("STATUS")
-    master.add("STATUS", "CANCELLED" if reservation.released else "CONFIRMED")
+    master["STATUS"] = vText("CANCELLED" if reservation.released else "CONFIRMED")
     master.add(RECORD, to_token(reservation))
     master.add(MARK, mark)
     return components, sorted(timezones)
 
 
-def _component(config: Config, reservation: Reservation, slot: Slot) -> Event:
-    link = ticket_link(reservation.ticket, config.train.ticket_url)
+def _shared(config: Config, reservation: Reservation) -> Event:
+    """The properties that all slots of the reservation have in common."""
     event = Event()
     event.add("UID", href(reservation.week).removesuffix(".ics"))
     event.add("DTSTAMP", reservation.modified)
     event.add("LAST-MODIFIED", reservation.modified)
     event.add("SEQUENCE", reservation.sequence)
-    event.add("DTSTART", slot.start)
-    event.add("DTEND", slot.end)
-    event.add("SUMMARY", summary(reservation, slot))
-    event.add("DESCRIPTION", description(reservation, slot, link))
     event.add("CATEGORIES", list(CATEGORIES))
-    event.add("STATUS", "CANCELLED" if slot in reservation.cancelled else "CONFIRMED")
     event.add("TRANSP", "OPAQUE")
-    if link:
+    if link := ticket_link(reservation.ticket, config.train.ticket_url):
         event.add("URL", link)
     add_conference(event, reservation, config.train.video_url)
-    event.add(SLOT, slot.id)
+    return event
+
+
+def _component(config: Config, reservation: Reservation, slot: Slot, shared: Event) -> Event:
+    event = Event(shared)
+    event["DTSTART"], event["DTEND"] = vDDDTypes(slot.start), vDDDTypes(slot.end)
+    event["SUMMARY"] = vText(summary(reservation, slot))
+    link = ticket_link(reservation.ticket, config.train.ticket_url)
+    event["DESCRIPTION"] = vText(description(reservation, slot, link))
+    event["STATUS"] = vText("CANCELLED" if slot in reservation.cancelled else "CONFIRMED")
+    event[SLOT] = vText(slot.id)
     if config.calendar.invite:
         _invite(config, event, reservation.names(slot))
     return event

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import pytz
 
@@ -124,7 +125,14 @@ def seat(config: Config, windows: Sequence[Window], conductor: Conductor, week: 
     """The window that the conductor sits in over the week's train days, with the reason."""
     if conductor.window is not None:
         return Seat(conductor.window, f"{conductor.window} is set for {conductor.name}")
-    measured = {window.name: _measure(conductor, train_slots(config, [window], week)) for window in windows}
+    return _seat(tuple(windows), config.train.days, conductor.hours, conductor.timezone, week)
+
+
+@lru_cache(maxsize=4_096)  # a week is looked at before it is reserved, and a rotation looks at everybody's every week
+def _seat(windows: tuple[Window, ...], days: tuple[str, ...], hours: Hours, timezone: str, week: Week) -> Seat:
+    measured = {
+        window.name: _measure(hours, timezone, [window.on(week.day(day)) for day in days]) for window in windows
+    }
     # max and min keep the first of equals, which is the window listed first.
     name = max(measured, key=lambda name: measured[name].overlap)
     if not measured[name].overlap:
@@ -141,16 +149,16 @@ class _Measure:
     reason: str
 
 
-def _measure(conductor: Conductor, slots: Sequence[Slot]) -> _Measure:
+def _measure(hours: Hours, timezone: str, slots: Sequence[Slot]) -> _Measure:
     overlap, distance, length = timedelta(), timedelta(), timedelta()
-    tz = zone(conductor.timezone)
+    tz = zone(timezone)
     for slot in slots:
-        days = conductor.hours.around(slot.start, slot.end, tz)
+        days = hours.around(slot.start, slot.end, tz)
         overlap += sum((max(min(slot.end, end) - max(slot.start, start), timedelta()) for start, end in days), timedelta())
         distance += min(max(start - slot.end, slot.start - end, timedelta()) for start, end in days)
         length += slot.end - slot.start
-    where = f"{conductor.hours} {conductor.timezone}"
-    spans = clock_spans(slots, conductor.timezone)
+    where = f"{hours} {timezone}"
+    spans = clock_spans(slots, timezone)
     if overlap == length:
         reason = f"{spans} lies in {where}"
     elif overlap:

@@ -59,6 +59,28 @@ _over = sa.Table(
 )
 """When the resource that a revision wrote is over for good (seconds since 1970): what readers found, and may be missing."""
 
+# Statements are made once: making one costs more than running it.
+_HEAD = sa.select(_state.c.uuid, _state.c.revision)
+# By revision, so that its index alone is read, however large the calendar is.
+_SINCE = sa.select(_resources).where(_resources.c.revision > sa.bindparam("base")).order_by(_resources.c.revision)
+_ALL = sa.select(_resources).where(_resources.c.ics.is_not(None)).order_by(_resources.c.revision)
+# Both sides are read from an index, so that history costs next to nothing.
+_ALL_BUT_OVER = _ALL.where(
+    _resources.c.revision.in_(
+        sa.select(_resources.c.revision).except_(sa.select(_over.c.revision).where(_over.c.ends < sa.bindparam("after")))
+    )
+)
+_MOVE_ON = sa.update(_state).values(revision=_state.c.revision + 1).returning(_state.c.revision)
+_STANDING = sa.select(_resources.c.revision, _resources.c.ics.is_not(None).label("stands")).where(
+    _resources.c.href == sa.bindparam("href")
+)
+_INSERT = sa.insert(_resources)
+_UPDATE = (
+    sa.update(_resources)
+    .where(_resources.c.href == sa.bindparam("standing"))
+    .values(revision=sa.bindparam("revision"), ics=sa.bindparam("ics"))
+)
+
 
 class SqlCalendar:
     """A `Calendar` in one SQL database; `name` is what people are told of it, `patience` bounds each transaction."""
@@ -120,21 +142,17 @@ class SqlCalendar:
     ) -> Changes:
         """See `Calendar.changes`."""
         with self._connect() as connection:
-            head = connection.execute(sa.select(_state.c.uuid, _state.c.revision)).one()
+            head = connection.execute(_HEAD).one()
             self._uuid = head.uuid  # another one where the file was replaced since
             base = self._revision_of(since, head.revision)
             if base == head.revision:
                 return Changes(self._token(head.revision), (), (), complete=False)
-            query = sa.select(_resources).order_by(_resources.c.href)
             if base is not None:
-                query = query.where(_resources.c.revision > base)
+                rows = connection.execute(_SINCE, {"base": base}).all()
+            elif after is not None:
+                rows = connection.execute(_ALL_BUT_OVER, {"after": after.timestamp()}).all()
             else:
-                query = query.where(_resources.c.ics.is_not(None))
-            if base is None and after is not None:
-                # Both sides are read from an index, so that history costs next to nothing.
-                over = sa.select(_over.c.revision).where(_over.c.ends < after.timestamp())
-                query = query.where(_resources.c.revision.in_(sa.select(_resources.c.revision).except_(over)))
-            rows = connection.execute(query).all()
+                rows = connection.execute(_ALL).all()
         return Changes(
             token=self._token(head.revision),
             changed=tuple(Resource(row.href, self._token(row.revision), row.ics) for row in rows if row.ics is not None),
@@ -172,10 +190,9 @@ class SqlCalendar:
         self._engine.dispose()
 
     def _write(self, connection: sa.Connection, href: str, ics: bytes | None, etag: str | None) -> int:
-        moved = sa.update(_state).values(revision=_state.c.revision + 1).returning(_state.c.revision)
-        revision: int = connection.execute(moved).scalar_one()
-        found = connection.execute(sa.select(_resources).where(_resources.c.href == href)).one_or_none()
-        standing = None if found is None or found.ics is None else self._token(found.revision)
+        revision: int = connection.execute(_MOVE_ON).scalar_one()
+        found = connection.execute(_STANDING, {"href": href}).one_or_none()
+        standing = self._token(found.revision) if found is not None and found.stands else None
         if standing != etag:
             raise Changed(
                 f"{href} exists already."
@@ -184,11 +201,10 @@ class SqlCalendar:
                 if standing is None
                 else f"{href} was changed."
             )
-        row = {"href": href, "revision": revision, "ics": ics}
         if found is None:
-            connection.execute(sa.insert(_resources).values(row))
+            connection.execute(_INSERT, {"href": href, "revision": revision, "ics": ics})
         else:
-            connection.execute(sa.update(_resources).where(_resources.c.href == href).values(row))
+            connection.execute(_UPDATE, {"standing": href, "revision": revision, "ics": ics})
         return revision
 
     def _token(self, revision: int) -> str:
