@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from icalendar import Calendar, Event, Parameters, Timezone, vDatetime, vDDDTypes, vRecur, vText, vUri
 
+from calsync.contentlines import content_lines
 from calsync.edits import keep
 from calsync.errors import Invalid
 from calsync.occurrences import SLOT
@@ -110,36 +111,7 @@ def encode(config: Config, reservation: Reservation, mark: str, former: bytes = 
         with contextlib.suppress(ValueError):  # nothing of calsync's could be read there, so nothing is known to keep
             return _merged(config, _calendar(components, timezones), former)
     head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()
-    return b"".join([head, *(vtimezone(name) for name in timezones), _text(components), b"END:VCALENDAR\r\n"])
-
-
-def _text(components: Sequence[Event]) -> bytes:
-    """The components as icalendar writes them, but for the order of their properties, in a fifth of the time."""
-    lines: list[bytes] = []
-    shared: dict[tuple[str, int], bytes] = {}  # slots have most of their values in common
-    for component in components:
-        lines.append(b"BEGIN:VEVENT")
-        for name, found in component.items():
-            for value in found if isinstance(found, list) else [found]:
-                line = shared.get((name, id(value)))
-                if line is None:
-                    parameters = b";" + value.params.to_ical() if value.params else b""
-                    line = shared[name, id(value)] = _folded(b"%s%s:%s" % (name.encode(), parameters, value.to_ical()))
-                lines.append(line)
-        lines.append(b"END:VEVENT")
-    return b"\r\n".join([*lines, b""])
-
-
-def _folded(line: bytes) -> bytes:
-    """A content line in lines of at most 75 octets, none of which ends within a character (RFC 5545, section 3.1)."""
-    parts, limit = [], 75
-    while len(line) > limit:
-        cut = limit
-        while line[cut] & 0xC0 == 0x80:
-            cut -= 1
-        parts.append(line[:cut])
-        line, limit = line[cut:], 74
-    return b"\r\n ".join([*parts, line])
+    return b"".join([head, *(vtimezone(name) for name in timezones), content_lines(components), b"END:VCALENDAR\r\n"])
 
 
 def _merged(config: Config, ours: Calendar, former: bytes) -> bytes:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, time, timedelta
 from icalendar import Alarm, Calendar, Event, vDuration
 
 from calsync.agenda import Agenda, Entry
+from calsync.contentlines import content_lines
 from calsync.events import PRODID, add_conference, description, summary, ticket_link
 from calsync.occurrences import Occurrence
 from calsync.records import Reservation
@@ -217,7 +218,7 @@ def slot_event(
     add_conference(event, reservation, config.train.video_url)
     if not cancelled:
         _remind(event, alarm)
-    return bytes(event.to_ical())
+    return content_lines([event])
 
 
 def _fixed(agenda: Agenda, filters: Filters, today: datetime) -> list[Occurrence]:
@@ -247,7 +248,7 @@ def _fixed_event(occurrence: Occurrence, alarm: timedelta | None) -> bytes:
     event.add("TRANSP", "TRANSPARENT" if occurrence.kind == "freeze" else "OPAQUE")
     if occurrence.kind == "standing":
         _remind(event, alarm)
-    return bytes(event.to_ical())
+    return content_lines([event])
 
 
 def _remind(event: Event, alarm: timedelta | None) -> None:

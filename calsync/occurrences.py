@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 from icalendar import Component, Event, vCategory
 from icalendar.prop import vBroken
 
+from calsync.contentlines import content_lines
 from calsync.parsing import TIME_PROPERTIES, CustomZone, parse
 from calsync.recurrence import (
     Horizon,
@@ -209,7 +210,7 @@ class _Group:
                 elif known is not None:
                     value.params["TZID"] = known.key
                     self.tzids.add(known.key)
-                elif zones == {None}:
+                elif zones - {"date", UTC}:  # what icalendar remembers of another resource's timezone is not this one's
                     self.unknown_zone = True
                     self.defects.append(f'{name} has the timezone "{str(tzid)[:60]}", which nobody knows')
 
@@ -337,5 +338,5 @@ def _published(event: Event, *, private: bool) -> bytes:
     if private:
         for name in [name for name in shown if name.upper() not in TIME_PROPERTIES]:
             del shown[name]
-        shown["SUMMARY"] = "busy"
-    return _CONTROLS.sub(b"", shown.to_ical())
+        shown.add("SUMMARY", "busy")
+    return _CONTROLS.sub(b"", content_lines([shown]))

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,7 +28,7 @@ TIME_PROPERTIES = {
 }  # fmt: skip
 """The properties that say when an event takes place, and nothing of what it is."""
 
-_VTIMEZONES = re.compile(rb"^BEGIN:VTIMEZONE\r?$.*?^END:VTIMEZONE\r?\n", re.MULTILINE | re.DOTALL | re.IGNORECASE)
+_EDGE = re.compile(rb"^(?:(BEGIN)|END):VTIMEZONE\r?\n", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +40,54 @@ class CustomZone:
     text: bytes
 
 
-def _custom_zones(calendar: Calendar) -> dict[str, CustomZone]:
-    """The resource's own timezones, by TZID. icalendar keeps one definition per TZID and process, the first it met."""
+def parse(ics: bytes, defects: list[str]) -> tuple[Calendar, Mapping[str, CustomZone]]:
+    """A resource without its VTIMEZONEs, and the timezones of its own by TZID; what is left out is named in `defects`.
+
+    Raises whatever the parser raises for bytes that are no calendar.
+    """
+    text, vtimezones = _split(_without_long_lines(ics, defects))
+    zones: Mapping[str, CustomZone] = {}
+    if vtimezones:
+        try:
+            zones = (_known_zones if len(vtimezones) < MAX_LINE else _custom_zones)(vtimezones)
+        except Exception as error:  # as for all of other people's bytes
+            defects.append(f"its timezones cannot be read: {type(error).__name__}")
+    with processor_time(MAX_SECONDS * len(text) / MAX_LINE) if len(text) > MAX_LINE else nullcontext():
+        return _calendar(text), zones
+
+
+def _split(text: bytes) -> tuple[bytes, bytes]:
+    """The resource without its VTIMEZONEs, and those."""
+    rest, vtimezones, last = [], [], 0
+    start: int | None = None
+    for edge in _EDGE.finditer(text):
+        if edge[1] and start is None:
+            start = edge.start()
+        elif not edge[1] and start is not None:
+            rest.append(text[last:start])
+            vtimezones.append(text[start : edge.end()])
+            last, start = edge.end(), None
+    return b"".join([*rest, text[last:]]), b"".join(vtimezones)
+
+
+def _custom_zones(vtimezones: bytes) -> Mapping[str, CustomZone]:
+    """The timezones among these that pytz does not know, by TZID."""
     zones = {}
-    for component in calendar.walk("VTIMEZONE"):
-        assert isinstance(component, Timezone)  # what walk finds under that name
-        tzid = str(component.get("TZID", ""))
-        if isinstance(component.to_tz(), ZoneInfo):
-            continue
-        name = f"{tzid}-{hashlib.sha256(component.to_ical()).hexdigest()[:8]}"
-        own = component.copy(recursive=True)
-        own["TZID"] = name
-        zones[tzid] = CustomZone(component.to_tz(lookup_tzid=False), name, own.to_ical())
-    return zones
+    with processor_time(MAX_SECONDS * (1 + len(vtimezones) / MAX_LINE)):
+        calendar = _calendar(b"BEGIN:VCALENDAR\r\n" + vtimezones + b"END:VCALENDAR\r\n")
+        for component in calendar.walk("VTIMEZONE"):
+            assert isinstance(component, Timezone)  # what walk finds under that name
+            tzid = str(component.get("TZID", ""))
+            if isinstance(component.to_tz(), ZoneInfo):
+                continue
+            name = f"{tzid}-{hashlib.sha256(component.to_ical()).hexdigest()[:8]}"
+            own = component.copy(recursive=True)
+            own["TZID"] = name
+            zones[tzid] = CustomZone(component.to_tz(lookup_tzid=False), name, own.to_ical())
+    return MappingProxyType(zones)
+
+
+_known_zones = lru_cache(maxsize=256)(_custom_zones)  # a calendar has few, and each of its resources repeats them
 
 
 def _calendar(text: bytes) -> Calendar:
@@ -56,31 +95,6 @@ def _calendar(text: bytes) -> Calendar:
     if not isinstance(component, Calendar):
         raise ValueError(f"it is a {component.name}, not a VCALENDAR")
     return component
-
-
-def parse(ics: bytes, defects: list[str]) -> tuple[Calendar, dict[str, CustomZone]]:
-    """A resource and the timezones of its own by TZID; what is left out of it is named in `defects`.
-
-    Raises whatever the parser raises for bytes that are no calendar.
-    """
-    text = _without_long_lines(ics, defects)
-    try:
-        return _parse(text)
-    except Exception as error:
-        without = _VTIMEZONES.sub(b"", text)
-        if without == text:
-            raise
-        found = _parse(without)
-        defects.append(f"its timezones cannot be read: {type(error).__name__}")
-        return found
-
-
-def _parse(text: bytes) -> tuple[Calendar, dict[str, CustomZone]]:
-    if b"BEGIN:VTIMEZONE" not in text and len(text) < MAX_LINE:
-        return _calendar(text), {}
-    with processor_time(MAX_SECONDS * (1 + len(text) / MAX_LINE)):
-        calendar = _calendar(text)
-        return calendar, _custom_zones(calendar)
 
 
 def _without_long_lines(ics: bytes, defects: list[str]) -> bytes:

@@ -130,9 +130,7 @@ def seat(config: Config, windows: Sequence[Window], conductor: Conductor, week: 
 
 @lru_cache(maxsize=4_096)  # a week is looked at before it is reserved, and a rotation looks at everybody's every week
 def _seat(windows: tuple[Window, ...], days: tuple[str, ...], hours: Hours, timezone: str, week: Week) -> Seat:
-    measured = {
-        window.name: _measure(hours, timezone, [window.on(week.day(day)) for day in days]) for window in windows
-    }
+    measured = {window.name: _measure(hours, timezone, [window.on(week.day(day)) for day in days]) for window in windows}
     # max and min keep the first of equals, which is the window listed first.
     name = max(measured, key=lambda name: measured[name].overlap)
     if not measured[name].overlap:

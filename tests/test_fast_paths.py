@@ -12,6 +12,7 @@ from icalendar import Calendar
 from samples import PAIR, US, configured, ics, person, utc
 from test_events import some
 from test_feed import foreign
+from test_occurrences import own_zone
 from test_web import TestClient
 
 from calsync import absences, events
@@ -21,10 +22,11 @@ from calsync.away import Busy, Diary
 from calsync.calendars import Changes, Resource
 from calsync.calendars.sql import SqlCalendar
 from calsync.conflicts import _by_itself, check
+from calsync.contentlines import content_lines
 from calsync.errors import Invalid, NotReserved, ReservedByAnother
 from calsync.events import encode, href, summary
 from calsync.feed import Filters, Renderer, render
-from calsync.occurrences import Occurrence
+from calsync.occurrences import Occurrence, read
 from calsync.planning import Pair, plan
 from calsync.recurrence import Horizon
 from calsync.reservations import Request, release, reserve
@@ -118,6 +120,27 @@ def test_what_is_written_fast_is_what_icalendar_writes(reservation):
     plain = events._calendar(components, timezones).to_ical()
     assert all(len(line) <= 75 and line.decode() is not None for line in written.split(b"\r\n"))
     assert Calendar.from_ical(written) == Calendar.from_ical(plain)
+
+
+@settings(max_examples=60)
+@given(foreign().map(lambda found: ics(*found[0], before=found[1].replace("{uid}", "event@example.org"))))
+def test_what_is_published_fast_of_others_is_what_icalendar_publishes(resource):
+    for event in Calendar.from_ical(resource).events:
+        assert Calendar.from_ical(content_lines([event])) == Calendar.from_ical(event.to_ical())
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from(["Own", "Other"]), st.none() | st.integers(-11, 12)), min_size=1, max_size=8))
+def test_a_timezone_that_was_met_before_means_in_each_resource_what_that_says(resources):
+    horizon = Horizon(NOW, NOW + timedelta(days=30))
+    for tzid, hours in resources:
+        before = own_zone(f"{hours:+03}00", tzid) if hours is not None else ""
+        clock = [f"{name};TZID={tzid}:20261201T{hour}0000" for name, hour in (("DTSTART", 10), ("DTEND", 12))]
+        (found,) = read(ics(*clock, before=before), "e.ics", horizon).occurrences
+        assert found.certain == (hours is not None)
+        if hours is not None:
+            assert found.start == utc(2026, 12, 1, 10) - timedelta(hours=hours)
+            assert found.end - found.start == timedelta(hours=2)
 
 
 def summaries(reservation):
