@@ -1,6 +1,6 @@
-"""A process that reads the calendar of a folder, or none, and says how much memory it then holds.
+"""A process that reads the calendar of a folder and says how much memory it then holds.
 
-The command is `python -m benchmarks.footprint [FOLDER]`; it prints the resident bytes once the calendar is `read`, and once
+The command is `python -m benchmarks.footprint FOLDER`; it prints the resident bytes once the calendar is `read`, and once
 everything was `asked` for, and how many `occurrences` there are.
 """
 
@@ -26,18 +26,14 @@ def resident() -> int:
 
 
 def main() -> None:
-    found = {"occurrences": 0}
-    if sys.argv[1:]:
-        config = load(Path(sys.argv[1]) / "windows.toml", {})
-        now = datetime.now(UTC)
-        service = Service(config, Follower(open_calendar(config), config, now), lambda: datetime.now(UTC))
-        service.refresh()
-        found["read"] = resident()
-        span = service.agenda.horizon
-        found["occurrences"] = sum(1 for _ in service.agenda.overlapping(span.start, span.end, "UTC"))
-        found["asked"] = resident()
-    else:
-        found["read"] = found["asked"] = resident()
+    config = load(Path(sys.argv[1]) / "windows.toml", {})
+    now = datetime.now(UTC)
+    service = Service(config, Follower(open_calendar(config), config, now), lambda: datetime.now(UTC))
+    service.start()
+    read = resident()
+    span = service.agenda.horizon
+    occurrences = sum(1 for _ in service.agenda.overlapping(span.start, span.end, "UTC"))
+    found = {"read": read, "asked": resident(), "occurrences": occurrences}
     print(json.dumps(found))
 
 

@@ -74,26 +74,26 @@ def start(stage: Stage) -> Iterator[Row]:
 
 @rows("memory")
 def memory(stage: Stage) -> Iterator[Row]:
-    """The resident memory of a process that holds so many occurrences, over that of one that has only imported calsync."""
-    place = stage.drawn(round(stage.scale.occurrences / PER_OCCURRENCE))
+    """The resident memory of a process that holds so many occurrences, over that of the same process without any event."""
+    place, empty = stage.drawn(round(stage.scale.occurrences / PER_OCCURRENCE)), stage.place([])
     runs = []
     for _ in range(2):
-        bare, full = (footprint(*arguments) for arguments in ((), (str(place.folder),)))
-        runs.append((full["asked"] - bare["asked"], full["read"] - bare["read"], full["occurrences"]))
+        full, bare = footprint(place), footprint(empty)
+        runs.append(tuple(full[what] - bare[what] for what in ("asked", "read", "occurrences")))
     asked, read, occurrences = min(runs)
     size = sum(len(one.ics) for one in place.resources)
     yield Row.of(
         f"memory for {occurrences:,} occurrences in the horizon, kB each",
         asked / occurrences / 1000,
-        Bound("kB over the bare process", most=1),
+        Bound("kB over the same process on an empty calendar", most=1),
         f"{len(place.resources):,} resources of {size / 1e6:.1f} MB: {asked / 1e6:.1f} MB "
         f"once everything was asked for, {read / 1e6:.1f} MB before; the lower of {len(runs)} runs",
     )
 
 
-def footprint(*arguments: str) -> dict[str, int]:
-    """What `benchmarks.footprint` says of itself."""
-    command = [sys.executable, "-m", "benchmarks.footprint", *arguments]
+def footprint(place: Place) -> dict[str, int]:
+    """What `benchmarks.footprint` says of itself with this calendar."""
+    command = [sys.executable, "-m", "benchmarks.footprint", str(place.folder)]
     said = subprocess.run(command, check=True, capture_output=True, text=True, cwd=serving.ROOT).stdout
     found: dict[str, int] = json.loads(said)
     return found

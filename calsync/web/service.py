@@ -16,6 +16,7 @@ from calsync.conflicts import blocking, standing
 from calsync.courier import Courier, Ports
 from calsync.errors import CalendarError, Unreachable
 from calsync.feed import Feed, Filters, Renderer
+from calsync.memory import give_back
 from calsync.settings import Config
 from calsync.web.metrics import Metrics
 
@@ -77,11 +78,13 @@ class Service:
 
     def start(self) -> bool:
         """Have an agenda to serve: the last known one, or else the calendar's own. Whether the calendar was asked."""
-        if self.follower.recall(self.clock()).token is not None:
+        recalled = self.follower.recall(self.clock()).token is not None
+        if recalled:
             self.failure = Unreachable("The calendar has not been read since the start.", retry_after=5)
-            return False
-        self.refresh()
-        return True
+        else:
+            self.refresh()
+        give_back()
+        return not recalled
 
     def age(self) -> int | None:
         """How many seconds ago the agenda was last confirmed, while the calendar is away; None while it is here."""
@@ -91,6 +94,7 @@ class Service:
 
     def refresh(self) -> None:
         """Take in what changed on the calendar; a calendar that is away is remembered, counted and logged once."""
+        known = self.follower.agenda.horizon
         try:
             with self.metrics.sync_seconds.time():
                 agenda = self.follower.sync(self.clock())
@@ -113,6 +117,8 @@ class Service:
             held = standing(self.config, agenda, self.clock())
             self.metrics.count(agenda, sum(len(blocking(found)) for _, _, found in held))
         self.metrics.synced.set(agenda.synced.timestamp())
+        if agenda.horizon is not known:  # a new day, for which everything was read anew
+            give_back()
 
     def feed(self, filters: Filters) -> Feed:
         """The feed through these filters, rendered once for each agenda and as long as it stays right."""
