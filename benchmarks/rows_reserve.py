@@ -130,7 +130,7 @@ def beside_others(stage: Stage) -> Iterator[Row]:
 def growth(stage: Stage) -> Iterator[Row]:
     """The same on a calendar that has grown."""
     stage.assure_same()
-    weeks = stage.free_weeks(stage.small, stage.service(stage.small).agenda, 5)
+    weeks = stage.free_weeks(stage.large, stage.service(stage.large).agenda, 3)
     large, small = (len(place.resources) for place in (stage.large, stage.small))
     with ExitStack() as stack:
         writers = []

@@ -9,7 +9,7 @@ next one, which shares with it all but what changed, so that readers never wait 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
@@ -30,7 +30,7 @@ from calsync.recurrence import Horizon
 from calsync.settings import Config, freeze_span
 from calsync.shelves import Shelves
 from calsync.weeks import WEEKDAYS, Week
-from calsync.windows import standing_windows
+from calsync.windows import Slot, standing_windows
 from calsync.zones import resolve, zone
 
 TURN = timedelta(seconds=30)
@@ -44,8 +44,8 @@ _EVER = datetime.min.replace(tzinfo=UTC)
 class Entry:
     """One resource as it was read.
 
-    A reservation's has `reservation` (as it stands), the `changes` that people made to it since, the `mark` of its last
-    write, its bytes, and the `deliveries` that are about it. An absence has `away`.
+    A reservation's has `reservation` (as it stands) and when the last of its slots `ends` (UTC), the `changes` that people
+    made to it since, the `mark` of its last write, its bytes, and the `deliveries` that are about it. An absence has `away`.
     """
 
     href: str
@@ -57,6 +57,7 @@ class Entry:
     ics: bytes = b""
     away: Away | None = None
     deliveries: tuple[Delivery, ...] = ()
+    ends: datetime | None = None
 
     @property
     def is_special(self) -> bool:
@@ -206,12 +207,26 @@ def _entry(resource: Resource, horizon: Horizon, expected: Mapping[bytes, Entry]
     reservation, changes = as_it_stands(written.reservation, reading.occurrences, horizon, cancelled=written.cancelled)
     reading = replace(reading, over=None if changes or reading.defects else _over(reservation))
     sent = deliveries.read(resource.ics)
-    entry = Entry(resource.href, resource.etag, reading, reservation, changes, written.mark, resource.ics, deliveries=sent)
+    entry = Entry(
+        resource.href,
+        resource.etag,
+        reading,
+        reservation,
+        changes,
+        written.mark,
+        resource.ics,
+        deliveries=sent,
+        ends=_end(reservation.slots),
+    )
     return _without_history(entry, horizon)
 
 
 def _over(reservation: Reservation) -> datetime | None:
-    return max((slot.end for slot in (*reservation.slots, *reservation.cancelled)), default=None)
+    return _end([*reservation.slots, *reservation.cancelled])
+
+
+def _end(slots: Sequence[Slot]) -> datetime | None:
+    return max((slot.end.astimezone(UTC) for slot in slots), default=None)
 
 
 def _without_history(entry: Entry, horizon: Horizon) -> Entry:
@@ -247,7 +262,8 @@ def expected_entry(reservation: Reservation, mark: str, ics: bytes, horizon: Hor
         if slot.start < horizon.end and slot.end >= horizon.start
     )
     reading = Reading(occurrences, over=_over(reservation))
-    return _without_history(Entry(href, "", reading, reservation, (), mark, ics), horizon)
+    entry = Entry(href, "", reading, reservation, (), mark, ics, ends=_end(reservation.slots))
+    return _without_history(entry, horizon)
 
 
 def _as_slots(reading: Reading, *, cancelled: bool = False) -> Reading:

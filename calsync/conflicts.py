@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from calsync.agenda import Agenda, Entry
@@ -122,14 +122,14 @@ def _by_itself(
 
 def standing(config: Config, agenda: Agenda, after: datetime) -> Iterator[tuple[Entry, Reservation, tuple[Conflict, ...]]]:
     """Every week that is held and has slots that end after `after` (aware), with the conflicts of those slots."""
+    after = after.astimezone(UTC)
     for entry in agenda.reservations:
         reservation = entry.reservation
-        if reservation is None or reservation.released:
+        if reservation is None or reservation.released or entry.ends is None or entry.ends <= after:
             continue
         ahead = [slot for slot in reservation.slots if slot.end > after]
-        if ahead:
-            found = check(config, agenda, ahead, reservation.on_duty, own=entry.href, pair=reservation.pair)
-            yield entry, reservation, found
+        found = check(config, agenda, ahead, reservation.on_duty, own=entry.href, pair=reservation.pair)
+        yield entry, reservation, found
 
 
 def blocking(conflicts: Sequence[Conflict]) -> tuple[Conflict, ...]:

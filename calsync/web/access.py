@@ -37,7 +37,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-"""What every answer has, as ASGI wants it."""
+"""What every answer has that has a body of its own, as ASGI wants it."""
 
 _bearer = HTTPBearer(auto_error=False, description="A token from CALSYNC_TOKENS.")
 
@@ -138,10 +138,11 @@ class Guard:
             nonlocal answered
             if message["type"] == "http.response.start":
                 answered = True
-                given = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(one for one in RAW_HEADERS if one[0] not in given)]
+                if message["status"] != 304:  # whoever has the answer has its headers (RFC 9110, section 15.4.5)
+                    given = {name for name, _ in message["headers"]}
+                    message["headers"] = [*message["headers"], *(one for one in RAW_HEADERS if one[0] not in given)]
                 if (age := self._age()) is not None:
-                    message["headers"].append((b"age", str(age).encode()))
+                    message["headers"] = [*message["headers"], (b"age", str(age).encode())]
                 self._metrics.requests.labels(_method(scope["method"]), message["status"]).inc()
                 self._metrics.request_seconds.observe(time.perf_counter() - started)
             await send(message)

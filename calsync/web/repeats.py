@@ -20,7 +20,7 @@ _HOSTS = 64
 
 
 class Repeats:
-    """The ASGI middleware; `always` are the headers that every answer has."""
+    """The ASGI middleware; `always` are the headers that every answer has but a 304."""
 
     def __init__(self, app: ASGIApp, *, service: Service, always: Sequence[tuple[bytes, bytes]]) -> None:
         self._app, self._service, self._always = app, service, list(always)
@@ -49,12 +49,12 @@ class Repeats:
         if answer is None or (conditional and known != answer.etag):
             await self._ask(scope, receive, send, host)
             return
-        status, headers, body = 200, answer.headers, answer.body
+        status, headers, body = 200, answer.headers + self._always, answer.body
         if conditional:
             status, headers, body = 304, answer.fresh, b""
         elif scope["method"] == "HEAD":
             body = b""
-        await send({"type": "http.response.start", "status": status, "headers": headers + self._always})
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         self._count[scope["method"], status]()
         self._service.metrics.request_seconds.observe(time.perf_counter() - started)
