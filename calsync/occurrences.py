@@ -29,6 +29,7 @@ from calsync.recurrence import (
     OverBudget,
     instances,
     instant_of,
+    last_start,
     moment_of,
     rules_of,
     span_of,
@@ -175,12 +176,11 @@ class _Group:
         """When everything in the group is over for good, and a day more for where on earth it is seen."""
         ends = [occurrence.end.replace(tzinfo=UTC) for occurrence in occurrences]
         for event in self.events:
-            rules = rules_of(event)
-            if "RDATE" in event or any("UNTIL" not in rule for rule in rules):
-                return None
             start, end = (utc_of(moment) for moment in span_of(event))
-            ends += [_later(utc_of(until), end - start) for rule in rules for until in rule["UNTIL"]]
-            ends.append(end)
+            starts = [last_start(rule, start) for rule in rules_of(event)]
+            if "RDATE" in event or None in starts:
+                return None
+            ends += [end, *(_later(last, end - start) for last in starts if last is not None)]
         return _later(max(ends), timedelta(days=1))
 
     def _settle_timezones(self, event: Event) -> None:

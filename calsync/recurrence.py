@@ -10,7 +10,7 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from types import FrameType
@@ -119,6 +119,22 @@ def _is_endless(rule: vRecur, event: Event, horizon: Horizon) -> bool:
     if "COUNT" in rule:
         found = min(found, int(rule["COUNT"][0]))
     return found > MAX_INSTANCES
+
+
+def last_start(rule: vRecur, first: datetime) -> datetime | None:
+    """An instant (UTC) after which the rule starts nothing, if it starts with `first` (UTC); None where none is known.
+
+    A rule that has an instance in every period is over when its COUNT of periods is.
+    """
+    if "UNTIL" in rule:
+        return max(utc_of(until) for until in rule["UNTIL"])
+    period, interval, keys = _STEADY.get(_frequency(rule)), _interval(rule), {key.upper() for key in rule}
+    allowed = _PLAIN | {"BYDAY"} if _frequency(rule) == "WEEKLY" else _PLAIN
+    if "COUNT" not in keys or period is None or interval < 1 or not allowed.issuperset(keys):
+        return None
+    with suppress(OverflowError):
+        return first + (int(rule["COUNT"][0]) + 1) * interval * period
+    return None
 
 
 def _expanded(events: list[Event], horizon: Horizon) -> list[Component]:

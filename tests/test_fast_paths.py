@@ -6,9 +6,10 @@ from dataclasses import replace
 from datetime import UTC, timedelta
 from itertools import count
 
+from dateutil.rrule import rrulestr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from icalendar import Calendar
+from icalendar import Calendar, vRecur
 from samples import PAIR, US, configured, ics, person, utc
 from test_events import some
 from test_feed import foreign
@@ -28,7 +29,7 @@ from calsync.events import encode, href, summary
 from calsync.feed import Filters, Renderer, render
 from calsync.occurrences import Occurrence, read
 from calsync.planning import Pair, plan
-from calsync.recurrence import Horizon
+from calsync.recurrence import Horizon, last_start
 from calsync.reservations import Request, release, reserve
 from calsync.shelves import Shelves
 from calsync.web import create_app
@@ -253,12 +254,28 @@ def test_an_answer_is_not_given_again_under_a_name_that_the_server_does_not_have
         assert client.get("/deployments.ics?windw=x").status_code == 422
 
 
+@given(
+    st.sampled_from(["HOURLY", "DAILY", "WEEKLY"]),
+    st.integers(1, 60),
+    st.integers(1, 5),
+    st.sets(st.sampled_from(["MO", "TU", "WE", "TH", "FR", "SA", "SU"])),
+    st.datetimes(utc(2020, 1, 1).replace(tzinfo=None), utc(2030, 1, 1).replace(tzinfo=None)),
+)
+def test_a_counted_rule_starts_nothing_after_it_is_said_to_be_over(frequency, instances, interval, days, first):
+    by = f";BYDAY={','.join(sorted(days))}" if days and frequency == "WEEKLY" else ""
+    rule = f"FREQ={frequency};COUNT={instances};INTERVAL={interval}{by}"
+    every = list(rrulestr(rule, dtstart=first))
+    assert len(every) == instances
+    assert every[-1].replace(tzinfo=UTC) <= last_start(vRecur.from_ical(rule), first.replace(tzinfo=UTC))
+
+
 past = st.integers(1, 3000).map(lambda days: NOW - timedelta(days=days))
+RULES = ["", "RRULE:FREQ=WEEKLY;COUNT=4", "RRULE:FREQ=WEEKLY;COUNT=3;INTERVAL=2;BYDAY=MO,FR", "RRULE:FREQ=YEARLY"]
 
 
 @settings(max_examples=40)
 @given(
-    st.lists(st.tuples(past, st.sampled_from(["", "RRULE:FREQ=WEEKLY;COUNT=4", "RRULE:FREQ=YEARLY"])), max_size=8),
+    st.lists(st.tuples(past, st.sampled_from(RULES)), max_size=8),
     st.integers(0, 200),
 )
 def test_history_that_was_left_out_changes_nothing_that_anybody_sees(tmp_path_factory, events, later):
