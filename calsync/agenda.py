@@ -36,6 +36,9 @@ from calsync.zones import resolve, zone
 TURN = timedelta(seconds=30)
 """How long a writer waits for the writers before it."""
 
+LEAD = timedelta(weeks=4)
+"""How long before the rotation's start a week may be that it follows."""
+
 _DAY = timedelta(days=1)
 _EVER = datetime.min.replace(tzinfo=UTC)
 
@@ -45,7 +48,8 @@ class Entry:
     """One resource as it was read.
 
     A reservation's has `reservation` (as it stands) and when the last of its slots `ends` (UTC), the `changes` that people
-    made to it since, the `mark` of its last write, its bytes, and the `deliveries` that are about it. An absence has `away`.
+    made to it since, the `mark` of its last write, its bytes, and the `deliveries` that are about it. An absence has
+    `away`. Of a train week that was over before the horizon, only `held` is kept: its part of `Agenda.held`.
     """
 
     href: str
@@ -58,11 +62,13 @@ class Entry:
     away: Away | None = None
     deliveries: tuple[Delivery, ...] = ()
     ends: datetime | None = None
+    held: tuple[str, ...] | None = None
 
     @property
     def is_special(self) -> bool:
         """Whether it is more than somebody's event, or less."""
-        return self.reservation is not None or self.away is not None or bool(self.ics or self.reading.defects)
+        known = self.reservation or self.away or self.held
+        return known is not None or bool(self.ics or self.reading.defects)
 
 
 NO_ENTRIES: Mapping[bytes, Entry] = MappingProxyType({})
@@ -85,6 +91,8 @@ class Agenda:
     """The entries that are more than somebody's event, or less: reservations, absences, and what cannot be read in full."""
     quarters: Mapping[int, tuple[Occurrence, ...]] = field(default_factory=dict)
     busy: Mapping[str, Busy] = field(default_factory=dict)
+    since: datetime | None = None
+    """From when on the rotation counts: of what is over, trains and absences from then on are kept; None without one."""
 
     def overlapping(self, start: datetime, end: datetime, observer: str) -> Iterator[tuple[Occurrence, datetime, datetime]]:
         """The occurrences that overlap the span from `start` to `end` (aware), each with its start and end as instants.
@@ -108,19 +116,45 @@ class Agenda:
 
     def reservation(self, week: Week) -> Entry | None:
         """What stands where the week's reservation belongs: held, released, or no longer readable."""
-        return self.special.get(events.href(week))
+        entry = self.special.get(events.href(week))
+        return entry if entry is None or entry.held is None else None
 
     @property
     def history(self) -> dict[str, datetime]:
-        """When what was over before the horizon was over, by etag."""
-        blank = ((entry.etag, entry.reading.over) for entry in self.entries.values() if not entry.reading.occurrences)
-        return {etag: over for etag, over in blank if over is not None and over < self.horizon.start}
+        """When what was over before the horizon was over, by etag.
+
+        Trains and absences are not in it, whether there is a rotation here or not: for the rotation of another process
+        that reads the same calendar they are not over.
+        """
+        return {
+            entry.etag: over
+            for entry in self.entries.values()
+            if not entry.reading.occurrences and (over := entry.reading.over) is not None and over < self.horizon.start
+            if events.week_of(entry.href) is None and away.name_of(entry.href) is None
+        }
 
     @cached_property
     def reservations(self) -> tuple[Entry, ...]:
         """The readable reservations by week, the released ones too."""
         found = [entry for entry in self.special.values() if entry.reservation is not None]
         return tuple(sorted(found, key=lambda entry: entry.href))
+
+    @cached_property
+    def held(self) -> Mapping[Week, tuple[str, ...]]:
+        """Primary and backup of every train week that is held, or was when it took place, from `since` on.
+
+        Nobody of a week of which people took every slot off the calendar.
+        """
+        found: dict[Week, tuple[str, ...]] = {}
+        for entry in self.special.values():
+            week, reservation = events.week_of(entry.href), entry.reservation
+            if week is None or self.since is None or week.monday < self.since.date():
+                continue
+            if entry.held is not None:
+                found[week] = entry.held
+            elif reservation is not None and not reservation.released:
+                found[week] = _names(reservation)
+        return found
 
     @cached_property
     def away(self) -> Mapping[str, Diary]:
@@ -156,7 +190,7 @@ class Agenda:
             touched |= self.entries.keys()
         if not touched:
             return replace(self, token=changes.token, synced=now)
-        fresh = {resource.href: _entry(resource, self.horizon, expected) for resource in changes.changed}
+        fresh = {resource.href: _entry(resource, self.horizon, expected, self.since) for resource in changes.changed}
         gone = [entry for href in touched if (entry := self.entries.get(href)) is not None]
         quarters = dict(self.quarters)
         for quarter in {
@@ -169,7 +203,7 @@ class Agenda:
         entries = self.entries.after(touched, fresh)
         # Last-Modified counts in whole seconds, so two contents never share one.
         changed = max(now.replace(microsecond=0), self.changed + timedelta(seconds=1))
-        return Agenda(self.horizon, changed, now, changes.token, entries, special, quarters, self.busy)
+        return Agenda(self.horizon, changed, now, changes.token, entries, special, quarters, self.busy, self.since)
 
 
 def horizon(config: Config, now: datetime) -> Horizon:
@@ -183,16 +217,25 @@ def blank(config: Config, now: datetime, changed: datetime = _EVER) -> Agenda:
     span = horizon(config, now)
     quarters: dict[int, tuple[Occurrence, ...]] = {}
     _add(quarters, [*_standing(config, span), *_freezes(config, span)], span)
-    return Agenda(span, changed=max(changed, now.replace(microsecond=0)), synced=now, quarters=quarters)
+    last = max(changed, now.replace(microsecond=0))
+    return Agenda(span, changed=last, synced=now, quarters=quarters, since=_since(config))
 
 
-def _entry(resource: Resource, horizon: Horizon, expected: Mapping[bytes, Entry]) -> Entry:
+def _since(config: Config) -> datetime | None:
+    if config.rotation.start is None:
+        return None
+    return datetime.combine(config.rotation.start.monday, time(), UTC) - LEAD
+
+
+def _entry(resource: Resource, horizon: Horizon, expected: Mapping[bytes, Entry], since: datetime | None = None) -> Entry:
     if (known := expected.get(resource.ics)) is not None and known.href == resource.href:
         return replace(known, etag=resource.etag)
     reading = read(resource.ics, resource.href, horizon)
     week = events.week_of(resource.href)
     if week is None:
         absence = away.decode(resource.ics) if away.name_of(resource.href) is not None else None
+        if absence is not None and since is not None and since < horizon.start:
+            return _absence(resource, reading, absence, horizon, since)
         return _without_history(Entry(resource.href, resource.etag, reading, away=absence), horizon)
     # The feed draws a reservation from its record, never as it stands.
     reading = replace(reading, published=b"", timezones={}, tzids=frozenset())
@@ -206,6 +249,8 @@ def _entry(resource: Resource, horizon: Horizon, expected: Mapping[bytes, Entry]
     reading = _as_slots(reading, cancelled=written.cancelled)
     reservation, changes = as_it_stands(written.reservation, reading.occurrences, horizon, cancelled=written.cancelled)
     reading = replace(reading, over=None if changes or reading.defects else _over(reservation))
+    if since is not None and since.date() <= week.monday <= horizon.start.date():
+        reservation = _at_its_time(written, resource, Horizon(since, horizon.end))
     sent = deliveries.read(resource.ics)
     entry = Entry(
         resource.href,
@@ -218,7 +263,26 @@ def _entry(resource: Resource, horizon: Horizon, expected: Mapping[bytes, Entry]
         deliveries=sent,
         ends=_end(reservation.slots),
     )
-    return _without_history(entry, horizon)
+    left = _without_history(entry, horizon)
+    counts = left.reservation is None and since is not None and since.date() <= week.monday and not reservation.released
+    return replace(left, held=_names(reservation)) if counts else left
+
+
+def _absence(resource: Resource, reading: Reading, absence: Away, horizon: Horizon, since: datetime) -> Entry:
+    """The entry of an absence, with what of it took place from `since` on; what is over stands on no feed."""
+    entry = _without_history(Entry(resource.href, resource.etag, reading, away=absence), horizon)
+    past = read(resource.ics, resource.href, Horizon(since, horizon.end)).occurrences
+    return replace(entry, reading=replace(entry.reading, occurrences=past, over=None), away=absence) if past else entry
+
+
+def _at_its_time(written: events.Written, resource: Resource, horizon: Horizon) -> Reservation:
+    """The reservation as it stood when it took place, though that is before what else is looked at."""
+    occurrences = _as_slots(read(resource.ics, resource.href, horizon), cancelled=written.cancelled).occurrences
+    return as_it_stands(written.reservation, occurrences, horizon, cancelled=written.cancelled)[0]
+
+
+def _names(reservation: Reservation) -> tuple[str, ...]:
+    return (reservation.pair.primary.name, reservation.pair.backup.name) if reservation.slots else ()
 
 
 def _over(reservation: Reservation) -> datetime | None:

@@ -23,7 +23,7 @@ from calsync.courier import Courier, Ports
 from calsync.errors import Invalid
 from calsync.handoff import hand_off
 from calsync.planning import Conductor
-from calsync.rota import reserve_weeks, rotation
+from calsync.rota import FAILED, reserve_weeks, rotation
 from calsync.rotation import check_weeks
 from calsync.settings import Config, duration
 from calsync.tables import out, print_json, show_conflicts
@@ -98,13 +98,15 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
                     show_rotation(found)
                 return
             reserved = []
-            for one in reserve_weeks(session.follower, weeks, session.now, author=author()):
-                reserved.append(one)
-                if not as_json:
-                    show_reserved(one)
-        if as_json:
-            _print_list([ReservedOut.of(one) for one in reserved])
-        if any(one.result in ("conflict", "open") for one in reserved):
+            try:
+                for one in reserve_weeks(session.follower, weeks, session.now, author=author()):
+                    reserved.append(one)
+                    if not as_json:
+                        show_reserved(one)
+            finally:  # what was reserved before the calendar went away is told too
+                if as_json:
+                    _print_list([ReservedOut.of(one) for one in reserved])
+        if any(one.result in FAILED for one in reserved):
             raise typer.Exit(CONFLICT)
 
     @app.command(name="away", epilog='Example: calsync away conductor-eu 2026-12-01 2026-12-02 --note "conference"')

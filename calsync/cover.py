@@ -35,9 +35,9 @@ class Cover:
     reason: str
 
 
-def absences(agenda: Agenda, who: Conductor, start: datetime, end: datetime) -> Iterator[Absence]:
-    """Their absences that overlap the span from `start` to `end` (aware): on the calendar, then those of their feed."""
-    written, busy = agenda.away.get(who.name), agenda.busy.get(who.name)
+def absences(agenda: Agenda, who: Conductor, start: datetime, end: datetime, *, feed: bool = True) -> Iterator[Absence]:
+    """Their absences that overlap the span from `start` to `end` (aware): on the calendar, then those of their `feed`."""
+    written, busy = agenda.away.get(who.name), agenda.busy.get(who.name) if feed else None
     for diary in (written, busy.diary if busy else None):
         for occurrence, away in diary.near(start, end) if diary else ():
             begin, finish = occurrence.span(away.timezone if away else who.timezone)

@@ -93,19 +93,26 @@ def reserve(
     The very same reservation again is a success that writes nothing. Raises `Invalid`, `Conflicted` (with alternatives),
     `ReservedByAnother`, and the calendar's errors; nothing stands on the calendar for any of them.
     """
+    mark = uuid.uuid4().hex
+    replaced: Entry | None = None
 
     def attempt() -> Outcome:
+        nonlocal replaced
         agenda = follower.sync(now)
         found = inspect(follower.config, agenda, request, now)
+        if found.holder is not None and found.holder.mark == mark and found.holder.reservation is not None:
+            # An earlier attempt of this call put it there, and the answer was lost.
+            _settle(follower, found.holder.reservation, found.holder, replaced, now)
+            return Outcome(found.holder.reservation, found.holder.etag, True, found.plan.skipped, found.conflicts)
         if found.holder is not None:
             return _held(follower.config, found, request, agenda)
-        entry = agenda.reservation(found.plan.week)
+        entry = replaced = agenda.reservation(found.plan.week)
         former = entry.reservation if entry is not None else None
         reservation = _reservation(follower.config, found.plan, request, now, author, former)
         _refuse(found, request.override)
         if dry_run:
             return Outcome(reservation, "", skipped=found.plan.skipped, warnings=found.conflicts)
-        written = _write(follower, reservation, entry, now)
+        written = _write(follower, reservation, entry, now, mark)
         return Outcome(reservation, written.etag, True, found.plan.skipped, found.conflicts)
 
     return trying(follower, attempt)
@@ -285,18 +292,26 @@ def _stamp(now: datetime) -> datetime:
     return now.astimezone(UTC).replace(microsecond=0)
 
 
-def _write(follower: Follower, reservation: Reservation, former: Entry | None, now: datetime) -> Entry:
+def _write(
+    follower: Follower, reservation: Reservation, former: Entry | None, now: datetime, mark: str | None = None
+) -> Entry:
     """Put the reservation in the place of `former`, look again, and take it back if something came in between.
 
     Raises `Overtaken` if somebody wrote first, `Lost` if the write was lost, and `Conflicted` once it is taken back. A
     calendar that goes away after the write leaves it standing: asking again finds it, as the very same reservation.
     """
-    entry = store(follower, reservation, former, now)
+    entry = store(follower, reservation, former, now, mark=mark)
+    _settle(follower, reservation, entry, former, now)
+    return entry
+
+
+def _settle(follower: Follower, reservation: Reservation, entry: Entry, former: Entry | None, now: datetime) -> None:
+    """Take the write that stands as `entry` back if something came in between, and raise `Conflicted` then."""
     ahead = [slot for slot in reservation.slots if slot.end > now]
     agenda, pair = follower.agenda, reservation.pair
     after = check(follower.config, agenda, ahead, reservation.on_duty, own=entry.href, pair=pair)
     if not blocking(after) or reservation.override:
-        return entry
+        return
     message = f"Somebody else was quicker, and the reservation was taken back: {blocking(after)[0].message}"
     if not _take_back(follower, entry, former, now):
         message = f"Somebody else changed {reservation.week} meanwhile, and it conflicts: {blocking(after)[0].message}"
@@ -304,14 +319,21 @@ def _write(follower: Follower, reservation: Reservation, former: Entry | None, n
 
 
 def store(
-    follower: Follower, reservation: Reservation, former: Entry | None, now: datetime, more: Sequence[Delivery] = ()
+    follower: Follower,
+    reservation: Reservation,
+    former: Entry | None,
+    now: datetime,
+    more: Sequence[Delivery] = (),
+    mark: str | None = None,
 ) -> Entry:
     """Put the reservation in the place of `former`, with `more` deliveries on it; what stands then is that, or it raises.
+
+    `mark` is by which the caller knows its write again.
 
     Raises `Overtaken`, `Lost`, and the calendar's errors; `Refused` where the calendar keeps it otherwise, once it is taken
     back.
     """
-    href, mark = events.href(reservation.week), uuid.uuid4().hex
+    href, mark = events.href(reservation.week), mark or uuid.uuid4().hex
     ics = events.encode(follower.config, reservation, mark, former.ics if former is not None else b"")
     if more:
         known = former.deliveries if former is not None else ()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from typing import Literal
@@ -11,19 +11,26 @@ from typing import Literal
 from calsync.agenda import Agenda, Follower
 from calsync.conflicts import Conflict, when
 from calsync.cover import absences, watched
-from calsync.errors import Conflicted, Invalid
-from calsync.planning import Pair, conductor, next_week, seat, train_slots
+from calsync.errors import Changed, Conflicted, Invalid, Refused
+from calsync.planning import Conductor, Pair, conductor, next_week, plan, seat, train_slots
 from calsync.reservations import Outcome, Request, reserve
 from calsync.rotation import Tally, Turn, rotate, tally, year_of
 from calsync.settings import Config
 from calsync.weeks import Week
-from calsync.windows import train_windows
+from calsync.windows import Slot, train_windows
 from calsync.zones import zone
 
 _DAY = timedelta(days=1)
 
-Result = Literal["reserved", "stands", "no-train", "open", "conflict", "beyond"]
-"""What became of a week: reserved by this call, reserved before, nothing to reserve, nobody to, refused, or too far."""
+Result = Literal["reserved", "stands", "no-train", "open", "conflict", "beyond", "invalid", "refused"]
+"""What became of a week: reserved by this call, reserved before, nothing to reserve, nobody to, conflicts, too far, at odds
+with windows.toml, or refused by the calendar.
+"""
+
+FAILED: Collection[Result] = ("open", "conflict", "beyond", "invalid", "refused")
+"""The results of a week that has a train and is not reserved."""
+
+_CANCELLED = "the whole train was taken off the calendar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,40 +65,57 @@ def rotation(config: Config, agenda: Agenda, now: datetime, weeks: int) -> Rotat
     first = max(start_of(config), Week.containing(now.date()))
     last = first.shift(weeks - 1)
     year = year_of(start_of(config), first)
-    turns = list(_turns(config, agenda, max(last, year[1])))
+    turns = list(_turns(config, agenda, max(last, year[1]), now))
     within = [turn for turn in turns if year[0] <= turn.week <= year[1]]
     shown = tuple(turn for turn in turns if first <= turn.week <= last)
     return Rotation(shown, year, tally(config.rotation.order, within))
 
 
-def _turns(config: Config, agenda: Agenda, last: Week) -> Iterator[Turn]:
-    held = {
-        entry.reservation.week: (entry.reservation.pair.primary.name, entry.reservation.pair.backup.name)
-        for entry in agenda.reservations
-        if entry.reservation is not None and not entry.reservation.released
-    }
+def _turns(config: Config, agenda: Agenda, last: Week, now: datetime) -> Iterator[Turn]:
+    held = {week: (names[0], names[1]) for week, names in agenda.held.items() if names}
+    cancelled = {week for week, names in agenda.held.items() if not names}
+    this_week = Week.containing(now.date())
 
     @cache
-    def away(name: str, week: Week) -> str | None:
-        return _away(config, agenda, name, week)
+    def away(name: str, week: Week, primary: str | None) -> str | None:
+        return _away(config, agenda, name, week, primary, over=week < this_week)
 
-    return rotate(config.rotation.order, start_of(config), last, held, config.declined, away)
+    for turn in rotate(config.rotation.order, start_of(config), last, held, {*config.declined, *cancelled}, away):
+        yield replace(turn, notes=(f"No train: {_CANCELLED}.",)) if turn.week in cancelled else turn
 
 
-def _away(config: Config, agenda: Agenda, name: str, week: Week) -> str | None:
-    """Why somebody cannot conduct in the week: the first absence that touches a slot in which they would sit."""
-    who, windows = conductor(config, name), train_windows(config)
+def _away(config: Config, agenda: Agenda, name: str, week: Week, primary: str | None, *, over: bool) -> str | None:
+    """Why somebody cannot conduct in the week: the first absence that touches a slot in which they would sit.
+
+    Of a week that is `over` only what stands on the calendar counts, which remains; people's own feeds forget.
+    """
+    who = conductor(config, name)
     # Most weeks have none, and where somebody would sit takes longer to work out.
-    monday = datetime.combine(week.monday, time(), UTC)
-    if not any(absences(agenda, who, monday - _DAY, monday + 9 * _DAY + config.conflicts.watch_after)):
+    start = _before(week)
+    if not any(absences(agenda, who, start, start + 10 * _DAY + config.conflicts.watch_after, feed=not over)):
         return None
-    sits = seat(config, windows, who, week).window
-    for slot in train_slots(config, [window for window in windows if window.name == sits], week):
-        found = next((one for one in absences(agenda, who, *watched(config, slot)) if one.certain), None)
+    for slot in _slots(config, who, week, primary):
+        near = absences(agenda, who, *watched(config, slot), feed=not over)
+        found = next((one for one in near if one.certain), None)
         if found is not None:
             start, end = (edge.astimezone(zone(who.timezone)) for edge in (found.start, found.end))
             return f"away {when(start, end)}" + (f" ({' '.join(found.note.split())})" if found.note else "")
     return None
+
+
+def _slots(config: Config, who: Conductor, week: Week, primary: str | None) -> Sequence[Slot]:
+    """The slots in which they would sit as primary, or as the backup of `primary`."""
+    if primary is None:
+        windows = train_windows(config)
+        sits = seat(config, windows, who, week).window
+        return train_slots(config, [window for window in windows if window.name == sits], week)
+    planned = plan(config, Pair(conductor(config, primary), who), week, _before(week))
+    return [slot for slot in planned.slots if who in planned.conductors(slot)]
+
+
+def _before(week: Week) -> datetime:
+    """An instant before the first slot of the week, wherever its windows are."""
+    return datetime.combine(week.monday, time(), UTC) - _DAY
 
 
 def pair_of(config: Config, turn: Turn) -> Pair:
@@ -104,14 +128,15 @@ def pair_of(config: Config, turn: Turn) -> Pair:
 def reserve_weeks(follower: Follower, weeks: int, now: datetime, *, author: str | None = None) -> Iterator[Reserved]:
     """Reserve every free one of the next `weeks` weeks whose train has not begun, each for itself, and tell of every one.
 
-    A week that is reserved stays as it is, so that the same call again changes nothing. Raises the calendar's errors.
+    A week that is reserved stays as it is, so that the same call again changes nothing. A week that the calendar refuses
+    keeps no other from being reserved; raises `Unreachable` once it is away, and `Refused` where it cannot be read.
     """
     config = follower.config
     first = max(start_of(config), next_week(config, now))
     for n in range(weeks):
         week = first.shift(n)
         # Somebody else may reserve meanwhile, and the rotation goes on from what they reserved.
-        turn = next(turn for turn in _turns(config, follower.sync(now), week) if turn.week == week)
+        turn = next(turn for turn in _turns(config, follower.sync(now), week, now) if turn.week == week)
         yield _reserve(follower, turn, now, author)
 
 
@@ -120,7 +145,8 @@ def _reserve(follower: Follower, turn: Turn, now: datetime, author: str | None) 
     if turn.state == "reserved":
         return Reserved(turn, "stands", f"{week} is reserved already, for {turn.primary} and {turn.backup}.")
     if turn.state == "no-train":
-        return Reserved(turn, "no-train", f"{week} has no train: {config.declined[week]}.")
+        why = config.declined.get(week) or f"{_CANCELLED}; release it to have one all the same"
+        return Reserved(turn, "no-train", f"{week} has no train: {why}.")
     if turn.state == "open":
         return Reserved(turn, "open", f"{week} has no pair. {' '.join(turn.notes)}")
     entry = follower.agenda.reservation(week)
@@ -131,7 +157,10 @@ def _reserve(follower: Follower, turn: Turn, now: datetime, author: str | None) 
     except Conflicted as error:
         return Reserved(turn, "conflict", f"{week} is not reserved: {error}", conflicts=error.conflicts)
     except Invalid as error:
-        return Reserved(turn, "beyond", f"{week} is not reserved: {error}")
+        result: Result = "beyond" if follower.agenda.horizon.end < _before(week.shift(1)) else "invalid"
+        return Reserved(turn, result, f"{week} is not reserved: {error}")
+    except (Changed, Refused) as error:
+        return Reserved(turn, "refused", f"{week} is not reserved: {error}")
     said = "is reserved" if outcome.created else "is reserved already,"
     return Reserved(turn, "reserved" if outcome.created else "stands", _sentence(turn, said), outcome)
 

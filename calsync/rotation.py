@@ -25,8 +25,8 @@ YEAR = 52
 State = Literal["reserved", "planned", "open", "no-train"]
 """What a week is: on the calendar, planned, without enough people who are there, or without a train."""
 
-Away = Callable[[str, Week], str | None]
-"""Why somebody cannot conduct in a week; None if they can."""
+Away = Callable[[str, Week, str | None], str | None]
+"""Why somebody cannot be primary in a week, or the backup of the primary that is named; None if they can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ def rotate(
     """The weeks from `start` to `last`, both included.
 
     `held` has the primary and the backup of each week that is reserved, also before `start`: the last of those is followed.
+    A week that went by without a reservation is planned like a coming one, so that time alone changes nothing.
     """
     before = [week for week in held if week < start]
     queue = _Queue(order, held[max(before)][0] if before else order[-1])
@@ -117,32 +118,27 @@ def rotate(
 def _plan(queue: _Queue, week: Week, away: Away) -> Turn:
     """The turn of a week that is not reserved."""
     former = queue.last
-    reasons: dict[str, str | None] = {}
-
-    def is_there(name: str) -> bool:
-        if name not in reasons:
-            reasons[name] = away(name, week)
-        return reasons[name] is None
-
     notes: list[str] = []
     passed: list[str] = []
     primary = None
     for name in queue.by_claim():
         if name == former:
             continue  # conducted last, and is the backup now
-        if is_there(name):
+        why = away(name, week, None)
+        if why is None:
             primary = name
             break
         passed.append(name)
-    notes += (f"{name} is passed over: {reasons[name]}." for name in passed)
-    standing_by = former in queue.order and former is not None and is_there(former)
+        notes.append(f"{name} is passed over: {why}.")
+    why = away(former, week, primary) if former is not None and former in queue.order else "not in the rotation"
+    standing_by = why is None
     if primary is None:
         notes.append("There is nobody to be primary.")
         return Turn(week, "open", None, former if standing_by else None, tuple(passed), tuple(notes))
     backup = former if standing_by else None
     if backup is None:
-        backup = next((name for name in queue.by_claim() if name not in (primary, former) and is_there(name)), None)
-        why = reasons.get(former or "") or "not in the rotation"
+        others = (name for name in queue.by_claim() if name not in (primary, former))
+        backup = next((name for name in others if away(name, week, primary) is None), None)
         stands_in = f"{backup} stands in" if backup else "there is nobody to be backup"
         notes.append(f"{former} conducted last and is not the backup: {why}; {stands_in}.")
     for name in passed:

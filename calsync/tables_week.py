@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from calsync.absences import Standing
 from calsync.conflicts import when
 from calsync.deliveries import Delivery
-from calsync.rota import Reserved, Rotation
+from calsync.rota import FAILED, Reserved, Rotation
 from calsync.tables import out, show_conflicts
 
 _STATES = {"reserved": "reserved", "planned": "planned", "open": "[red]open[/]", "no-train": "[dim]no train[/]"}
@@ -39,7 +39,7 @@ def show_rotation(found: Rotation) -> None:
 
 def show_reserved(found: Reserved) -> None:
     """What became of one week."""
-    mark = {"reserved": "[green]✓[/]", "conflict": "[red]✗[/]", "open": "[red]✗[/]"}.get(found.result, "[dim]·[/]")
+    mark = "[red]✗[/]" if found.result in FAILED else "[green]✓[/]" if found.result == "reserved" else "[dim]·[/]"
     out.print(f"{mark} {escape(found.message)}", soft_wrap=True)
     show_conflicts(found.conflicts, ())
 

@@ -14,6 +14,7 @@ from test_web import client, problem, served  # noqa: F401
 from calsync import away, reservations, rota
 from calsync.agenda import Follower
 from calsync.errors import ConfigInvalid, Invalid
+from calsync.events import href
 from calsync.planning import Pair
 from calsync.reservations import Request
 from calsync.rotation import YEAR, rotate, tally, year_of
@@ -43,7 +44,7 @@ def turns(order, declined=(), held=None, absent=(), weeks=YEAR):
             START.shift(weeks - 1),
             held or {},
             declined,
-            lambda name, week: "on leave" if (name, week) in absent else None,
+            lambda name, week, _primary: "on leave" if (name, week) in absent else None,
         )
     )
 
@@ -293,6 +294,81 @@ def test_a_mistaken_rotation_is_named(rotation, mistake):
     with pytest.raises(ConfigInvalid) as error:
         configured(conductors=TEAM, rotation={"start": "2026-W49", **rotation})
     assert mistake in error.value.problems
+
+
+# Time goes by
+
+
+@pytest.fixture
+def used(known, now):
+    """A calendar with a history: weeks reserved out of turn, an absence, a week without slots, and somebody's event."""
+    people = {one["name"]: person(one["name"], one["timezone"]) for one in TEAM}
+    pairs = {START.shift(-2): "bc", START: "cb", START.shift(1): "ac", START.shift(2): "ba", START.shift(5): "ca"}
+    for week, (primary, backup) in pairs.items():
+        by_letter = {name[0]: one for name, one in people.items()}
+        at = min(now, datetime.combine(week.monday, datetime.min.time(), UTC))
+        reservations.reserve(known, Request(Pair(by_letter[primary], by_letter[backup]), week), at)
+    be_away(known, "cem", datetime(2027, 1, 12).date(), datetime(2027, 1, 12).date(), "Europe/Berlin")
+    take_off(known, START.shift(5), now)
+    known.calendar.put("old.ics", ics("DTSTART:20261201T150000Z", "DTEND:20261201T160000Z"), etag=None)
+    return known
+
+
+def take_off(follower, week, now):
+    """Remove every slot of the week, as people do in their clients."""
+    entry = follower.sync(now).reservation(week)
+    found = Calendar.from_ical(entry.ics)
+    for event in found.events:
+        if "X-CALSYNC-SLOT" in event:
+            event["STATUS"] = "CANCELLED"
+    follower.calendar.put(entry.href, found.to_ical(), etag=entry.etag)
+
+
+def said_of_weeks(follower, now):
+    follower.sync(now)
+    found = rota.rotation(follower.config, follower.agenda, now, 60)
+    return {turn.week: (turn.state, turn.primary, turn.backup, turn.passed) for turn in found.turns}, found.tallies
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_the_rotation_says_of_coming_weeks_is_the_same_however_much_of_it_is_history(used, team, now, restarted):
+    first, tallies = said_of_weeks(used, now)
+    assert [first[START.shift(n)][:2] for n in (0, 1, 2, 5)] == [
+        ("reserved", "cem"),
+        ("reserved", "ana"),
+        ("reserved", "ben"),
+        ("no-train", None),
+    ]
+    assert first[START.shift(6)] == ("planned", "ana", "ben", ("cem",))
+    for days in (7, 30, 34, 35, 36, 37, 38, 39, 45, 70, 72, 73, 74, 100, 200):  # slots of W49 and W02 leave one by one
+        follower = Follower(used.calendar, team, now) if restarted else used
+        later, again = said_of_weeks(follower, now + timedelta(days=days))
+        assert {week: turn for week, turn in later.items() if week in first} == {
+            week: turn for week, turn in first.items() if week in later
+        }, days
+        assert again == tallies
+
+
+def test_of_history_only_trains_and_absences_are_kept_and_only_for_a_rotation(used, calendar, now):
+    later = now + timedelta(days=120)
+    agenda = used.sync(later)
+    assert sorted(agenda.special) == ["away-cem-20270112.ics", *sorted(href(week) for week in agenda.held)]
+    assert [str(week)[-3:] for week in sorted(agenda.held)] == ["W47", "W49", "W50", "W51", "W01"]
+    assert (agenda.reservations, agenda.reservation(START), agenda.quarters) == ((), None, {})
+    assert not any(entry.reading.published or entry.ics for entry in agenda.entries.values())
+    # Somebody without a rotation, who keeps none of it, makes nobody who has one forget it.
+    without = Follower(calendar, configured(conductors=TEAM, calendar=NEAR), later)
+    assert not without.sync(later).special
+    again = Follower(calendar, used.config, later).sync(later)
+    assert again.special == agenda.special
+    assert agenda.entries.keys() - again.entries.keys() == {"old.ics"}
+
+
+def test_a_week_that_was_released_is_history_like_any_other(used, now):
+    reservations.release(used, START.shift(2), now)
+    agenda = used.sync(now + timedelta(days=120))
+    assert START.shift(2) not in agenda.held
+    assert not agenda.entries[href(START.shift(2))].is_special
 
 
 # Over HTTP and on the command line
