@@ -29,7 +29,7 @@ from calsync.records import Reservation
 from calsync.recurrence import Horizon
 from calsync.settings import Config, freeze_span
 from calsync.shelves import Shelves
-from calsync.weeks import WEEKDAYS, Week
+from calsync.weeks import FIRST_YEAR, WEEKDAYS, Week
 from calsync.windows import Slot, standing_windows
 from calsync.zones import resolve, zone
 
@@ -123,15 +123,23 @@ class Agenda:
     def history(self) -> dict[str, datetime]:
         """When what was over before the horizon was over, by etag.
 
-        Trains and absences are not in it, whether there is a rotation here or not: for the rotation of another process
-        that reads the same calendar they are not over.
+        No absence is in it, whether there is a rotation here or not: for that of another process it counts.
         """
+        blank = (entry for entry in self.entries.values() if not entry.reading.occurrences)
         return {
             entry.etag: over
-            for entry in self.entries.values()
-            if not entry.reading.occurrences and (over := entry.reading.over) is not None and over < self.horizon.start
-            if events.week_of(entry.href) is None and away.name_of(entry.href) is None
+            for entry in blank
+            if (over := entry.reading.over) is not None and over < self.horizon.start and away.name_of(entry.href) is None
         }
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The hrefs of the weeks from `since` to the horizon, which the rotation counts although they are over."""
+        if self.since is None:
+            return ()
+        weeks = (self.horizon.start - self.since) // timedelta(weeks=1) + 1
+        first = Week.containing(self.since.date())
+        return tuple(events.href(first.shift(n)) for n in range(max(0, weeks)))
 
     @cached_property
     def reservations(self) -> tuple[Entry, ...]:
@@ -224,7 +232,8 @@ def blank(config: Config, now: datetime, changed: datetime = _EVER) -> Agenda:
 def _since(config: Config) -> datetime | None:
     if config.rotation.start is None:
         return None
-    return datetime.combine(config.rotation.start.monday, time(), UTC) - LEAD
+    first = max(config.rotation.start.monday - LEAD, Week(FIRST_YEAR, 1).monday)
+    return datetime.combine(first, time(), UTC)
 
 
 def _entry(resource: Resource, horizon: Horizon, expected: Mapping[bytes, Entry], since: datetime | None = None) -> Entry:
@@ -456,7 +465,7 @@ class Follower:
                 agenda = self._recalled(blank(self.config, now, changed=agenda.changed + timedelta(seconds=1)), now)
                 if agenda.token is not None:  # what is known of today, if the calendar is away
                     self.agenda = self._with_busy(agenda)
-            changes = self.calendar.changes(agenda.token, agenda.entries, agenda.horizon.start)
+            changes = self.calendar.changes(agenda.token, agenda.entries, agenda.horizon.start, agenda.counted)
             if self._last_known is not None:
                 self._last_known.save(changes, agenda.token, now)
             agenda = agenda.after(changes, now, {expected.ics: expected} if expected else NO_ENTRIES)

@@ -109,7 +109,7 @@ def test_a_calendar_that_does_not_answer_leaves_readers_the_agenda_they_had(cale
     before = follower.sync(NOW)
 
     class Away:
-        def changes(self, since, known, after):
+        def changes(self, *_arguments):
             raise Unreachable("away")
 
     follower.calendar = Away()

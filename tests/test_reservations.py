@@ -291,7 +291,7 @@ def test_the_same_reservation_by_another_hand_at_the_same_moment_is_a_success(ca
 
 def test_a_calendar_that_is_away_is_said_and_nothing_is_promised(follower, now):
     class Away:
-        def changes(self, since, known, after):
+        def changes(self, *_arguments):
             raise Unreachable("away")
 
     follower.calendar = Away()

@@ -6,7 +6,7 @@ calendar; its *etag* changes with every write; a *sync token* names a state of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -70,12 +70,17 @@ class Calendar(Protocol):
     """
 
     def changes(
-        self, since: SyncToken | None, known: Mapping[str, Known] = NOTHING, after: datetime | None = None
+        self,
+        since: SyncToken | None,
+        known: Mapping[str, Known] = NOTHING,
+        after: datetime | None = None,
+        besides: Collection[str] = (),
     ) -> Changes:
         """What changed since `since`; everything for None, and for a token the calendar no longer knows.
 
         `known` are the resources, by href, that whoever holds `since` has; with them an engine finds what became of a
-        calendar that cannot tell by itself. A complete answer may leave out what was over before `after`.
+        calendar that cannot tell by itself. A complete answer may leave out what was over before `after`, but for what is
+        at the hrefs in `besides`.
         """
 
     def forget(self, over: Mapping[str, datetime]) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -107,6 +107,7 @@ class CalDavCalendar:
         since: SyncToken | None,
         known: Mapping[str, Known] = NOTHING,
         after: datetime | None = None,  # noqa: ARG002
+        besides: Collection[str] = (),  # noqa: ARG002
     ) -> Changes:
         """See `Calendar.changes`; a server tells of everything."""
         if since is None:

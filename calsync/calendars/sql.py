@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -68,6 +68,9 @@ _ALL = sa.select(_resources).where(_resources.c.ics.is_not(None)).order_by(_reso
 _ALL_BUT_OVER = _ALL.where(
     _resources.c.revision.in_(
         sa.select(_resources.c.revision).except_(sa.select(_over.c.revision).where(_over.c.ends < sa.bindparam("after")))
+    )
+    | _resources.c.revision.in_(
+        sa.select(_resources.c.revision).where(_resources.c.href.in_(sa.bindparam("besides", expanding=True)))
     )
 )
 _MOVE_ON = sa.update(_state).values(revision=_state.c.revision + 1).returning(_state.c.revision)
@@ -139,6 +142,7 @@ class SqlCalendar:
         since: SyncToken | None,
         known: Mapping[str, Known] = NOTHING,  # noqa: ARG002
         after: datetime | None = None,
+        besides: Collection[str] = (),
     ) -> Changes:
         """See `Calendar.changes`."""
         with self._connect() as connection:
@@ -150,7 +154,7 @@ class SqlCalendar:
             if base is not None:
                 rows = connection.execute(_SINCE, {"base": base}).all()
             elif after is not None:
-                rows = connection.execute(_ALL_BUT_OVER, {"after": after.timestamp()}).all()
+                rows = connection.execute(_ALL_BUT_OVER, {"after": after.timestamp(), "besides": [*besides]}).all()
             else:
                 rows = connection.execute(_ALL).all()
         return Changes(
