@@ -104,7 +104,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
                     if not as_json:
                         show_reserved(one)
             finally:  # what was reserved before the calendar went away is told too
-                if as_json:
+                if as_json and reserved:
                     _print_list([ReservedOut.of(one) for one in reserved])
         if any(one.result in FAILED for one in reserved):
             raise typer.Exit(CONFLICT)

@@ -30,7 +30,7 @@ with windows.toml, or refused by the calendar.
 FAILED: Collection[Result] = ("open", "conflict", "beyond", "invalid", "refused")
 """The results of a week that has a train and is not reserved."""
 
-_CANCELLED = "the whole train was taken off the calendar"
+_CANCELLED = "people cancelled it on the calendar"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def _reserve(follower: Follower, turn: Turn, now: datetime, author: str | None) 
     if turn.state == "reserved":
         return Reserved(turn, "stands", f"{week} is reserved already, for {turn.primary} and {turn.backup}.")
     if turn.state == "no-train":
-        why = config.declined.get(week) or f"{_CANCELLED}; release it to have one all the same"
+        why = config.declined.get(week) or f"{_CANCELLED}; release the week to have one all the same"
         return Reserved(turn, "no-train", f"{week} has no train: {why}.")
     if turn.state == "open":
         return Reserved(turn, "open", f"{week} has no pair. {' '.join(turn.notes)}")

@@ -3,6 +3,7 @@
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from engines import SERVERS, Mirror, settle, standing, wait_for
@@ -126,6 +127,17 @@ def test_a_token_that_the_calendar_does_not_know_leads_to_what_stands_all_the_sa
     forgetful = Mirror(calendar)
     forgetful.token = token
     assert forgetful.follow() == mirror.known
+
+
+def test_what_is_over_is_told_of_all_the_same_where_it_is_asked_for(place):
+    calendar = place.open()
+    for href in ("a.ics", "b.ics", "c.ics"):
+        put(calendar, href, href)
+    over = datetime(2026, 12, 1, tzinfo=UTC)
+    calendar.forget({found.etag: over for href, found in standing(calendar).items() if href != "c.ics"})
+    told = calendar.changes(None, {}, over + timedelta(days=1), ["b.ics", "none.ics"])
+    assert {"b.ics", "c.ics"} <= {found.href for found in told.changed}
+    assert "none.ics" not in {found.href for found in told.changed}
 
 
 def test_a_token_outlives_many_changes_and_the_process(place):

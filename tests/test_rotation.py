@@ -13,7 +13,9 @@ from test_web import client, problem, served  # noqa: F401
 
 from calsync import away, reservations, rota
 from calsync.agenda import Follower
-from calsync.errors import ConfigInvalid, Invalid
+from calsync.calendars import Changes
+from calsync.calendars.sql import SqlCalendar
+from calsync.errors import Changed, ConfigInvalid, Invalid, Refused, Unreachable
 from calsync.events import href
 from calsync.planning import Pair
 from calsync.reservations import Request
@@ -261,6 +263,121 @@ def blocking_event():
     return ics("DTSTART:20261208T193000Z", "DTEND:20261208T200000Z", "SUMMARY:Database maintenance")
 
 
+class Spoilt:
+    """A calendar that answers with `error` to every write of the weeks named; `late` ones stand all the same."""
+
+    def __init__(self, calendar, error, *weeks, late=False, times=99):
+        self.calendar, self.error, self.hrefs, self.late, self.times = calendar, error, [*map(href, weeks)], late, times
+
+    def __getattr__(self, name):
+        return getattr(self.calendar, name)
+
+    def put(self, href, ics, *, etag):
+        if href not in self.hrefs or not self.times:
+            return self.calendar.put(href, ics, etag=etag)
+        self.times -= 1
+        if self.late:
+            self.calendar.put(href, ics, etag=etag)
+        raise self.error("The server does not take it.")
+
+
+@pytest.mark.parametrize("error", [Refused, Changed])
+def test_a_week_that_the_calendar_refuses_keeps_no_other_from_being_reserved(calendar, team, now, error):
+    follower = Follower(Spoilt(calendar, error, START.shift(1)), team, now)
+    found = list(rota.reserve_weeks(follower, 3, now))
+    assert [one.result for one in found] == ["reserved", "refused", "reserved"]
+    assert found[1].message == "2026-W50 is not reserved: The server does not take it."
+    # The rotation goes on as planned.
+    assert [one.turn.primary for one in found] == ["ana", "ben", "cem"]
+
+
+class Slow(Spoilt):
+    """A calendar that shows a write whose answer is lost only after it was looked for, as some CalDAV servers do."""
+
+    hidden = 0
+
+    def put(self, href, ics, *, etag):
+        try:
+            return super().put(href, ics, etag=etag)
+        except Unreachable:
+            self.hidden = 1
+            raise
+
+    def changes(self, since, *arguments):
+        if self.hidden:
+            self.hidden -= 1
+            return Changes(since, (), (), complete=False)
+        return self.calendar.changes(since, *arguments)
+
+
+def test_a_week_whose_answer_was_lost_is_reserved_by_the_call_that_wrote_it(calendar, team, now):
+    slow = Slow(calendar, Unreachable, START, late=True, times=1)
+    found = list(rota.reserve_weeks(Follower(slow, team, now), 2, now))
+    assert [one.result for one in found] == ["reserved", "reserved"]
+    again = list(rota.reserve_weeks(Follower(calendar, team, now), 2, now))
+    assert [one.result for one in again] == ["stands", "stands"]
+
+
+def test_what_came_in_between_takes_a_write_back_whose_answer_was_lost(calendar, team, now):
+    class Contested(Slow):
+        def put(self, href, ics, *, etag):
+            try:
+                return super().put(href, ics, etag=etag)
+            except Unreachable:
+                self.calendar.put("x.ics", blocking_event().replace(b"20261208", b"20261201"), etag=None)
+                raise
+
+    contested = Contested(calendar, Unreachable, START, late=True, times=1)
+    follower = Follower(contested, configured(conductors=TEAM, rotation=ROTATION | {"order": ["ben", "ana"]}), now)
+    (found,) = rota.reserve_weeks(follower, 1, now)
+    assert found.result == "conflict"
+    assert "was taken back" in found.message
+    assert follower.sync(now).reservation(START) is None
+
+
+def test_a_week_of_which_people_cancelled_the_train_takes_no_turn_and_is_told_of(known, now):
+    list(rota.reserve_weeks(known, 3, now))
+    entry = known.sync(now).reservation(START.shift(1))
+    known.calendar.put(entry.href, entry.ics.replace(b"STATUS:CONFIRMED", b"STATUS:CANCELLED"), etag=entry.etag)
+    known.sync(now)
+    found = rota.rotation(known.config, known.agenda, now, 3)
+    assert [(turn.state, turn.primary) for turn in found.turns] == [
+        ("reserved", "ana"),
+        ("no-train", None),
+        ("reserved", "cem"),
+    ]
+    assert found.turns[1].notes == ("No train: people cancelled it on the calendar.",)
+    told = list(rota.reserve_weeks(known, 3, now))
+    assert [one.result for one in told] == ["stands", "no-train", "stands"]
+    assert told[1].message.startswith("2026-W50 has no train: people cancelled it on the calendar; release the week")
+    reservations.release(known, START.shift(1), now)
+    assert [one.result for one in rota.reserve_weeks(known, 3, now)] == ["stands", "reserved", "stands"]
+
+
+def test_a_week_of_which_people_removed_every_slot_takes_no_turn_either(known, now):
+    list(rota.reserve_weeks(known, 2, now))
+    take_off(known, START.shift(1), now)
+    known.sync(now)
+    assert [turn.state for turn in rota.rotation(known.config, known.agenda, now, 2).turns] == ["reserved", "no-train"]
+
+
+def test_nobody_is_passed_over_for_a_slot_that_they_do_not_have(calendar, now):
+    # Ben is primary in America, so that the backup's first European slot, on Tuesday, is left free.
+    order = ["ben", "ana", "cem"]
+    team = configured(
+        conductors=TEAM, calendar=NEAR, train={"backup_slots": "after-primary"}, rotation=ROTATION | {"order": order}
+    )
+    follower = Follower(calendar, team, now)
+    assert shown(follower, now, 1) == [("ben", "cem")]
+    be_away(follower, "cem", datetime(2026, 12, 1, 8, tzinfo=UTC), datetime(2026, 12, 1, 12, tzinfo=UTC))
+    assert shown(follower, now, 1) == [("ben", "cem")]
+    be_away(follower, "cem", datetime(2026, 12, 2, 8, tzinfo=UTC), datetime(2026, 12, 2, 12, tzinfo=UTC))
+    assert shown(follower, now, 1) == [("ben", "ana")]
+    # Whoever would be primary has all of them.
+    be_away(follower, "ana", datetime(2026, 12, 8, 8, tzinfo=UTC), datetime(2026, 12, 8, 12, tzinfo=UTC))
+    assert shown(follower, now, 2)[1][0] == "cem"
+
+
 def test_weeks_beyond_the_horizon_are_told_of_and_not_reserved(calendar, now):
     near = configured(conductors=TEAM, rotation=ROTATION, calendar={"horizon": {"past": "90d", "future": "12d"}})
     found = list(rota.reserve_weeks(Follower(calendar, near, now), 3, now))
@@ -422,4 +539,24 @@ def test_the_command_line_reserves_week_by_week(run, now):  # noqa: F811
     again = run("rotation", "--weeks", "4", "--reserve", "--json")
     assert [one["result"] for one in json.loads(again.raw)] == ["stands", "stands", "stands", "no-train"]
     assert run("rotation", "--weeks", "0").code == 2
+    assert run("rotation", "--weeks", "70", "--reserve").code == 1  # beyond the horizon
     assert run("rotation", "--weeks", "2", "--json", at=now + timedelta(weeks=1)).json["weeks"][0]["state"] == "reserved"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_was_reserved_before_the_calendar_went_away_is_told(run, monkeypatch, as_json):  # noqa: F811
+    put = SqlCalendar.put
+
+    def failing(self, where, ics, *, etag):
+        if where == href(START.shift(1)):
+            raise Unreachable("The calendar is away.")
+        return put(self, where, ics, etag=etag)
+
+    monkeypatch.setattr(SqlCalendar, "put", failing)
+    said = run("rotation", "--weeks", "3", "--reserve", *(["--json"] if as_json else []))
+    assert said.code == 3
+    assert "The calendar is away." in said.err
+    if as_json:
+        assert [(one["week"], one["result"]) for one in said.json] == [("2026-W49", "reserved")]
+    else:
+        assert said.out == "✓ 2026-W49 is reserved for conductor-eu and conductor-us."
