@@ -213,7 +213,8 @@ def _with_hours(slot: Slot, conductors: Sequence[Conductor], *, blocks: bool) ->
         if not conductor.works(slot.start, slot.end):
             tz = zone(conductor.timezone)
             local = when(slot.start.astimezone(tz), slot.end.astimezone(tz))
-            message = f"{slot.id} is {local} for {conductor.name}, outside {conductor.hours} {conductor.timezone}."
+            placed = conductor.placed(slot.start, slot.end).removeprefix("is ")
+            message = f"{slot.id} is {local} for {conductor.name}, {placed}."
             yield Conflict("hours", blocks, slot.id, message)
 
 

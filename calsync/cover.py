@@ -67,8 +67,7 @@ def cover(config: Config, agenda: Agenda, slot: Slot, absent: Conductor, pair: P
     if pair is not None and absent.name in (pair.primary.name, pair.backup.name):
         partner = pair.backup if absent.name == pair.primary.name else pair.primary
     if partner is not None and is_free(config, agenda, partner, slot):
-        fits = "lies in" if partner.works(slot.start, slot.end) else "is outside"
-        where = f"{clock_spans([slot], partner.timezone)} {fits} {partner.hours} {partner.timezone}"
+        where = f"{clock_spans([slot], partner.timezone)} {partner.placed(slot.start, slot.end)}"
         return (Cover(partner.name, f"{partner.name} is the partner and not away; {where}"),)
     found = []
     for entry in config.conductors:
@@ -76,5 +75,5 @@ def cover(config: Config, agenda: Agenda, slot: Slot, absent: Conductor, pair: P
         taken = (absent.name, partner.name if partner else absent.name)
         if entry.name not in taken and who.works(slot.start, slot.end) and is_free(config, agenda, who, slot):
             spans = clock_spans([slot], who.timezone)
-            found.append(Cover(who.name, f"{who.name} is not away, and {spans} lies in {who.hours} {who.timezone}"))
+            found.append(Cover(who.name, f"{who.name} is not away, and {spans} {who.placed(slot.start, slot.end)}"))
     return tuple(found)

@@ -1,21 +1,22 @@
 """Pair + week + windows → plan: who sits where, which slots, and why.
 
 A window is where a working day is. A conductor sits in the train window that overlaps their working hours most over the
-week's train days; where none overlaps, in the one nearest to their working hours; on a tie, in the one listed first. The
-pair spans regions when the two sit in different windows, and then both windows are reserved.
+week's train days; where none overlaps, in the one nearest to their working hours; on a tie, in the one listed first. Only
+the clock counts for that: a train day on which somebody does not work moves nobody elsewhere, it is a conflict. The pair
+spans regions when the two sit in different windows, and then both windows are reserved.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
 import pytz
 
 from calsync.errors import Invalid
-from calsync.hours import DEFAULT_HOURS, Hours
+from calsync.hours import DEFAULT_HOURS, WORKDAYS, Hours
 from calsync.settings import Config
 from calsync.weeks import Week
 from calsync.windows import Role, Slot, Window, train_windows
@@ -34,6 +35,15 @@ class Conductor:
     def works(self, start: datetime, end: datetime) -> bool:
         """Whether the whole span from `start` to `end` (aware) is within their working hours."""
         return self.hours.cover(start, end, zone(self.timezone))
+
+    def placed(self, start: datetime, end: datetime) -> str:
+        """How the span lies to their working hours: `lies in 09:00-18:00 Europe/Paris`."""
+        where = f"{self.hours} {self.timezone}"
+        if self.works(start, end):
+            return f"lies in {where}"
+        if self.hours.daily.cover(start, end, zone(self.timezone)):
+            return f"is on a day off, outside {where if self.hours.days != WORKDAYS else f'mon-fri {where}'}"
+        return f"is outside {where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +135,7 @@ def seat(config: Config, windows: Sequence[Window], conductor: Conductor, week: 
     """The window that the conductor sits in over the week's train days, with the reason."""
     if conductor.window is not None:
         return Seat(conductor.window, f"{conductor.window} is set for {conductor.name}")
-    return _seat(tuple(windows), config.train.days, conductor.hours, conductor.timezone, week)
+    return _seat(tuple(windows), config.train.days, conductor.hours.daily, conductor.timezone, week)
 
 
 @lru_cache(maxsize=4_096)  # a week is looked at before it is reserved, and a rotation looks at everybody's every week
@@ -140,7 +150,7 @@ def _seat(windows: tuple[Window, ...], days: tuple[str, ...], hours: Hours, time
 
 @dataclass(frozen=True, slots=True)
 class _Measure:
-    """How a window lies to somebody's working hours, summed over the train days."""
+    """How a window lies to somebody's daily hours, summed over the train days."""
 
     overlap: timedelta
     distance: timedelta
@@ -155,7 +165,7 @@ def _measure(hours: Hours, timezone: str, slots: Sequence[Slot]) -> _Measure:
         overlap += sum((max(min(slot.end, end) - max(slot.start, start), timedelta()) for start, end in days), timedelta())
         distance += min(max(start - slot.end, slot.start - end, timedelta()) for start, end in days)
         length += slot.end - slot.start
-    where = f"{hours} {timezone}"
+    where = f"{replace(hours, days=WORKDAYS)} {timezone}"
     spans = clock_spans(slots, timezone)
     if overlap == length:
         reason = f"{spans} lies in {where}"
@@ -204,7 +214,10 @@ def conductor(
     """The conductor called `who`: from the roster, or, with a timezone, anybody. What is given goes before the roster."""
     known = {entry.name: entry for entry in config.conductors}.get(who)
     if known is not None:
-        return Conductor(who, timezone or known.timezone, hours or known.hours, window or known.window)
+        usual = known.working
+        if hours is not None and hours.days == WORKDAYS:  # other hours for once, on their days
+            hours = replace(hours, days=usual.days)
+        return Conductor(who, timezone or known.timezone, hours or usual, window or known.window)
     if timezone is None:
         near = suggestions(who)
         raise Invalid(

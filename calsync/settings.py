@@ -6,6 +6,7 @@ What contradicts what is `config`'s business, which reads the file; everything e
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -217,12 +218,18 @@ class ConductorSection(Section):
     name: Text
     timezone: Timezone
     hours: WorkingHours = DEFAULT_HOURS
+    days: Weekdays | None = None
     window: str | None = None
     email: Email | None = None
     irc: Text | None = None
     ticket_user: Text | None = None
     calendar: WebAddress | None = None
     video: WebAddress | None = None
+
+    @property
+    def working(self) -> Hours:
+        """Their working hours, on their working days."""
+        return self.hours if self.days is None else replace(self.hours, days=self.days)
 
 
 class ConflictsSection(Section):

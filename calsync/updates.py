@@ -73,7 +73,8 @@ def route(config: Config, agenda: Agenda, partner: Conductor, decision: bool, at
         return Route(("ticket",), f"{partner.name} is away until {until} {partner.timezone}")
     if found.working:
         until = f"{found.until:%H:%M}"
-        return Route(("updates",), f"it is {local} for {partner.name}, who is within working hours until {until}")
+        unsure = f"; whether they are away is not known: {found.unknown}" if found.unknown else ""
+        return Route(("updates",), f"it is {local} for {partner.name}, who is within working hours until {until}{unsure}")
     since = f"{found.until:%a %H:%M}"
     return Route(("ticket",), f"it is {local} for {partner.name}, who is within working hours from {since} on")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from calsync.agenda import Agenda
-from calsync.cover import absences
+from calsync.cover import absences, unknown
 from calsync.events import summary, video_room
 from calsync.hours import worked_until
 from calsync.planning import Conductor
@@ -35,13 +35,15 @@ class Duty:
 class Presence:
     """Whether a conductor is within their working hours, and `until` when that is so (aware, in their timezone).
 
-    `away` is until when they are away, whatever their hours say; `irc` and `video` are how to reach them.
+    `away` is until when they are away, whatever their hours say, and `unknown` why nobody can tell whether they are; `irc`
+    and `video` are how to reach them.
     """
 
     conductor: Conductor
     working: bool
     until: datetime
     away: datetime | None = None
+    unknown: str | None = None
     irc: str | None = None
     video: str | None = None
     role: Role | None = None
@@ -110,11 +112,10 @@ def _people(reservation: Reservation) -> Iterator[tuple[Role | None, Conductor]]
 def presence(config: Config, agenda: Agenda, conductor: Conductor, at: datetime) -> Presence:
     """Whether the conductor is at work at `at` (aware), until when that is so, and how to reach them."""
     tz = zone(conductor.timezone)
-    days = conductor.hours.around(at, at + timedelta(days=2), tz)
-    until = worked_until(at, days)
+    until = worked_until(at, conductor.hours.around(at, at + timedelta(days=2), tz))
     working = until > at
-    if not working:
-        until = min(opens for opens, _ in days if opens > at)
+    if not working:  # nobody has more than a week off between two working days
+        until = min(opens for opens, _ in conductor.hours.around(at, at + timedelta(days=8), tz) if opens > at)
     gone = [one.end.astimezone(tz) for one in absences(agenda, conductor, at, at + _INSTANT) if one.certain]
     known = {entry.name: entry for entry in config.conductors}.get(conductor.name)
     return Presence(
@@ -122,6 +123,7 @@ def presence(config: Config, agenda: Agenda, conductor: Conductor, at: datetime)
         working,
         until.astimezone(tz),
         away=max(gone, default=None),
+        unknown=unknown(agenda, conductor),
         irc=known.irc if known else None,
         video=known.video if known else None,
     )

@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 from samples import EU, PAIR, US, configured, ics, person, utc
 
 from calsync import events
-from calsync.agenda import blank
+from calsync.agenda import Follower, blank
 from calsync.calendars import Changes, Resource
 from calsync.conflicts import alternatives, blocking, check
-from calsync.planning import Pair, plan
+from calsync.cover import cover
+from calsync.hours import Hours
+from calsync.planning import Pair, conductor, plan
 from calsync.records import Reservation
+from calsync.reservations import Request, reserve
 from calsync.weeks import Week
 from calsync.windows import Slot, Window
 
@@ -318,3 +321,41 @@ def test_any_span_can_be_checked_and_not_the_trains_alone():
     slot = Slot("anything", date(2026, 12, 1), TUESDAY[0].astimezone(paris), TUESDAY[1].astimezone(paris))
     assert kinds(check(config, agenda_of(config, span(*TUESDAY)), [slot])) == {"overlap"}
     assert Window("anything", "A", "Europe/Paris", time(10), time(12), ("tue",)).on(date(2026, 12, 1)).start == slot.start
+
+
+def test_a_train_day_on_somebodys_day_off_is_a_conflict_of_hours_and_moves_them_nowhere(calendar, now):
+    team = [
+        {"name": "ana", "timezone": "Europe/Paris", "days": ["mon", "wed", "thu", "fri"]},
+        {"name": "ben", "timezone": "America/Denver"},
+    ]
+    config = configured(conductors=team)
+    follower = Follower(calendar, config, now)
+    pair = Pair(conductor(config, "ana"), conductor(config, "ben"))
+    outcome = reserve(follower, Request(pair, Week(2026, 49)), now)
+    (conflict,) = [found for found in outcome.warnings if found.kind == "hours"]
+    assert outcome.reservation.primary.window == "european"
+    assert outcome.reservation.primary.reason == "10:00–12:00 lies in 09:00-18:00 Europe/Paris"
+    assert (conflict.slot, conflict.blocking) == ("2026-12-01-european", False)
+    assert conflict.message == (
+        "2026-12-01-european is Tue 1 Dec 10:00–12:00 for ana, on a day off, outside mon,wed-fri 09:00-18:00 Europe/Paris."
+    )
+    # The days are on the calendar, and hours given for once are on the same days.
+    assert follower.sync(now).reservation(Week(2026, 49)).reservation.pair == pair
+    assert conductor(config, "ana", hours=Hours.parse("10:00-16:00")).hours == Hours.parse("mon,wed-fri 10:00-16:00")
+
+
+def test_nobody_covers_on_their_day_off_but_the_partner_who_is_told_of_it(calendar, now):
+    team = [
+        {"name": "ana", "timezone": "Europe/Paris"},
+        {"name": "ben", "timezone": "Europe/Berlin", "days": ["wed"]},
+        {"name": "cem", "timezone": "Europe/Berlin", "days": ["wed", "thu"]},
+    ]
+    config = configured(conductors=team)
+    agenda = Follower(calendar, config, now).sync(now)
+    pair = Pair(conductor(config, "ana"), conductor(config, "ben"))
+    for slot in plan(config, pair, Week(2026, 49), now).slots:
+        found = cover(config, agenda, slot, pair.primary, None)
+        free = {"group0": [], "group1": ["ben", "cem"], "group2": ["cem"]}[slot.stage]
+        assert [one.name for one in found] == free
+    (partner,) = cover(config, agenda, plan(config, pair, Week(2026, 49), now).slots[0], pair.primary, pair)
+    assert partner.reason.endswith("10:00–12:00 is on a day off, outside wed 09:00-18:00 Europe/Berlin")

@@ -14,6 +14,7 @@ from test_web import WEEK, client, events, problem, served  # noqa: F401
 
 from calsync import absences, deliveries, reservations, updates
 from calsync.agenda import Follower
+from calsync.away import Busy
 from calsync.calendars.sql import SqlCalendar
 from calsync.conflicts import standing as standing_conflicts
 from calsync.courier import Courier, Ports
@@ -22,9 +23,10 @@ from calsync.errors import Changed, Conflicted, Invalid, Unreachable
 from calsync.events import encode
 from calsync.handoff import hand_off
 from calsync.notify import Channels
-from calsync.planning import Pair
+from calsync.planning import Pair, conductor
 from calsync.reservations import Request
 from calsync.tickets import Conduit
+from calsync.watch import presence
 from calsync.web.week_answers import HandoffOut, UpdateOut
 from calsync.weeks import Week
 
@@ -571,11 +573,59 @@ def test_a_delivery_comes_back_from_the_calendar_as_it_was(known, now):
 )
 def test_an_update_goes_to_the_channel_exactly_while_the_partner_is_at_work(follower, team, now, at, sender, targets):
     partner = {"ana": BEN, "ben": ANA}[sender]
+    partner = replace(partner, hours=partner.hours.daily)  # the clocks change on Sundays
     moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
     found = updates.route(team, follower.agenda, partner, False, moment)
     assert found.targets == (targets,)
     decided = updates.route(team, follower.agenda, partner, True, moment)
     assert decided.targets == ("ticket", "log")
+
+
+@pytest.mark.parametrize(
+    ("at", "days", "targets"),
+    [
+        # From Monday to Friday, Paris: 07:00 to 16:00 in UTC in summer, 08:00 to 17:00 in winter.
+        ("2026-10-23T15:59", "mon-fri", "updates"),
+        ("2026-10-23T16:00", "mon-fri", "ticket"),
+        ("2026-10-24T10:00", "mon-fri", "ticket"),  # Saturday
+        ("2026-10-25T10:00", "mon-fri", "ticket"),  # Sunday, on which the clocks went back
+        ("2026-10-26T07:30", "mon-fri", "ticket"),
+        ("2026-10-26T08:00", "mon-fri", "updates"),
+        ("2026-12-06T10:00", "mon-fri", "ticket"),
+        ("2027-03-26T08:00", "mon-fri", "updates"),
+        ("2027-03-28T10:00", "mon-fri", "ticket"),  # Sunday, on which they went forward
+        ("2027-03-29T07:00", "mon-fri", "updates"),
+        ("2027-03-29T06:59", "mon-fri", "ticket"),
+        # Other weeks.
+        ("2026-10-25T08:00", "sun-thu", "updates"),
+        ("2026-10-25T07:30", "sun-thu", "ticket"),
+        ("2026-10-23T10:00", "sun-thu", "ticket"),
+        ("2026-12-02T10:00", "mon,tue", "ticket"),
+        ("2026-12-01T10:00", "mon,tue", "updates"),
+    ],
+)
+def test_an_update_goes_to_the_ticket_on_days_on_which_the_partner_does_not_work(calendar, now, at, days, targets):
+    listed = {"mon-fri": None, "sun-thu": ["sun", "mon", "tue", "wed", "thu"], "mon,tue": ["mon", "tue"]}[days]
+    team = configured(conductors=[TEAM[0] | ({"days": listed} if listed else {}), *TEAM[1:]])
+    moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
+    found = updates.route(team, Follower(calendar, team, now).agenda, conductor(team, "ana"), False, moment)
+    assert found.targets == (targets,)
+
+
+def test_an_update_on_a_sunday_says_from_when_on_the_partner_is_reached(follower, team):
+    found = updates.route(team, follower.agenda, ANA, False, datetime(2026, 12, 6, 10, tzinfo=UTC))
+    assert found.reason == "it is 11:00 for ana, who is within working hours from Mon 09:00 on"
+
+
+def test_a_partner_whose_feed_cannot_be_read_is_not_taken_for_present_without_saying_so(follower, team):
+    agenda = replace(follower.agenda, busy={"ana": Busy(unknown="their busy feed cannot be read (it answers 404)")})
+    found = updates.route(team, agenda, ANA, False, MIDWEEK)
+    assert found.reason == (
+        "it is 13:00 for ana, who is within working hours until 18:00; whether they are away is not known: "
+        "their busy feed cannot be read (it answers 404)"
+    )
+    assert presence(team, agenda, ANA, MIDWEEK).unknown == "their busy feed cannot be read (it answers 404)"
+    assert presence(team, agenda, BEN, MIDWEEK).unknown is None
 
 
 def told(follower, ports, text="group1 is out", sender="ana", at=MIDWEEK, **options):
@@ -798,6 +848,9 @@ def test_now_says_how_to_reach_each_of_the_pair(calendar, now):
         )
         assert (ben["irc"], ben["video"], ben["away"]) == (None, "https://meet.example.org/train-2026-W49", None)
         assert (ben["working"], ben["until"]) == (False, "2026-12-02T09:00:00-07:00")
+        # On a Sunday nobody is at work.
+        first = site.get("/api/now", params={"at": "2026-11-29T11:00:00+01:00"}).json()["conductors"][0]
+        assert (first["working"], first["until"]) == (False, "2026-11-30T09:00:00+01:00")
 
 
 def test_every_slot_has_the_video_room_on_the_calendar_and_in_the_feed(calendar, now):

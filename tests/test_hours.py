@@ -8,6 +8,7 @@ from samples import utc
 
 from calsync.errors import Invalid
 from calsync.hours import DEFAULT_HOURS, Hours
+from calsync.weeks import WEEKDAYS
 from calsync.zones import zone
 
 clock = st.times().map(lambda moment: moment.replace(second=0, microsecond=0))
@@ -22,6 +23,11 @@ clock = st.times().map(lambda moment: moment.replace(second=0, microsecond=0))
         ("16:00-24:00", "16:00-24:00"),
         ("16:00-00:00", "16:00-24:00"),
         ("00:00-24:00", "00:00-24:00"),
+        ("mon-fri 09:00-18:00", "09:00-18:00"),
+        ("Sun–Thu 9:00-18:00", "mon-thu,sun 09:00-18:00"),
+        ("wed, mon , sun-sun 09:00-13:00", "mon,wed,sun 09:00-13:00"),
+        ("sat-mon 22:00-06:00", "mon,sat-sun 22:00-06:00"),
+        ("mon-sun 00:00-24:00", "mon-sun 00:00-24:00"),
     ],
 )
 def test_hours_are_read_and_written(text, written):
@@ -30,7 +36,22 @@ def test_hours_are_read_and_written(text, written):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "9-18", "09:00", "25:00-26:00", "09:00-24:30", "09:60-18:00", "09:00-09:00", "9.00-18.00", "x" * 999]
+    "text",
+    [
+        "",
+        "9-18",
+        "09:00",
+        "25:00-26:00",
+        "09:00-24:30",
+        "09:60-18:00",
+        "09:00-09:00",
+        "9.00-18.00",
+        "x" * 999,
+        "monday 09:00-18:00",
+        "mon- 09:00-18:00x",
+        ", 09:00-18:00",
+        "mon-tue-wed 09:00-18:00",
+    ],
 )
 def test_what_are_no_hours_is_refused_with_an_example(text):
     with pytest.raises(Invalid, match=r"09:00-18:00|00:00-24:00"):
@@ -41,11 +62,14 @@ def test_the_default_is_nine_to_six():
     assert str(DEFAULT_HOURS) == "09:00-18:00"
 
 
-@given(clock, clock)
-def test_writing_and_reading_is_the_identity(start, end):
+week_days = st.sets(st.sampled_from(WEEKDAYS), min_size=1).map(lambda days: tuple(sorted(days, key=WEEKDAYS.index)))
+
+
+@given(clock, clock, week_days)
+def test_writing_and_reading_is_the_identity(start, end, days):
     if start == end and start != time():
         return
-    assert Hours.parse(str(Hours(start, end))) == Hours(start, end)
+    assert Hours.parse(str(Hours(start, end, days))) == Hours(start, end, days)
 
 
 def test_hours_over_midnight_end_on_the_next_day():
@@ -70,7 +94,7 @@ def test_a_working_day_on_which_the_clocks_change_is_an_hour_longer_or_shorter()
 def test_round_the_clock_hours_cover_everything(name, start, quarters):
     tz = zone(name)
     start = pytz.utc.localize(start.replace(second=0, microsecond=0))
-    assert Hours.parse("00:00-24:00").cover(start, start + timedelta(minutes=15 * quarters), tz)
+    assert Hours.parse("mon-sun 00:00-24:00").cover(start, start + timedelta(minutes=15 * quarters), tz)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +104,26 @@ def test_round_the_clock_hours_cover_everything(name, start, quarters):
 def test_hours_cover_what_lies_whole_within_them(start, end, covered):
     span = utc(2026, 12, 1, *start), utc(2026, 12, 1, *end)
     assert DEFAULT_HOURS.cover(*span, zone("Europe/Paris")) is covered
+
+
+@pytest.mark.parametrize(
+    ("hours", "day", "works"),
+    [
+        ("09:00-18:00", 4, True),  # Friday
+        ("09:00-18:00", 5, False),
+        ("09:00-18:00", 6, False),
+        ("09:00-18:00", 7, True),
+        ("sun-thu 09:00-18:00", 4, False),
+        ("sun-thu 09:00-18:00", 6, True),
+        ("fri 00:00-24:00", 4, True),
+    ],
+)
+def test_working_hours_are_on_working_days(hours, day, works):
+    span = utc(2026, 12, day, 10), utc(2026, 12, day, 12)
+    assert Hours.parse(hours).cover(*span, zone("Europe/Paris")) is works
+
+
+def test_a_working_day_over_midnight_belongs_to_the_day_on_which_it_begins():
+    night = Hours.parse("22:00-06:00")
+    assert night.cover(utc(2026, 12, 4, 23), utc(2026, 12, 5, 4), zone("Europe/Paris"))  # Friday night
+    assert not night.cover(utc(2026, 12, 6, 23), utc(2026, 12, 7, 4), zone("Europe/Paris"))

@@ -245,7 +245,8 @@ class DutyOut(BaseModel):
 class PresenceOut(BaseModel):
     """Whether a conductor is within their working hours, until when that is so, and how to reach them.
 
-    `away` is until when they are away, whatever their hours say. Whoever has no `role` took the train over.
+    `away` is until when they are away, whatever their hours say, and `unknown` why nobody can tell whether they are.
+    Whoever has no `role` took the train over.
     """
 
     name: str
@@ -254,6 +255,7 @@ class PresenceOut(BaseModel):
     working: bool
     until: datetime
     away: datetime | None
+    unknown: str | None
     irc: str | None
     video: str | None
 
@@ -268,6 +270,7 @@ class PresenceOut(BaseModel):
             working=found.working,
             until=found.until,
             away=found.away,
+            unknown=found.unknown,
             irc=found.irc,
             video=found.video,
         )

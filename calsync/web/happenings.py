@@ -16,11 +16,9 @@ from calsync.records import Reservation
 from calsync.reservations import Check
 from calsync.settings import Config
 from calsync.web.timeline import Happening, Kind, Shift, visible, week_span
-from calsync.weeks import WEEKDAYS, Week
+from calsync.weeks import Week
 from calsync.windows import Role, Slot, train_windows
 from calsync.zones import zone
-
-_WORKDAYS = ("mon", "tue", "wed", "thu", "fri")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +54,14 @@ def scene(config: Config, agenda: Agenda, week: Week, timezone: str, planned: Ch
     return Scene(start, end, tuple(found), tuple(held.conflicts))
 
 
-def shifts(config: Config, pair: Pair, start: datetime, end: datetime) -> tuple[Shift, ...]:
-    """When the two work from `start` to `end` (aware), from Monday to Friday and on the days of the train."""
+def shifts(pair: Pair, start: datetime, end: datetime) -> tuple[Shift, ...]:
+    """When the two work from `start` to `end` (aware)."""
     people: tuple[tuple[Role, Conductor], ...] = (("primary", pair.primary), ("backup", pair.backup))
-    days = {*_WORKDAYS, *config.train.days}
     return tuple(
         Shift(role, visible(person.name), opens, closes)
         for role, person in people
         for opens, closes in person.hours.around(start, end, zone(person.timezone))
-        if opens < end and start < closes and WEEKDAYS[opens.weekday()] in days
+        if opens < end and start < closes
     )
 
 

@@ -175,7 +175,7 @@ def week_context(service: Service, week: Week, timezone: str) -> dict[str, Any]:
     found = scene(config, agenda, week, timezone)
     entry = agenda.reservation(week)
     held = entry.reservation if entry and entry.reservation and not entry.reservation.released else None
-    working = shifts(config, held.pair, found.start, found.end) if held else ()
+    working = shifts(held.pair, found.start, found.end) if held else ()
     return {
         "week": week,
         "before": _neighbour(week, -1),

@@ -73,7 +73,7 @@ def _plan(service: Service, query: PlanQuery) -> dict[str, Any]:
     week = Week.parse(query.week) if query.week else None
     found = inspect(config, agenda, reservations.Request(pair, week), service.clock())
     shown = scene(config, agenda, found.plan.week, query.tz, found)
-    working = shifts(config, pair, shown.start, shown.end)
+    working = shifts(pair, shown.start, shown.end)
     days = lay_out(found.plan.week, query.tz, shown.happenings, working, service.clock())
     holder = found.holder.reservation if found.holder else None
     return {
