@@ -16,9 +16,10 @@ from calsync.planning import plan
 from calsync.records import Reservation
 from calsync.rota import pair_of, rotation
 from calsync.settings import Config
-from calsync.weeks import Week
+from calsync.weeks import FIRST_YEAR, Week
 
 _DAY = timedelta(days=1)
+_NEVER = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 
 
 def render(config: Config, agenda: Agenda, now: datetime, weeks: int) -> Feed:
@@ -31,6 +32,9 @@ def render(config: Config, agenda: Agenda, now: datetime, weeks: int) -> Feed:
 
 
 def _events(config: Config, agenda: Agenda, now: datetime, weeks: int) -> Iterator[bytes]:
+    # Planned slots have the time of the last reservation, from which they are planned: it is the same in every process,
+    # and older than the reservation that takes their place.
+    stamp = max((entry.reservation.modified for entry in agenda.reservations if entry.reservation), default=_NEVER)
     for turn in rotation(config, agenda, now, weeks).turns:
         entry = agenda.reservation(turn.week)
         if turn.state == "reserved" and entry is not None and entry.reservation is not None:
@@ -50,7 +54,7 @@ def _events(config: Config, agenda: Agenda, now: datetime, weeks: int) -> Iterat
                 primary=planned.primary,
                 backup=planned.backup,
                 slots=planned.slots,
-                modified=agenda.changed,
+                modified=stamp,
             )
             for slot in wished.slots:
                 yield slot_event(config, wished, slot, tentative=True)

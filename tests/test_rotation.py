@@ -11,7 +11,7 @@ from samples import configured, ics, person
 from test_cli import folder, run  # noqa: F401
 from test_web import client, problem, served  # noqa: F401
 
-from calsync import away, reservations, rota
+from calsync import away, reservations, rota, rotation_feed
 from calsync.agenda import Follower
 from calsync.calendars import Changes
 from calsync.calendars.sql import SqlCalendar
@@ -525,6 +525,27 @@ def test_the_feed_has_weeks_not_reserved_yet_as_tentative(client):  # noqa: F811
     again = client.get("/rotation.ics", params={"weeks": 2}, headers={"If-None-Match": answer.headers["etag"]})
     assert again.status_code == 304
     assert client.head("/rotation.ics").status_code == 200
+
+
+def test_the_feed_is_the_same_from_every_replica_and_others_events_change_nothing_in_it(known, calendar, team, now):
+    list(rota.reserve_weeks(known, 1, now))
+    later = now + timedelta(minutes=7)
+    other = Follower(calendar, team, later)
+    feeds = [rotation_feed.render(team, agenda, later, 4) for agenda in (known.agenda, other.sync(later))]
+    assert b"STATUS:TENTATIVE" in feeds[0].body
+    assert feeds[0].body == feeds[1].body
+    calendar.put("x.ics", blocking_event(), etag=None)
+    again = rotation_feed.render(team, known.sync(later), later, 4)
+    assert again.etag == feeds[0].etag
+    # A reservation is newer than what was planned in its place.
+    planned = {str(event["UID"]): event for event in Calendar.from_ical(again.body).events}
+    calendar.delete("x.ics", etag=known.agenda.entries["x.ics"].etag)
+    list(rota.reserve_weeks(known, 2, later))
+    then = rotation_feed.render(team, known.agenda, later, 4)
+    reserved = {str(event["UID"]): event for event in Calendar.from_ical(then.body).events}
+    slot = "2026-12-08-american@calsync"
+    assert (str(planned[slot]["STATUS"]), str(reserved[slot]["STATUS"])) == ("TENTATIVE", "CONFIRMED")
+    assert reserved[slot]["DTSTAMP"].dt > planned[slot]["DTSTAMP"].dt
 
 
 def test_the_command_line_reserves_week_by_week(run, now):  # noqa: F811
