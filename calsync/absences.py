@@ -1,7 +1,8 @@
 """Putting an absence on the calendar, and taking it away again.
 
-The same absence has the same place on the calendar, so that telling it twice changes nothing, whoever tells it. One that is
-taken away is rewritten as cancelled, as servers with a trash bin refuse a deleted UID's return.
+The same absence has the same place on the calendar, so that telling it twice changes nothing, whoever tells it. One that
+people moved from there counts where it is, and what is told anew stands beside it. One that is taken away is rewritten as
+cancelled, as servers with a trash bin refuse a deleted UID's return.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import count
 
 from calsync import away
 from calsync.agenda import Agenda, Entry, Follower
 from calsync.away import Away
 from calsync.conflicts import Conflict, standing
+from calsync.cover import watched
 from calsync.errors import Invalid, NotReserved
 from calsync.planning import Conductor, conductor
 from calsync.settings import Config
+from calsync.windows import Slot
 from calsync.writes import put, trying
 from calsync.zones import resolve, zone
 
@@ -53,22 +57,29 @@ def absent(
 ) -> Standing:
     """Write down that somebody is away from `start` to `end`: two dates, both included, or two aware instants.
 
-    Raises `Invalid` for somebody nobody knows and for spans that make no sense, and the calendar's errors.
+    Instants count in whole seconds. Raises `Invalid` for somebody nobody knows and for spans that make no sense, and the
+    calendar's errors.
     """
+    if isinstance(start, datetime) and isinstance(end, datetime):
+        start, end = start.replace(microsecond=0), end.replace(microsecond=0)
 
     def attempt() -> Standing:
         agenda = follower.sync(now)
         person = known(follower.config, agenda, who)
         _check_span(agenda, person, start, end, now)
-        name = _name(who, start, end)
-        found = agenda.entries.get(away.href(name))
-        if found is not None and found.away is not None and found.away.note == note and found.reading.occurrences:
-            return _standing(_against(follower.config, agenda, now), found)
+        name, found = _place(agenda, who, start, end)
+        stands = found is not None and _span(found) is not None
+        if found is not None and found.away is not None and found.away.note == note and stands:
+            return _standing(follower.config, _against(follower.config, agenda, now), found)
         record = Away(who, person.timezone, note, author)
         ics = away.encode(record, name, start, end, now)
-        written = put(follower, away.href(name), ics, found, now, lambda entry: entry.away == record)
+
+        def is_this(entry: Entry) -> bool:
+            return entry.away == record and _span(entry) == (start, end)
+
+        written = put(follower, away.href(name), ics, found, now, is_this)
         against = _against(follower.config, follower.agenda, now)
-        return _standing(against, written, created=found is None or found.away is None)
+        return _standing(follower.config, against, written, created=not stands)
 
     return trying(follower, attempt)
 
@@ -78,12 +89,10 @@ def present(follower: Follower, name: str, now: datetime) -> None:
 
     def attempt() -> None:
         entry = follower.sync(now).entries.get(away.href(name))
-        if entry is None or entry.away is None or not entry.reading.occurrences:
+        span = _span(entry) if entry is not None else None
+        if entry is None or entry.away is None or span is None:
             raise NotReserved(f'There is no absence called "{name[:60]}"; GET /api/away and calsync away list them.')
-        shown = _standing((), entry)
-        ics = away.encode(entry.away, name, shown.start, shown.end, now).replace(
-            b"TRANSP:TRANSPARENT\r\n", b"TRANSP:TRANSPARENT\r\nSTATUS:CANCELLED\r\n"
-        )
+        ics = away.encode(entry.away, name, *span, now, cancelled=True)
         put(follower, entry.href, ics, entry, now, lambda found: found.away is None)
 
     trying(follower, attempt)
@@ -97,7 +106,7 @@ def listed(config: Config, agenda: Agenda, after: datetime) -> list[Standing]:
         if entry.away is None or not entry.reading.occurrences:
             continue
         if max(one.span(entry.away.timezone)[1] for one in entry.reading.occurrences) > after:
-            found.append(_standing(against, entry))
+            found.append(_standing(config, against, entry))
     return sorted(found, key=lambda one: (str(one.start), one.name))
 
 
@@ -145,30 +154,47 @@ def _check_span(agenda: Agenda, who: Conductor, start: date, end: date, now: dat
         )
 
 
-def _against(config: Config, agenda: Agenda, after: datetime) -> tuple[Conflict, ...]:
-    """What stands against the reserved slots that end after `after` (aware)."""
-    return tuple(conflict for _, _, found in standing(config, agenda, after) for conflict in found)
+def _place(agenda: Agenda, who: str, start: date, end: date) -> tuple[str, Entry | None]:
+    """The name of the absence, and what stands there: the very same one, or nothing that is one."""
+    first = _name(who, start, end)
+    for n in count(1):
+        name = first if n == 1 else f"{first}-{n}"
+        entry = agenda.entries.get(away.href(name))
+        if entry is None or _span(entry) in (None, (start, end)):
+            break
+    return name, entry
 
 
-def _standing(against: Iterable[Conflict], entry: Entry, *, created: bool = False) -> Standing:
-    assert entry.away is not None  # the caller's choice of entry
-    name = away.name_of(entry.href)
-    assert name is not None  # as every absence has
+def _span(entry: Entry) -> tuple[date, date] | None:
+    """From when until when the absence is, as `absent` takes it; None where there is none, or none any more."""
+    if entry.away is None or not entry.reading.occurrences:
+        return None
     first, last = entry.reading.occurrences[0], entry.reading.occurrences[-1]
-    start: date
-    end: date
     if first.start.tzinfo is None:
-        start, end = first.start.date(), (last.end - timedelta(days=1)).date()
-    else:
-        tz = zone(entry.away.timezone)
-        start, end = first.start.astimezone(tz), last.end.astimezone(tz)
-    said = f"{entry.away.conductor} is away"
+        return first.start.date(), (last.end - timedelta(days=1)).date()
+    tz = zone(entry.away.timezone)
+    return first.start.astimezone(tz), last.end.astimezone(tz)
+
+
+def _against(config: Config, agenda: Agenda, after: datetime) -> list[tuple[Slot, Conflict]]:
+    """What stands against the reserved slots that end after `after` (aware) because somebody is away."""
+    found = []
+    for _, reservation, conflicts in standing(config, agenda, after):
+        slots = {slot.id: slot for slot in reservation.slots}
+        found += [(slots[conflict.slot], conflict) for conflict in conflicts if conflict.absent and conflict.slot]
+    return found
+
+
+def _standing(config: Config, against: Iterable[tuple[Slot, Conflict]], entry: Entry, *, created: bool = False) -> Standing:
+    name, span = away.name_of(entry.href), _span(entry)
+    assert entry.away is not None  # the caller's choice of entry
+    assert name is not None
+    assert span is not None
     spans = [one.span(entry.away.timezone) for one in entry.reading.occurrences]
-    hit = tuple(
-        conflict
-        for conflict in against
-        if conflict.event is not None
-        and conflict.event.summary == said
-        and any(begin < conflict.event.end and conflict.event.start < finish for begin, finish in spans)
-    )
-    return Standing(name, entry.away, start, end, first.start.tzinfo is None, entry.etag, created, hit)
+
+    def touches(slot: Slot) -> bool:
+        start, end = watched(config, slot)
+        return any(begin < end and start < finish for begin, finish in spans)
+
+    hit = tuple(conflict for slot, conflict in against if conflict.absent == entry.away.conductor and touches(slot))
+    return Standing(name, entry.away, *span, not isinstance(span[0], datetime), entry.etag, created, hit)

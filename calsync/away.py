@@ -89,8 +89,11 @@ def name_of(href: str) -> str | None:
     return None
 
 
-def encode(away: Away, name: str, start: date, end: date, now: datetime) -> bytes:
-    """The absence as a resource (CRLF lines). Dates are both included; instants are aware; `start` is not after `end`."""
+def encode(away: Away, name: str, start: date, end: date, now: datetime, *, cancelled: bool = False) -> bytes:
+    """The absence as a resource (CRLF lines). Dates are both included; instants are aware; `start` is not after `end`.
+
+    One that is `cancelled` is none any more.
+    """
     event = Event()
     event.add("UID", f"{_PREFIX}{name}")
     event.add("DTSTAMP", now.astimezone(UTC).replace(microsecond=0))
@@ -106,6 +109,8 @@ def encode(away: Away, name: str, start: date, end: date, now: datetime) -> byte
         event.add("DESCRIPTION", away.note)
     event.add("CATEGORIES", ["away"])
     event.add("TRANSP", "TRANSPARENT")
+    if cancelled:
+        event.add("STATUS", "CANCELLED")
     record = {
         "version": 1,
         "conductor": away.conductor,

@@ -120,16 +120,20 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         file: ConfigFile = DEFAULT_CONFIG,
         as_json: AsJson = False,
     ) -> None:
-        """Put an absence on the calendar, and say who could cover; without arguments, list the absences."""
-        with open_session(context, file, needs="anything" if who is None and remove is None else "calendar") as session:
+        """Put an absence on the calendar, and say who could cover; without a start, list the absences."""
+        with open_session(context, file, needs="anything" if start is None and remove is None else "calendar") as session:
             if remove is not None:
                 absences.present(session.follower, remove, session.now)
-                out.print(f"[green]The absence {remove} is taken away.[/]")
+                if as_json:
+                    sys.stdout.write(json.dumps({"id": remove, "removed": True}, indent=2) + "\n")
+                else:
+                    out.print(f"[green]The absence {escape(remove)} is taken away.[/]")
                 return
-            if who is None or start is None:
+            person = absences.known(session.config, session.follower.agenda, who) if who is not None else None
+            if who is None or person is None or start is None:
                 found = absences.listed(session.config, session.follower.agenda, session.now)
+                found = [one for one in found if who in (None, one.away.conductor)]
             else:
-                person = absences.known(session.config, session.follower.agenda, who)
                 first = _moment(start, person.timezone)
                 last = _moment(end, person.timezone) if end is not None else first
                 found = [absences.absent(session.follower, who, first, last, session.now, note=note, author=author())]
@@ -138,7 +142,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         for one in () if as_json else found:
             show_away(one)
         if not found and not as_json:
-            out.print("Nobody is away.")
+            out.print(f"{escape(who or 'Nobody')} is {'not ' if who else ''}away.")
 
     @app.command(name="handoff", epilog='Example: calsync handoff 2026-W49 conductor-us --note "blocked on T400002"')
     def _handoff(

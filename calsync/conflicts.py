@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from calsync.agenda import Agenda, Entry
-from calsync.cover import Cover, absences, cover, unknown, watched
+from calsync.cover import Absence, Cover, absences, cover, unknown, watched
 from calsync.planning import Conductor, Pair, Plan
 from calsync.records import Reservation
 from calsync.settings import KINDS, Config, Kind
@@ -38,7 +38,7 @@ class Event:
 class Conflict:
     """One reason against one slot, in a sentence. `slot` is the slot's id; None where it may concern any slot.
 
-    `cover` names who could conduct instead, where somebody is away.
+    Where somebody is away, `absent` is their name and `cover` names who could conduct instead.
     """
 
     kind: Kind
@@ -47,6 +47,7 @@ class Conflict:
     message: str
     event: Event | None = None
     cover: tuple[Cover, ...] = ()
+    absent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,16 +197,21 @@ def _with_absences(
             yield Conflict("unknown", config.conflicts.blocks("unknown"), slot.id, message)
         if not certain:
             continue
-        absence = min(certain, key=lambda absence: absence.start)
-        event = Event(absence.uid, f"{conductor.name} is away", absence.start.astimezone(tz), absence.end.astimezone(tz))
+        certain.sort(key=lambda absence: absence.start)
+        start, end = certain[0].start.astimezone(tz), certain[0].end.astimezone(tz)
+        event = Event(certain[0].uid, f"{conductor.name} is away", start, end)
         behind = "during" if any(one.start < slot.end for one in certain) else "soon after"
-        theirs = zone(conductor.timezone)
-        span = f"{when(event.start.astimezone(theirs), event.end.astimezone(theirs))} {theirs}"
-        said = span + (f": {' '.join(absence.note.split())}" if absence.note else "")
+        said = " and ".join(dict.fromkeys(_told(absence, conductor) for absence in certain))
         instead = cover(config, agenda, slot, conductor, pair)
         could = f"{' or '.join(one.name for one in instead)} could cover" if instead else "nobody is there to cover"
         message = f"{conductor.name} is away ({said}) {behind} {place}; {could}."
-        yield Conflict("busy", config.conflicts.blocks("busy"), slot.id, message, event, instead)
+        yield Conflict("busy", config.conflicts.blocks("busy"), slot.id, message, event, instead, conductor.name)
+
+
+def _told(absence: Absence, conductor: Conductor) -> str:
+    theirs = zone(conductor.timezone)
+    span = f"{when(absence.start.astimezone(theirs), absence.end.astimezone(theirs))} {theirs}"
+    return span + (f": {' '.join(absence.note.split())}" if absence.note else "")
 
 
 def _with_hours(slot: Slot, conductors: Sequence[Conductor], *, blocks: bool) -> Iterator[Conflict]:

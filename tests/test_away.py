@@ -164,6 +164,54 @@ def test_an_absence_that_people_move_on_the_calendar_counts_where_it_is(known, c
     assert [slot for slot, _ in busy_slots(known, now)] == ["2026-12-02-european"]
 
 
+def test_an_absence_that_was_moved_and_is_told_again_stands_in_both_places(known, calendar, now):
+    first = absences.absent(known, "ana", utc(1, 9), utc(1, 10), now)
+    entry = known.agenda.entries[f"away-{first.name}.ics"]
+    stored = next(one for one in calendar.changes(None).changed if one.href == entry.href)
+    calendar.put(entry.href, stored.ics.replace(b"20261201T", b"20261202T"), etag=entry.etag)
+    again = absences.absent(known, "ana", utc(1, 9), utc(1, 10, 0), now)
+    assert (again.created, again.start, again.end) == (True, utc(1, 9), utc(1, 10))
+    assert [conflict.slot for conflict in again.conflicts] == ["2026-12-01-european"]
+    assert [slot for slot, _ in busy_slots(known, now)] == ["2026-12-01-european", "2026-12-02-european"]
+    once_more = absences.absent(known, "ana", utc(1, 9), utc(1, 10), now)
+    assert (once_more.created, once_more.name, once_more.etag) == (False, again.name, again.etag)
+    absences.present(known, again.name, now)
+    assert [slot for slot, _ in busy_slots(known, now)] == ["2026-12-02-european"]
+
+
+def test_an_absence_in_parts_of_seconds_is_one_in_whole_ones(known, now):
+    parts = timedelta(microseconds=700)
+    first = absences.absent(known, "ana", utc(1, 9) + parts, utc(1, 10) + parts, now)
+    assert not absences.absent(known, "ana", utc(1, 9), utc(1, 10), now).created
+    assert first.start == utc(1, 9)
+
+
+def test_each_absence_in_a_slot_tells_of_it_and_who_could_cover(known, now):
+    absences.absent(known, "ana", utc(1, 9), utc(1, 9, 10), now)
+    second = absences.absent(known, "ana", utc(1, 9, 30), utc(1, 11), now, note="dentist")
+    (conflict,) = second.conflicts
+    assert (conflict.slot, [one.name for one in conflict.cover]) == ("2026-12-01-european", ["ben"])
+    assert "(Tue 1 Dec 10:00–10:10 Europe/Paris and Tue 1 Dec 10:30–12:00 Europe/Paris: dentist)" in conflict.message
+    elsewhere = absences.absent(known, "ana", utc(1, 13), utc(1, 14), now)
+    assert elsewhere.conflicts == ()
+    assert [len(one.conflicts) for one in absences.listed(known.config, known.agenda, now)] == [1, 1, 0]
+
+
+def test_an_absence_soon_after_a_slot_tells_of_the_slot(known, now):
+    # The span that is watched is longer than the slot, and than what of it the earliest absence takes.
+    absences.absent(known, "ana", utc(1, 9), utc(1, 9, 10), now)
+    found = absences.absent(known, "ana", utc(1, 12), utc(1, 12, 30), now)
+    assert [conflict.slot for conflict in found.conflicts] == ["2026-12-01-european"]
+
+
+@pytest.mark.parametrize("note", ["xTRANSP:TRANSPARENT", "END:VEVENT", "STATUS:CANCELLED", "TRANSP:TRANSPARENT\r\n x"])
+def test_an_absence_can_be_taken_away_whatever_its_note_says(known, now, note):
+    found = absences.absent(known, "ana", utc(1, 9), utc(1, 10), now, note=note)
+    assert busy_slots(known, now) != []
+    absences.present(known, found.name, now)
+    assert busy_slots(known, now) == []
+
+
 @pytest.mark.parametrize(
     ("who", "start", "end", "said"),
     [
@@ -212,7 +260,12 @@ def test_the_api_takes_lists_and_gives_back_absences(client):  # noqa: F811
     assert client.delete(f"/api/away/{found['id']}").status_code == 204
     problem(client.delete(f"/api/away/{found['id']}"), 404, "not-reserved")
     problem(client.post("/api/away", json=body | {"who": "ana"}), 422, "invalid")
-    problem(client.post("/api/away", json=body | {"start": "2026-12-01T10:00:00"}), 422, "invalid")
+    for start in ("2026-12-01T10:00:00", "2026-12-01T00:00:00", 1796774400, "1796774400", "20261201", None, True):
+        wrong = problem(client.post("/api/away", json=body | {"start": start}), 422, "invalid")
+        assert "write a date such as 2026-12-01" in str(wrong)
+    timed = {"start": "2026-12-01T00:00:00Z", "end": "2026-12-01T01:00:00+01:00"}
+    problem(client.post("/api/away", json=body | timed), 422, "invalid")  # the same instant
+    assert not client.post("/api/away", json=body | timed | {"end": "2026-12-02T00:00:00Z"}).json()["all_day"]
 
 
 def test_the_command_line_says_who_could_cover(run):  # noqa: F811
@@ -222,8 +275,16 @@ def test_the_command_line_says_who_could_cover(run):  # noqa: F811
     assert "conductor-eu is away Tue 1 Dec 10:30–11:30 Europe/Paris: dentist" in said.out
     assert "✗ busy: conductor-eu is away" in said.out
     assert "cover for 2026-12-01-european: conductor-us is the partner and not away" in said.out
+    run("away", "conductor-us", "2026-12-10")
     listed = run("away", "--json")
-    assert run("away", "--remove", listed.json[0]["id"]).code == 0
+    assert [one["conductor"] for one in listed.json] == ["conductor-eu", "conductor-us"]
+    assert [one["conductor"] for one in run("away", "conductor-us", "--json").json] == ["conductor-us"]
+    assert "conductor-eu" not in run("away", "conductor-us").out
+    assert run("away", "nobody").code == 2
+    assert run("away", "--remove", listed.json[1]["id"]).code == 0
+    assert run("away", "conductor-us").out == "conductor-us is not away."
+    removed = run("away", "--remove", listed.json[0]["id"], "--json")
+    assert removed.json == {"id": listed.json[0]["id"], "removed": True}
     assert run("away").out == "Nobody is away."
     assert run("away", "conductor-eu", "soon").code == 2
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from datetime import date
+from contextlib import suppress
+from datetime import date, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from calsync import absences, rotation_feed
 from calsync.errors import Invalid
@@ -44,12 +45,26 @@ class WeeksQuery(BaseModel):
     weeks: int = Field(12, ge=1, le=2 * YEAR)
 
 
+def _moment(value: object) -> date:
+    """A date, or a time with its offset. Midnight without an offset is no date, and a number is neither."""
+    moment: date | None = None
+    with suppress(ValueError):
+        if isinstance(value, str):
+            moment = date.fromisoformat(value) if len(value) == len("2026-12-01") else datetime.fromisoformat(value)
+    if moment is None or (isinstance(moment, datetime) and moment.tzinfo is None):
+        raise ValueError("write a date such as 2026-12-01, or a time with its offset such as 2026-12-01T14:00:00+01:00")
+    return moment
+
+
+Moment = Annotated[AwareDatetime | date, BeforeValidator(_moment)]
+
+
 class AwayIn(In):
     """Who is away from when until when: two dates, both included, or two instants with their offsets."""
 
     conductor: Word = Field(examples=["conductor-eu"])
-    start: AwareDatetime | date = Field(examples=["2026-12-01"])
-    end: AwareDatetime | date = Field(examples=["2026-12-02"])
+    start: Moment = Field(examples=["2026-12-01"])
+    end: Moment = Field(examples=["2026-12-02"])
     note: Sentence | None = Field(None, examples=["conference"])
 
 
