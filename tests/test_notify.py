@@ -1,15 +1,19 @@
 """Channels: what is sent arrives unaltered, and what does not arrive is told of honestly; with a real IRC server."""
 
+import contextlib
 import http.server
+import io
 import json
+import logging
 import socket
 import threading
 
 import pytest
-from irc_servers import Listener, Ngircd, NickServ, SaslServer, until
+from dripping import Dripping
+from irc_servers import Listener, Ngircd, NickServ, SaslServer, free_port, until
 from samples import configured
 
-from calsync import irc_channel
+from calsync import irc_channel, notify
 from calsync.deliveries import NotSent, Unsure
 from calsync.errors import ConfigInvalid, Invalid
 from calsync.irc_channel import IrcChannel, _lines
@@ -182,9 +186,10 @@ class Hook(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.got.append(json.loads(body)["message"])
-        if self.server.status is None:
+        status = self.server.statuses.pop(0) if self.server.statuses else self.server.status
+        if status is None:
             return  # hangs up without an answer
-        self.send_response(self.server.status)
+        self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -195,7 +200,7 @@ class Hook(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def hook():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    server.got, server.status = [], 200
+    server.got, server.status, server.statuses = [], 200, []
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server
@@ -209,14 +214,70 @@ def test_a_service_of_apprise_gets_the_text_unaltered(hook):
     assert hook.got == [LOG]
 
 
-def test_a_service_that_refuses_got_nothing_and_one_that_hangs_up_leaves_it_unsure(hook):
-    channel = AppriseChannel(f"json://127.0.0.1:{hook.server_port}/")
-    hook.status = 503
-    with pytest.raises(NotSent):
-        channel.send("!log never")
-    hook.status = None
+@pytest.mark.parametrize(
+    ("status", "said", "outcome"),
+    [
+        (403, "!log never", NotSent),
+        (404, "!log mw1: error=503.", NotSent),
+        (503, "!log perhaps", Unsure),
+        (504, "!log mw1: error=404.", Unsure),
+        (None, "!log perhaps", Unsure),
+        (None, "!log mw1: Connection refused, error=404.", Unsure),
+    ],
+)
+def test_only_a_refusal_is_certain_whatever_the_text_says(hook, status, said, outcome):
+    channel = AppriseChannel(f"json://127.0.0.1:{hook.server_port}/?retry=2&optional=yes")
+    hook.status = status
+    with pytest.raises(outcome):
+        channel.send(said)
+    assert hook.got == [said]
+
+
+def test_what_one_of_several_targets_has_is_not_sent_again(hook):
+    hook.statuses = [200, 403]
     with pytest.raises(Unsure):
-        channel.send("!log perhaps")
+        AppriseChannel(f"ntfy://127.0.0.1:{hook.server_port}/operations/releng").send("!log perhaps")
+    assert len(hook.got) == 2
+    hook.statuses = [403]
+    with pytest.raises(NotSent):
+        AppriseChannel(f"ntfy://127.0.0.1:{hook.server_port}/operations").send("!log never")
+    with pytest.raises(Invalid, match="one address alone"):
+        open_channels(configured({"CALSYNC_NOTIFY_OPERATIONS": f"json://127.0.0.1:{hook.server_port}, json://127.0.0.1:1"}))
+
+
+def test_a_service_that_drips_is_given_up(monkeypatch):
+    monkeypatch.setattr(notify, "SECONDS", 0.3)
+    with Dripping(b"HTTP/1.1 200 OK\r\n", b"X-Slow: ") as server:
+        with pytest.raises(Unsure):
+            AppriseChannel(f"json://127.0.0.1:{server.port}/").send("!log perhaps")
+        assert server.asked == 1
+
+
+@pytest.fixture
+def log():
+    """What a process of calsync writes into its log."""
+    written, root = io.StringIO(), logging.getLogger()
+    handler, level = logging.StreamHandler(written), root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    yield written
+    root.setLevel(level)
+    root.removeHandler(handler)
+
+
+def test_nothing_of_an_address_and_a_text_reaches_the_log(hook, log):
+    address = f"user:SECRET-1@127.0.0.1:{hook.server_port}/SECRET-2?+X-Token=SECRET-3"
+    for url, status in ((f"json://{address}", 200), (f"json://{address}", 503), (f"json://{address}", None)):
+        hook.status = status
+        with contextlib.suppress(Unsure):
+            AppriseChannel(url).send("!log SECRET-4")
+    with pytest.raises(ValueError, match="no service"):
+        AppriseChannel("slack://SECRET-5")
+    with pytest.raises(NotSent):
+        AppriseChannel(f"json://user:SECRET-1@127.0.0.1:{free_port()}/SECRET-2").send("!log SECRET-4")
+    assert len(hook.got) == 3
+    assert "SECRET" not in log.getvalue()
+    assert str(hook.server_port) not in log.getvalue()
 
 
 def test_a_service_that_is_away_got_nothing():
