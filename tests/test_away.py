@@ -1,10 +1,13 @@
 """Who is away, what that does to slots (also to those reserved before), and who could cover."""
 
+import contextlib
 import http.server
 import threading
+import time
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from dripping import Dripping
 from icalendar import Calendar
 from samples import configured, ics, person
 from test_cli import folder, run  # noqa: F401
@@ -235,7 +238,7 @@ class Server:
     """A feed over real HTTP, with an ETag; `answer` can be changed."""
 
     def __init__(self):
-        self.body, self.status, self.etag, self.seen = ics(), 200, '"1"', []
+        self.body, self.status, self.etag, self.seen, self.drips = ics(), 200, '"1"', [], False
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -248,7 +251,14 @@ class Server:
                     self.send_header("Content-Length", str(len(outer.body)))
                 self.end_headers()
                 if status != 304:
-                    self.wfile.write(outer.body)
+                    with contextlib.suppress(OSError):  # who hangs up has heard enough
+                        self._say(outer.body)
+
+            def _say(self, body):
+                for n in range(len(body)) if outer.drips else ():
+                    self.wfile.write(body[n : n + 1])
+                    time.sleep(0.02)
+                self.wfile.write(body if not outer.drips else b"")
 
             def log_message(self, *_):
                 pass
@@ -355,11 +365,12 @@ def test_the_last_good_copy_is_kept_in_memory_and_on_disk(fed, feeding, server, 
     elif spoil == "long":
         server.body, server.etag = ics() + b" " * busy.MAX_BYTES, '"2"'
     else:
-        monkeypatch.setattr(busy, "MAX_SECONDS", -1)
-        server.etag = '"2"'
+        monkeypatch.setattr(busy, "MAX_SECONDS", 0.3)
+        server.drips, server.etag = True, '"2"'
     later = now + timedelta(hours=1)
     restarted = Feeds(feeding, tmp_path / "copies")
     with_feed(fed, restarted, later)
+    assert restarted._copies["ana"].failure
     assert kinds(fed, later) == [("busy", "2026-12-01-european")]
     much_later = now + STALE + timedelta(hours=1)
     with_feed(fed, restarted, much_later)
@@ -370,6 +381,55 @@ def test_the_last_good_copy_is_kept_in_memory_and_on_disk(fed, feeding, server, 
         server.thread.start()
         server.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
         threading.Thread(target=server.server.serve_forever, args=(0.02,)).start()
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n"])
+def test_a_feed_that_drips_is_cut_and_keeps_nobody_elses_back(server, tmp_path, now, monkeypatch, head):
+    monkeypatch.setattr(busy, "MAX_SECONDS", 1.0)
+    server.body = ics(*MEETING)
+    with Dripping(head, b"X-Slow: x") as slow:
+        urls = (f"{slow.url}/secret", server.url, f"{slow.url}/secret")
+        config = configured(conductors=[one | {"calendar": url} for one, url in zip(TEAM, urls, strict=True)])
+        feeds = Feeds(config, tmp_path / "copies")
+        horizon = Follower(None, config, now).agenda.horizon
+        asking = threading.Thread(target=feeds.refresh, args=(horizon, now))
+        begun = time.monotonic()
+        asking.start()
+        while feeds.known(horizon, now)["ben"].unknown and time.monotonic() - begun < 10:
+            time.sleep(0.02)
+        assert asking.is_alive()  # the others are still waited for
+        asking.join()
+        assert time.monotonic() - begun < 8
+        found = feeds.known(horizon, now)
+        assert [one.uid for one in found["ben"].occurrences]
+        assert "(it does not answer within 1 s)" in found["ana"].unknown
+        assert found["cem"].unknown == found["ana"].unknown
+
+
+def test_what_nobody_foresaw_about_one_feed_is_told_without_its_address(server, tmp_path, now, monkeypatch, caplog):
+    good, bad = ics(*MEETING), configured(conductors=[one | {"calendar": server.url} for one in TEAM])
+    server.body = good
+
+    def spoiled(url, etag):
+        raise RuntimeError(url)
+
+    monkeypatch.setattr(busy, "_fetch", spoiled)
+    found = Feeds(bad, tmp_path / "copies").refresh(Follower(None, bad, now).agenda.horizon, now)
+    assert all("it cannot be used: RuntimeError" in one.unknown for one in found.values())
+    assert "busy feed of ana" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_commands_that_are_not_about_people_wait_for_no_feed(run, folder, server):  # noqa: F811
+    file = folder / "windows.toml"
+    text = file.read_text()
+    file.write_text(text.replace('name = "conductor-eu"', f'name = "conductor-eu"\ncalendar = "{server.url}"', 1))
+    assert file.read_text() != text
+    run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49")
+    assert len(server.seen) == 1
+    for arguments in (["feed"], ["handoff", "2026-W49", "conductor-us", "--note", "x"], ["release", "2026-W49"]):
+        assert run(*arguments).code == 0
+    assert len(server.seen) == 1
 
 
 def test_a_copy_is_readable_for_nobody_else_and_a_folder_that_cannot_be_written_costs_only_the_copy(
