@@ -23,6 +23,7 @@ import niquests
 
 from calsync.away import Busy
 from calsync.exchange import TooLong, exchange
+from calsync.freebusy import read_freebusy
 from calsync.occurrences import Reading, read
 from calsync.recurrence import Horizon
 from calsync.settings import Config
@@ -110,7 +111,7 @@ class Feeds:
             renewed = replace(copy, at=now, tried=now, failure=None)
         else:
             body, etag = answer
-            reading = read(body, "", horizon)
+            reading = _read(body, horizon)
             if b"BEGIN:VCALENDAR" not in body or (reading.unplaced and not reading.occurrences):
                 raise _Unreadable("what it answers is not a calendar")
             renewed = _Copy(body, etag, now, now)
@@ -122,13 +123,13 @@ class Feeds:
             return Busy(unknown=f"their busy feed cannot be read ({copy.failure or 'it was not read yet'})")
         known = self._readings.get(name)
         if known is None or known[0] is not copy.body or known[1] != horizon:
-            known = self._readings[name] = (copy.body, horizon, read(copy.body, "", horizon))
+            known = self._readings[name] = (copy.body, horizon, _read(copy.body, horizon))
         reading = known[2]
         if now - copy.at > STALE:
             why = copy.failure or "it was not read since"
             return Busy(reading.occurrences, f"their busy feed was last read on {copy.at:%Y-%m-%d %H:%M} UTC ({why})")
         if reading.unplaced:
-            return Busy(reading.occurrences, "an event in their busy feed cannot be read, not even when it takes place")
+            return Busy(reading.occurrences, "something in their busy feed cannot be read, not even when it takes place")
         return Busy(reading.occurrences)
 
     def _file(self, url: str) -> Path:
@@ -161,6 +162,15 @@ def beside(config: Config) -> Path:
     """The folder for copies beside the calendar's file, or beside the last known calendar, where a service may write."""
     kept = config.calendar.url.removeprefix("sqlite:///") if config.calendar.is_embedded else config.calendar.cache
     return (config.folder / kept).parent / ".calsync"
+
+
+def _read(body: bytes, horizon: Horizon) -> Reading:
+    """What a feed says, with events or with free/busy time."""
+    found = read(body, "", horizon)
+    if b"VFREEBUSY" not in body.upper():
+        return found
+    more = read_freebusy(body, horizon)
+    return replace(found, occurrences=(*found.occurrences, *more.occurrences), unplaced=found.unplaced or more.unplaced)
 
 
 def _fetch(url: str, etag: str | None) -> tuple[bytes, str | None] | None:

@@ -383,6 +383,51 @@ def test_the_last_good_copy_is_kept_in_memory_and_on_disk(fed, feeding, server, 
         threading.Thread(target=server.server.serve_forever, args=(0.02,)).start()
 
 
+def freebusy(*lines):
+    text = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//test//test//EN", "METHOD:PUBLISH", "BEGIN:VFREEBUSY", "UID:fb"]
+    return "\r\n".join([*text, "DTSTAMP:20261101T000000Z", *lines, "END:VFREEBUSY", "END:VCALENDAR", ""]).encode()
+
+
+@pytest.mark.parametrize(
+    ("lines", "hit"),
+    [
+        (["FREEBUSY:20261201T093000Z/20261201T100000Z"], [1]),
+        (["FREEBUSY;FBTYPE=BUSY:20261201T093000Z/PT30M,20261202T093000Z/PT30M"], [1, 2]),
+        (["FREEBUSY;FBTYPE=BUSY-UNAVAILABLE:20261201T093000Z/PT30M", "FREEBUSY:20261203T093000Z/PT30M"], [1, 3]),
+        (["FREEBUSY;FBTYPE=busy-tentative:20261201T093000Z/PT30M"], [1]),
+        (["FREEBUSY;FBTYPE=X-WORKING-ELSEWHERE:20261201T093000Z/PT30M"], [1]),
+        (["FREEBUSY;FBTYPE=FREE:20261201T093000Z/PT30M"], []),
+        ([], []),
+    ],
+)
+def test_free_busy_time_is_read_as_the_absences_it_tells_of(fed, feeding, server, tmp_path, now, lines, hit):
+    server.body = freebusy("DTSTART:20261101T000000Z", *lines)
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    assert kinds(fed, now) == [("busy", f"2026-12-0{day}-european") for day in hit]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "FREEBUSY:soon",
+        "FREEBUSY:20261201T093000Z/20261201T080000Z",
+        "FREEBUSY:20261201T093000/20261201T100000",
+        "FREEBUSY;TZID=Europe/Paris:20261201T093000/20261201T100000",
+        "FREEBUSY:" + ",".join(["20260601T093000Z/PT30M"] * 2000),
+    ],
+)
+def test_free_busy_time_that_cannot_be_read_is_unknown_and_never_free(fed, feeding, server, tmp_path, now, line):
+    server.body = freebusy(line)
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    assert kinds(fed, now) == [("unknown", f"2026-12-0{day}-european") for day in (1, 2, 3)]
+
+
+def test_behind_the_span_of_free_busy_time_nothing_is_known(fed, feeding, server, tmp_path, now):
+    server.body = freebusy("DTSTART:20261101T000000Z", "DTEND:20261202T000000Z", "FREEBUSY:20261130T093000Z/PT30M")
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    assert kinds(fed, now) == [("unknown", f"2026-12-0{day}-european") for day in (2, 3)]
+
+
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n"])
 def test_a_feed_that_drips_is_cut_and_keeps_nobody_elses_back(server, tmp_path, now, monkeypatch, head):
     monkeypatch.setattr(busy, "MAX_SECONDS", 1.0)
