@@ -31,6 +31,8 @@ LONGEST = 60.0
 NICKSERV_TIMEOUT = 10.0
 MAX_TEXT = 380
 """How many bytes of text fit into a line beside its prefix (RFC 2812, section 2.3)."""
+LOG = "!log "
+"""How a line begins that the channel's bot writes into the log."""
 NICKS = 3
 """How many nicks are tried where the first is in use, as by another replica in this moment."""
 
@@ -102,9 +104,9 @@ class IrcChannel:
 
 
 def _lines(text: str) -> list[str]:
-    """The text in lines that fit; each further one of a `!command` begins with the command too."""
+    """The text in lines that fit; each further one of what is to be logged begins with `!log` too."""
     words = " ".join(text.split())
-    command = words.partition(" ")[0] + " " if words.startswith("!") else ""
+    command = LOG if words.startswith(LOG) else ""
     lines = []
     while len(words.encode()) > MAX_TEXT:
         head = words.encode()[:MAX_TEXT].decode(errors="ignore")

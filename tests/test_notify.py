@@ -10,6 +10,8 @@ import threading
 
 import pytest
 from dripping import Dripping
+from hypothesis import given
+from hypothesis import strategies as st
 from irc_servers import Listener, Ngircd, NickServ, SaslServer, free_port, until
 from samples import configured
 
@@ -134,6 +136,20 @@ def test_lines_of_any_letters_fit_and_lose_none():
         assert all(len(line.encode()) <= irc_channel.MAX_TEXT for line in lines)
         command = "!log " if text.startswith("!log ") else ""
         assert "".join(line.removeprefix(command) for line in lines) == text.removeprefix(command)
+
+
+@given(
+    st.text(alphabet="!a 🚂ü", max_size=400), st.sampled_from(["", "!", "!log ", "!log", "!" + "🚂" * 99, "!" + "a" * 380])
+)
+def test_any_text_comes_in_lines_that_fit_and_loses_none(text, start):
+    words = " ".join((start + text).split())
+    lines = _lines(start + text)
+    assert all(len(line.encode()) <= irc_channel.MAX_TEXT for line in lines)
+    command = "!log " if words.startswith("!log ") else ""
+    assert all(line.startswith(command) for line in lines)
+    assert "".join(line.removeprefix(command) for line in lines).replace(" ", "") == words.removeprefix(command).replace(
+        " ", ""
+    )
 
 
 def test_a_server_that_is_away_got_nothing():
