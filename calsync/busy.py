@@ -64,7 +64,8 @@ class Feeds:
     """
 
     def __init__(self, config: Config, folder: Path | None = None) -> None:
-        self._urls = {entry.name: entry.calendar for entry in config.conductors if entry.calendar is not None}
+        roster = config.roster.items()
+        self._urls = {name: entry.calendar.get_secret_value() for name, entry in roster if entry.calendar is not None}
         self._folder = folder if folder is not None else beside(config)
         self._copies = {name: self._load(url) for name, url in self._urls.items()}
         self._readings: dict[str, tuple[bytes, Horizon, Reading]] = {}

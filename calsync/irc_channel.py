@@ -36,6 +36,10 @@ LOG = "!log "
 NICKS = 3
 """How many nicks are tried where the first is in use, as by another replica in this moment."""
 
+_SHAPE = (
+    "write it as ircs://NICK:PASSWORD@irc.example.org/#channel, "
+    "where / ? # @ : % in the password are %2F %3F %23 %40 %3A %25"
+)
 _REFUSED = {
     "nosuchchannel", "cannotsendtochan", "toomanychannels", "channelisfull", "inviteonlychan", "bannedfromchan",
     "badchannelkey", "badchanmask", "nochanmodes", "needmoreparams", "nosuchnick", "notonchannel", "489",
@@ -62,21 +66,24 @@ class _Place:
 
 def parse(url: str) -> _Place:
     """The address of a channel; `ValueError` with the remedy where it is none."""
-    parts = urlsplit(url.replace("#", "%23"))
+    try:
+        parts = urlsplit(url.replace("#", "%23"))
+        host, port, nick = parts.hostname, parts.port, unquote(parts.username or "calsync")
+    except ValueError:  # what it says may have half of a password in it
+        raise ValueError(_SHAPE) from None
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     channel = unquote(parts.path.lstrip("/"))
-    if not parts.hostname or not channel.strip("#") or set(channel) & set(" ,\r\n\x07"):
-        raise ValueError("write it as ircs://NICK:PASSWORD@irc.example.org/#channel")
-    if strange := sorted(query.keys() - {"auth", "account", "key"}):
-        raise ValueError(f"{strange[0]} is not an option of IRC; there are auth, account, key")
+    if not host or not channel.strip("#") or set(channel) & set(" ,\r\n\x07") or "@" in parts.path + parts.query:
+        raise ValueError(_SHAPE)
+    if query.keys() - {"auth", "account", "key"}:
+        raise ValueError("auth, account and key are all options that there are; write & in one of them as %26")
     auth = query.get("auth", "sasl")
     if auth not in ("sasl", "nickserv", "server"):
         raise ValueError('auth is "sasl", "nickserv" or "server"')
     tls = parts.scheme == "ircs"
-    nick = unquote(parts.username or "calsync")
     return _Place(
-        host=parts.hostname,
-        port=parts.port or (6697 if tls else 6667),
+        host=host,
+        port=port or (6697 if tls else 6667),
         tls=tls,
         nick=nick,
         password=unquote(parts.password) if parts.password else None,

@@ -18,7 +18,7 @@ from calsync.agenda import Follower
 from calsync.away import Busy
 from calsync.busy import EVERY, STALE, Feeds
 from calsync.conflicts import check, standing
-from calsync.errors import Changed, Invalid
+from calsync.errors import Changed, ConfigInvalid, Invalid
 from calsync.planning import Pair
 from calsync.reservations import Request
 from calsync.weeks import Week
@@ -475,6 +475,40 @@ def test_commands_that_are_not_about_people_wait_for_no_feed(run, folder, server
     for arguments in (["feed"], ["handoff", "2026-W49", "conductor-us", "--note", "x"], ["release", "2026-W49"]):
         assert run(*arguments).code == 0
     assert len(server.seen) == 1
+
+
+def test_the_address_of_a_feed_comes_from_the_environment_and_is_never_shown(fed, server, tmp_path, now, caplog):
+    people = [one | {"name": name} for one, name in zip(TEAM, ("ana", "conductor-eu", "Jörg B."), strict=True)]
+    (tmp_path / "address").write_text(f"{server.url}\n")
+    environ = {"CALSYNC_BUSY_CONDUCTOR_EU": server.url, "CALSYNC_BUSY_J_RG_B__FILE": str(tmp_path / "address")}
+    config = configured(environ, conductors=people)
+    assert "secret" not in repr(config)
+    server.body = ics(*MEETING)
+    found = Feeds(config, tmp_path / "copies").refresh(fed.agenda.horizon, now)
+    assert [name for name, one in found.items() if one.occurrences and one.unknown is None] == ["conductor-eu", "Jörg B."]
+    server.status = 500
+    found = Feeds(config, tmp_path / "others").refresh(fed.agenda.horizon, now)
+    assert "(it answers 500)" in found["Jörg B."].unknown
+    assert "secret" not in caplog.text + repr(found)
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"CALSYNC_BUSY_ZOE": "https://example.org/secret"}, "CALSYNC_BUSY_ZOE: nobody of the roster has this name"),
+        ({"CALSYNC_BUSY_ANA": "example.org/secret"}, r"conductors\[0\]\.calendar: write a web address"),
+        ({"CALSYNC_BUSY_A_B": "https://example.org/secret"}, 'CALSYNC_BUSY_A_B: is "a-b" and "a b" alike'),
+        (
+            {"CALSYNC_BUSY_ANA": "https://example.org/secret", "CALSYNC_BUSY_ANA_FILE": "x"},
+            "CALSYNC_BUSY_ANA: is set, and CALSYNC_BUSY_ANA_FILE too",
+        ),
+    ],
+)
+def test_an_address_for_nobody_is_a_mistake(environ, said):
+    people = [{"name": name, "timezone": "UTC"} for name in ("ana", "a-b", "a b")]
+    with pytest.raises(ConfigInvalid, match=said) as error:
+        configured(environ, conductors=people)
+    assert "secret" not in str(error.value)
 
 
 def test_a_copy_is_readable_for_nobody_else_and_a_folder_that_cannot_be_written_costs_only_the_copy(

@@ -309,7 +309,7 @@ def test_a_service_that_is_away_got_nothing():
     [
         ("irc://127.0.0.1/", "write it as ircs://"),
         ("irc://127.0.0.1/#a?auth=magic", '"sasl", "nickserv" or "server"'),
-        ("irc://127.0.0.1/#a?sasl=yes", "sasl is not an option"),
+        ("irc://127.0.0.1/#a?sasl=yes", "auth, account and key are all options"),
         ("nonsense://x", "no service of this address"),
     ],
 )
@@ -325,11 +325,57 @@ def test_updates_have_the_operations_channel_without_their_own():
     assert open_channels(configured()).operations is None
 
 
-def test_a_password_in_the_file_is_refused_and_in_the_environment_never_shown():
-    with pytest.raises(ConfigInvalid, match="secrets do not stand in this file"):
-        configured(notify={"operations": "ircs://calsync:secret@irc.example.org/#a"})
+@pytest.mark.parametrize("password", ["hunt/er2", "hunt?er2", "9/er2", "9?er2", "[hunt", "9/er2#", "hunt:er2/"])
+def test_a_password_that_is_not_written_as_it_must_be_is_not_repeated(password):
+    with pytest.raises(Invalid, match=r"%2F %3F %23") as error:
+        open_channels(configured({"CALSYNC_NOTIFY_OPERATIONS": f"ircs://calsync:{password}@irc.example.org/#a"}))
+    assert "hunt" not in str(error.value)
+    assert "er2" not in str(error.value)
+
+
+def test_a_key_with_an_ampersand_is_not_repeated():
+    with pytest.raises(Invalid) as error:
+        open_channels(configured({"CALSYNC_NOTIFY_OPERATIONS": "ircs://irc.example.org/#a?key=hunt&er2=x"}))
+    assert "er2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ircs://calsync:SECRET@irc.example.org/#a",
+        "ircs://calsync:SEC/RET@irc.example.org/#a",
+        "ircs://irc.example.org/#a?key=SECRET",
+        "ircs://irc.example.org/#a?auth=sasl&key=SECRET",
+        "slack://SECRET/B/C",
+        "matrixs://SECRET@matrix.example.org",
+        "https://hooks.example.com/services/T0/B0/SECRET",
+        "SECRET",
+    ],
+)
+def test_an_address_that_may_hold_a_secret_is_refused_in_the_file_and_not_repeated(url):
+    with pytest.raises(ConfigInvalid, match="write the whole address into CALSYNC_NOTIFY_UPDATES") as error:
+        configured(notify={"updates": url})
+    assert "SEC" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "irc://irc.example.org/#a",
+        "ircs://calsync@irc.example.org:6697/#a",
+        "ircs://[::1]:6697/%23a?auth=nickserv&account=releng",
+    ],
+)
+def test_an_irc_channel_without_a_secret_may_stand_in_the_file(url):
+    assert open_channels(configured(notify={"operations": url})).operations is not None
+
+
+def test_a_secret_from_the_environment_is_never_shown():
     config = configured({"CALSYNC_NOTIFY_OPERATIONS": "ircs://calsync:secret@irc.example.org/#a"})
     assert "secret" not in repr(config)
+    with pytest.raises(ConfigInvalid, match=r"notify\.operations") as error:
+        configured({"CALSYNC_NOTIFY_OPERATIONS": '["slack://secret/B/C"]'})
+    assert "slack" not in str(error.value)
 
 
 def test_nothing_of_a_connection_is_left_behind(ngircd):
