@@ -19,7 +19,7 @@ from calsync.calendars.lastknown import last_known
 from calsync.courier import Ports
 from calsync.errors import CalendarError
 from calsync.settings import Config
-from calsync.web import api, health, page, pair, problems, subscribe, subscription, week_api
+from calsync.web import api, conflicts_api, health, page, pair, problems, subscribe, subscription, week_api
 from calsync.web.access import RAW_HEADERS, Guard
 from calsync.web.metrics import Metrics
 from calsync.web.repeats import Repeats
@@ -73,7 +73,7 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now, ports
     )
     app.state.service = service
     problems.install(app)
-    for module in (api, week_api, subscription, health, page, pair, subscribe):
+    for module in (api, conflicts_api, week_api, subscription, health, page, pair, subscribe):
         app.include_router(module.router)
     app.mount("/static", page.static, name="static")
     app.mount("/swagger", page.swagger, name="swagger")
