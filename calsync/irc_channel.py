@@ -16,12 +16,14 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from irc import client as irc_client
 from jaraco.stream import buffer
 
+from calsync.deadline import bounded
 from calsync.deliveries import NotSent, Unsure
 
 TIMEOUT = 20.0
@@ -244,7 +246,8 @@ def _connect(address: tuple[str, int], *, tls: bool) -> socket.socket:
     if not tls:
         return plain
     try:
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=address[0])
+        with bounded(plain, timedelta(seconds=TIMEOUT)):
+            return ssl.create_default_context().wrap_socket(plain, server_hostname=address[0])
     except OSError:
         plain.close()
         raise

@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import threading
+import time
 
 import pytest
 from dripping import Dripping
@@ -158,6 +159,15 @@ def test_a_server_that_is_away_got_nothing():
         port = probe.getsockname()[1]
     with pytest.raises(NotSent, match="cannot be reached"):
         IrcChannel(f"irc://calsync@127.0.0.1:{port}/#operations").send("!log never")
+
+
+def test_a_handshake_that_drips_is_cut(monkeypatch):
+    monkeypatch.setattr(irc_channel, "TIMEOUT", 0.5)
+    record = b"\x16\x03\x03\x40\x00"  # of TLS, and of 16 KiB
+    begun = time.monotonic()
+    with Dripping(record) as server, pytest.raises(NotSent, match="cannot be reached"):
+        IrcChannel(f"ircs://calsync@127.0.0.1:{server.port}/#operations").send("!log never")
+    assert time.monotonic() - begun < 5
 
 
 class Vanishing(threading.Thread):
