@@ -126,7 +126,7 @@ def _named(train: object) -> list[str]:
 def _secrets_in(notify: object) -> Iterable[str]:
     """The addresses in the file itself that hold a secret, or may: of most services some part of it is one."""
     for name, url in notify.items() if isinstance(notify, dict) else ():
-        if isinstance(url, str) and not _OPEN_CHANNEL.fullmatch(url):
+        if isinstance(url, str) and "://" in url and not _OPEN_CHANNEL.fullmatch(url):
             variable = f"CALSYNC_NOTIFY_{name.upper()}"
             yield (
                 f"notify.{name}: secrets do not stand in this file, but only an IRC channel without password and key; "

@@ -359,7 +359,6 @@ def test_a_key_with_an_ampersand_is_not_repeated():
         "slack://SECRET/B/C",
         "matrixs://SECRET@matrix.example.org",
         "https://hooks.example.com/services/T0/B0/SECRET",
-        "SECRET",
     ],
 )
 def test_an_address_that_may_hold_a_secret_is_refused_in_the_file_and_not_repeated(url):
