@@ -66,6 +66,7 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now, ports
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        telemetry={"metrics": False, "logs": False},  # /metrics and the log are calsync's own
         middleware=[
             Middleware(Repeats, service=service, always=RAW_HEADERS),
             Middleware(Guard, hosts=config.server.hosts, metrics=metrics, age=service.age),
