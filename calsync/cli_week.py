@@ -64,8 +64,13 @@ Needs = Literal["anything", "calendar", "nothing"]
 class Open(Protocol):
     """Opens the session of a command; see `cli`."""
 
-    def __call__(self, context: typer.Context, file: Path, *, needs: Needs) -> AbstractContextManager[Session]:
-        """It needs the calendar as it is, or anything known of it, or nothing yet, since it will sync itself."""
+    def __call__(
+        self, context: typer.Context, file: Path, *, needs: Needs, people: bool = True
+    ) -> AbstractContextManager[Session]:
+        """It needs the calendar as it is, or anything known of it, or nothing yet, since it will sync itself.
+
+        Where it is about when `people` are away, their busy feeds are asked first.
+        """
 
 
 Author = Callable[[], str | None]
@@ -148,7 +153,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         as_json: AsJson = False,
     ) -> None:
         """Hand the train to somebody else from now on; the calendar first, then the ticket and the operations channel."""
-        with open_session(context, file, needs="nothing") as session:
+        with open_session(context, file, needs="nothing", people=False) as session:
             ports, which = Ports.of(session.config), Week.parse(week)
             person = meant(session.config, to, "primary")
             if person.name == "primary":
@@ -198,7 +203,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda _signal, _frame: stop.set())
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        with open_session(context, file, needs="nothing") as session:
+        with open_session(context, file, needs="nothing", people=False) as session:
             ports = Ports.of(session.config)
             if ports.channels.operations is None:
                 raise Invalid("There is no channel to announce in; set notify.operations or CALSYNC_NOTIFY_OPERATIONS.")

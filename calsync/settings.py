@@ -120,6 +120,7 @@ Email = Annotated[str, BeforeValidator(_email)]
 WorkingHours = Annotated[Hours, BeforeValidator(_hours)]
 IsoWeek = Annotated[Week, BeforeValidator(_week)]
 WebAddress = Annotated[str, BeforeValidator(_web_address)]
+SecretAddress = Annotated[SecretStr, BeforeValidator(_web_address)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -212,7 +213,7 @@ class Freeze(Section):
 
 
 class ConductorSection(Section):
-    """`[[conductors]]`: one person of the roster."""
+    """`[[conductors]]`: one person of the roster; the address of their busy feed is often a secret by itself."""
 
     name: Text
     timezone: Timezone
@@ -221,7 +222,7 @@ class ConductorSection(Section):
     email: Email | None = None
     irc: Text | None = None
     ticket_user: Text | None = None
-    calendar: WebAddress | None = None
+    calendar: SecretAddress | None = None
     video: WebAddress | None = None
 
 
@@ -290,6 +291,11 @@ class Config(BaseModel):
     """Who calsync is on the calendar's server."""
     folder: Path = Path()
     """Where windows.toml stands; relative files are found from here."""
+
+    @cached_property
+    def roster(self) -> dict[str, ConductorSection]:
+        """The people of the roster, by name."""
+        return {entry.name: entry for entry in self.conductors}
 
     @cached_property
     def declined(self) -> dict[Week, str]:

@@ -40,7 +40,7 @@ class Hook(http.server.BaseHTTPRequestHandler):
         if self.server.mood == "wait":
             self.server.over.wait(30)
             return
-        self.send_response(503 if self.server.mood == "refuse" else 200)
+        self.send_response(403 if self.server.mood == "refuse" else 200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import SecretStr
 
+from calsync.deadline import bounded
 from calsync.errors import Refused
 
 SET_UP_LOCK = 0x63616C73796E63
@@ -51,27 +46,6 @@ def connect(url: str, username: str | None, password: SecretStr | None, patience
 def shown(engine: sa.Engine) -> str:
     """The database's address without its password."""
     return engine.url.render_as_string(hide_password=True).replace("+psycopg", "")
-
-
-@contextmanager
-def bounded(driver: Any, patience: timedelta | None) -> Iterator[None]:
-    """Cut the connection to a server that has not answered when `patience` is over: its driver would wait for ever."""
-    if patience is None:
-        yield
-        return
-    with contextlib.closing(socket.socket(fileno=os.dup(driver.fileno()))) as line:
-        timer = threading.Timer(patience.total_seconds(), _cut, [line])
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-
-def _cut(line: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it ended by itself
-        line.shutdown(socket.SHUT_RDWR)
 
 
 def is_stranger(said: str) -> bool:

@@ -24,7 +24,8 @@ from pydantic import SecretStr
 from sqlalchemy.dialects import postgresql, sqlite
 
 from calsync.calendars import NOTHING, Changes, Known, Promise, Resource, SyncToken
-from calsync.calendars.postgresql import SET_UP_LOCK, bounded, connect, is_stranger, shown
+from calsync.calendars.postgresql import SET_UP_LOCK, connect, is_stranger, shown
+from calsync.deadline import bounded
 from calsync.errors import Changed, Refused, Unreachable
 
 SCHEMA_VERSION = 1
