@@ -155,7 +155,7 @@ class Courier:
         except NotSent as error:
             return mine.retry(str(error), now)
         except Exception as error:  # whatever went wrong, the message may be out
-            return self._doubt(href, mine, error, now)
+            return self._doubt(href, mine, error)
         return mine.settle("sent")
 
     def _to_ticket(self, href: str, mine: Delivery) -> Delivery:
@@ -163,26 +163,37 @@ class Courier:
             raise NotSent("no ticket system is set up here")
         comment = f"{mine.text}\n\n##{mark(href, mine)}##"
         self._ports.tickets.post(mine.ticket, comment, assign=mine.assign)
-        return mine.settle("sent", mine.detail)
+        return mine.settle("sent", mine.remark)
 
-    def _doubt(self, href: str, mine: Delivery, error: Exception, now: datetime) -> Delivery:
+    def _doubt(self, href: str, mine: Delivery, error: Exception) -> Delivery:
+        """What became of a message that was just sent without a clear answer."""
         if not isinstance(error, Unsure):
             _log.exception("%s of %s failed", mine.id, href)
-        if mine.target == "ticket":
-            return self._recover(href, replace(mine, detail=str(error)), now)
-        return mine.settle("unknown", f"it may have arrived: {error}")
+        if mine.target != "ticket":
+            return mine.settle("unknown", f"it may have arrived: {error}")
+        try:
+            if self._is_there(href, mine):
+                return mine.settle("sent", mine.remark)
+        except Exception as unclear:
+            error = unclear
+        # The receiver may still be at work on it, so that only a claim which is over tells that it did not arrive.
+        return replace(mine, detail=f"it is not known whether it arrived: {error}")
 
     def _recover(self, href: str, mine: Delivery, now: datetime) -> Delivery:
-        """What became of a message that was sent, or was about to be; the claim stays where nobody can say that now."""
+        """What became of a message whose claim was over; the claim stays where nobody can say that now."""
         if mine.target != "ticket":
             return mine.settle("unknown", "it may have arrived: the process that sent it ended before it could tell")
         try:
-            if self._ports.tickets is None or mine.ticket is None:
-                raise NotSent("no ticket system is set up here")
-            found = self._ports.tickets.has(mine.ticket, mark(href, mine))
+            found = self._is_there(href, mine)
         except Exception as error:  # it is looked for again when the claim is over
             return replace(mine, detail=f"it is not known whether it arrived: {error}")
-        return mine.settle("sent", mine.detail) if found else mine.retry("it did not arrive", now)
+        return mine.settle("sent", mine.remark) if found else mine.retry("it did not arrive", now)
+
+    def _is_there(self, href: str, mine: Delivery) -> bool:
+        """Whether a message stands on its ticket; `NotSent` where that cannot be told now."""
+        if self._ports.tickets is None or mine.ticket is None:
+            raise NotSent("no ticket system is set up here")
+        return self._ports.tickets.has(mine.ticket, mark(href, mine))
 
 
 def _is_young(delivery: Delivery, now: datetime) -> bool:

@@ -50,7 +50,8 @@ class Delivery:
     """One message to one place. `id` is unique within the week, and the same for the same message of the same cause.
 
     `about` names the hand-off, update or announcement that it belongs to, and `assign` who the ticket is to be assigned
-    to. Times are in UTC: it is not sent before `due` nor after `until`, and its claim, if any, is from `claimed`.
+    to; `remark` is its detail once it is sent. Times are in UTC: it is not sent before `due` nor after `until`, and its
+    claim, if any, is from `claimed`.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Delivery:
     due: datetime
     ticket: str | None = None
     assign: str | None = None
+    remark: str | None = None
     state: State = "pending"
     attempts: int = 0
     claimed: datetime | None = None
@@ -106,11 +108,12 @@ def make(
     lasts: timedelta = timedelta(days=1),
     ticket: str | None = None,
     assign: str | None = None,
+    remark: str | None = None,
     skipped: str | None = None,
 ) -> Delivery:
     """A delivery that is due at `now` (aware) and given up when it `lasts` no more; one that is `skipped` says why."""
     made = _stamp(now)
-    found = Delivery(f"{about}-{target}", about, target, text, made, made + lasts, made, ticket, assign)
+    found = Delivery(f"{about}-{target}", about, target, text, made, made + lasts, made, ticket, assign, remark)
     return found if skipped is None else found.settle("skipped", skipped)
 
 

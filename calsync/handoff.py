@@ -106,12 +106,17 @@ def _deliveries(
     known = {entry.name: entry for entry in config.conductors}.get(to.name)
     user = known.ticket_user if known is not None else None
     comment = f"{note}\n\n{former.name} hands {train} ({handed.week}) to {to.name}."
+    why = f"commented only: conductors.ticket_user of {to.name} is not set, so the ticket is not assigned"
     ticket = deliveries.make(
-        about, "ticket", comment, now, ticket=handed.ticket, assign=user, skipped=no_ticket(ports, handed)
+        about,
+        "ticket",
+        comment,
+        now,
+        ticket=handed.ticket,
+        assign=user,
+        remark=why if user is None else None,
+        skipped=no_ticket(ports, handed),
     )
-    if user is None and not ticket.settled:
-        why = f"commented only: conductors.ticket_user of {to.name} is not set, so the ticket is not assigned"
-        ticket = replace(ticket, detail=why)
     place = ", ".join(part for part in (train, handed.ticket) if part)
     log = deliveries.make(about, "log", f"!log {note} ({place}: {whose})", now, skipped=no_channel(ports))
     return (ticket, log)

@@ -293,6 +293,46 @@ def test_a_ticket_system_that_does_not_say_what_it_did_is_asked(known, server, p
     assert len(server.comments()) == 1
 
 
+def test_a_comment_that_the_ticket_system_is_still_writing_is_not_posted_again(known, calendar, team, server, ports):
+    class Slow:
+        """Takes a comment, does not say so, and shows it some time later."""
+
+        def __init__(self):
+            self.taken = []
+
+        def post(self, *arguments, **options):
+            self.taken.append((arguments, options))
+            raise Unsure("the ticket system does not answer")
+
+        def has(self, ticket, mark):
+            return ports.tickets.has(ticket, mark)
+
+    slow = Slow()
+    _, sent = handed(known, replace(ports, tickets=slow))
+    assert outcomes(sent)["ticket"] == "claimed"
+    for later in (timedelta(seconds=12), LEASE - timedelta(seconds=5)):
+        settled(calendar, team, ports, MIDWEEK + later, rounds=1)
+    assert (len(slow.taken), server.comments()) == (1, [])
+    ((arguments, options),) = slow.taken
+    ports.tickets.post(*arguments, **options)
+    assert outcomes(settled(calendar, team, ports, MIDWEEK + LEASE))["ticket"] == "sent"
+    assert len(server.comments()) == 1
+
+
+def test_a_comment_that_is_not_there_when_its_claim_is_over_is_posted_again(known, calendar, team, server, ports):
+    class Lost:
+        def post(self, *arguments, **options):
+            raise Unsure("the ticket system does not answer")
+
+        def has(self, ticket, mark):
+            return ports.tickets.has(ticket, mark)
+
+    handed(known, replace(ports, tickets=Lost()))
+    found = settled(calendar, team, ports, MIDWEEK + LEASE, rounds=2)
+    assert [(one.state, one.detail) for one in found] == [("sent", None), ("sent", None)]
+    assert len(server.comments()) == 1
+
+
 def test_what_nobody_can_tell_is_unknown_and_not_sent_again(known, calendar, team, ports, room):
     def lost(text):
         room.said.append(text)
