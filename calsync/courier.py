@@ -69,11 +69,10 @@ def add(follower: Follower, href: str, choose: Callable[[Entry], Sequence[Delive
 
 
 class Courier:
-    """Sends what is due; any number of them may work on one calendar, each with a name of its own."""
+    """Sends what is due; any number of them may work on one calendar."""
 
     def __init__(self, follower: Follower, ports: Ports) -> None:
         self._follower, self._ports = follower, ports
-        self._name = uuid.uuid4().hex[:12]
         self._unrecorded: dict[tuple[str, str], tuple[Delivery, Delivery]] = {}
         """What is known here alone, since the calendar was away: a claim, and what came of it or has its place."""
 
@@ -109,7 +108,7 @@ class Courier:
         if known.state == "pending" and now >= known.until:
             self._write(href, known, known.settle("failed", known.detail or "its time was over"), now)
             return
-        mine = known.claim(self._name, now)
+        mine = known.claim(uuid.uuid4().hex[:12], now)
         try:
             if not self._write(href, known, mine, now):
                 return  # somebody else has it
@@ -133,13 +132,14 @@ class Courier:
             raise
 
     def _write(self, href: str, known: Delivery, new: Delivery, now: datetime) -> bool:
-        """Put `new` in the place of `known`; False where that is not what stands there any more."""
+        """Put `new` in the place of `known`, once; False where neither is what stands there any more."""
         stood = False
 
         def choose(entry: Entry) -> Sequence[Delivery]:
             nonlocal stood
-            stood = known in entry.deliveries
-            return (new,) if stood else ()
+            # A write whose answer was lost may have come to the calendar meanwhile.
+            stood = new in entry.deliveries or known in entry.deliveries
+            return () if new in entry.deliveries or not stood else (new,)
 
         add(self._follower, href, choose, now)
         return stood

@@ -83,7 +83,7 @@ class Delivery:
         return self.state == "pending" and (now >= self.due or now >= self.until)
 
     def claim(self, by: str, now: datetime) -> Delivery:
-        """The same, about to be sent by the process called `by`."""
+        """The same, about to be sent; `by` is this claim's own, so that whoever made it knows it from all others."""
         return replace(self, state="claimed", by=by, claimed=_stamp(now), attempts=self.attempts + 1)
 
     def settle(self, state: State, detail: str | None = None) -> Delivery:

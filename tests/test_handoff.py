@@ -501,6 +501,60 @@ def test_a_message_whose_claim_may_stand_is_sent_once_the_calendar_is_back(known
     assert len(room.said) == 1
 
 
+class Late:
+    """A calendar on which the n-th write times out and is done as it is read for the second time after that."""
+
+    def __init__(self, calendar, n):
+        self.calendar, self.left, self.held, self.reads = calendar, n, None, 0
+
+    def __getattr__(self, name):
+        return getattr(self.calendar, name)
+
+    def put(self, *arguments, **options):
+        self.left -= 1
+        if self.left == 0:
+            self.held = (arguments, options)
+            raise Unreachable("The calendar does not answer.")
+        return self.calendar.put(*arguments, **options)
+
+    def changes(self, *arguments):
+        self.reads += self.held is not None
+        if self.held is not None and self.reads == 2:
+            (what, options), self.held = self.held, None
+            self.calendar.put(*what, **options)
+        return self.calendar.changes(*arguments)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_a_claim_or_an_outcome_that_comes_to_the_calendar_late_is_known_as_ones_own(
+    known, calendar, team, room, server, ports, n
+):
+    follower = Follower(Late(calendar, n), team, MIDWEEK)
+    _, sent = handed(follower, ports)
+    assert outcomes(sent) == {"ticket": "sent", "log": "sent"}
+    assert outcomes(settled(calendar, team, ports, MIDWEEK + LEASE)) == outcomes(sent)
+    assert (len(room.said), len(server.comments())) == (1, 1)
+
+
+def test_two_claims_of_one_process_in_the_same_second_are_two(known, calendar, team, ports, room):
+    """Both threads have read the message as pending; the second one finds the claim of the first."""
+    found = hand_off(known, replace(ports, tickets=None), W49, BEN, NOTE, MIDWEEK)
+    courier = Courier(known, ports)
+    (log,) = [one for one in standing(known).deliveries if one.target == "log"]
+    said, send = [], room.send
+
+    def meanwhile(text):
+        said.append(text)
+        if len(said) == 1:
+            courier._attempt(HREF, log, MIDWEEK)
+        send(text)
+
+    room.send = meanwhile
+    courier.deliver(found.href, found.about, MIDWEEK)
+    assert len(said) == 1
+    assert outcomes(standing(known).deliveries)["log"] == "sent"
+
+
 @pytest.mark.parametrize("done", [False, True])
 def test_a_hand_off_whose_answer_was_lost_stands_once_when_it_is_asked_for_again(known, calendar, team, ports, done):
     absent = Absent(calendar, 0, done=done)
