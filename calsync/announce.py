@@ -53,7 +53,6 @@ def due(config: Config, entry: Entry, now: datetime, before: timedelta) -> Itera
 
 def said(config: Config, reservation: Reservation, slot: Slot, now: datetime) -> str:
     """What is announced of a slot at `now`."""
-    train = " ".join(part for part in (reservation.title, reservation.train) if part)
     window = config.windows[slot.window].title if slot.window in config.windows else slot.window
     if now < slot.start:
         when = f"starts in {spoken(slot.start - now)}, at {slot.start.astimezone(UTC):%H:%M} UTC"
@@ -63,7 +62,7 @@ def said(config: Config, reservation: Reservation, slot: Slot, now: datetime) ->
     conducts = f"{who} {'conduct' if len(reservation.names(slot)) > 1 else 'conducts'}"
     link = ticket_link(reservation.ticket, config.train.ticket_url) or reservation.ticket
     ticket = f"; ticket: {link}" if link else ""
-    return f"{train} – {slot.stage or slot.window} ({window}) {when}; {conducts}{ticket}"
+    return f"{reservation.train_title} – {slot.stage or slot.window} ({window}) {when}; {conducts}{ticket}"
 
 
 def _called(config: Config, name: str) -> str:

@@ -27,6 +27,7 @@ from calsync.busy import Feeds
 from calsync.calendars import Calendar, open_calendar
 from calsync.calendars.lastknown import last_known
 from calsync.conflicts import blocking
+from calsync.courier import absent
 from calsync.doctor import diagnose
 from calsync.hours import Hours
 from calsync.planning import Conductor, Pair, person, plan
@@ -344,6 +345,8 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
         out.print(f"[green]✓[/] {plain(str(file))} is sound: {len(session.config.windows)} windows.")
         out.print(f"[green]✓[/] {plain(session.config.calendar.url)} answers: {len(agenda.entries)} resources.")
         show_promises(promises)
+        for sentence in absent(session.config):
+            out.print(f"[yellow]![/] {plain(sentence)}", soft_wrap=True)
         show_diagnosis(found)
     if found.needs_care:
         raise typer.Exit(CONFLICT)

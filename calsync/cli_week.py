@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from calsync import absences, announce
 from calsync.agenda import Follower
-from calsync.courier import Courier, Ports
+from calsync.courier import Courier, Ports, absent
 from calsync.errors import Invalid
 from calsync.handoff import hand_off
 from calsync.planning import Conductor
@@ -202,6 +202,8 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
             ports = Ports.of(session.config)
             if ports.channels.operations is None:
                 raise Invalid("There is no channel to announce in; set notify.operations or CALSYNC_NOTIFY_OPERATIONS.")
+            for sentence in absent(session.config):
+                logging.getLogger("calsync").warning("%s", sentence)
             courier = Courier(session.follower, ports)
             announce.run(session.follower, courier, lambda: clock(context), stop.wait, ahead)
 

@@ -36,11 +36,6 @@ class HandedOff:
     former: str
 
 
-def responsible(reservation: Reservation) -> Conductor:
-    """Who is responsible for the train now."""
-    return reservation.responsible or reservation.pair.primary
-
-
 def hand_off(
     follower: Follower,
     ports: Ports,
@@ -61,7 +56,7 @@ def hand_off(
     def attempt() -> HandedOff:
         agenda = follower.sync(now)
         entry, standing = held(agenda, week, etags)
-        former = responsible(standing)
+        former = standing.in_charge
         if former.name == to.name:
             return _again(entry, standing, digest)
         if not any(slot.end > now for slot in standing.slots):
@@ -80,9 +75,9 @@ def _again(entry: Entry, standing: Reservation, digest: str) -> HandedOff:
     """The same hand-off as the last one, or a mistake."""
     told = [delivery for delivery in entry.deliveries if delivery.about.startswith("handoff-")]
     if not told or not told[-1].about.endswith(f"-{digest}"):
-        raise Invalid(f"{responsible(standing).name} is responsible for {standing.week} already; send an update instead.")
+        raise Invalid(f"{standing.in_charge.name} is responsible for {standing.week} already; send an update instead.")
     outcome = Outcome(standing, entry.etag, changes=entry.changes)
-    return HandedOff(outcome, entry.href, told[-1].about, responsible(standing).name)
+    return HandedOff(outcome, entry.href, told[-1].about, standing.in_charge.name)
 
 
 def _handed(standing: Reservation, to: Conductor, now: datetime, author: str | None) -> Reservation:
@@ -100,8 +95,7 @@ def _handed(standing: Reservation, to: Conductor, now: datetime, author: str | N
 def _deliveries(
     config: Config, ports: Ports, handed: Reservation, former: Conductor, about: str, note: str, now: datetime
 ) -> Sequence[Delivery]:
-    to = responsible(handed)
-    train = " ".join(part for part in (handed.title, handed.train) if part)
+    to, train = handed.in_charge, handed.train_title
     whose = f"{former.name} → {to.name}"
     known = {entry.name: entry for entry in config.conductors}.get(to.name)
     user = known.ticket_user if known is not None else None
@@ -115,23 +109,11 @@ def _deliveries(
         ticket=handed.ticket,
         assign=user,
         remark=why if user is None else None,
-        skipped=no_ticket(ports, handed),
+        skipped=ports.missing("ticket", handed),
     )
     place = ", ".join(part for part in (train, handed.ticket) if part)
-    log = deliveries.make(about, "log", f"!log {note} ({place}: {whose})", now, skipped=no_channel(ports))
+    log = deliveries.make(about, "log", f"!log {note} ({place}: {whose})", now, skipped=ports.missing("log", handed))
     return (ticket, log)
-
-
-def no_ticket(ports: Ports, reservation: Reservation) -> str | None:
-    """Why nothing can be put on the week's ticket; None where it can."""
-    if ports.tickets is None:
-        return "no ticket system is set up; see [tickets]"
-    return None if reservation.ticket else f"the reservation of {reservation.week} has no ticket"
-
-
-def no_channel(ports: Ports) -> str | None:
-    """Why nothing can be said in the operations channel; None where it can."""
-    return None if ports.channels.operations else "no channel is set up; see notify.operations"
 
 
 def _against(follower: Follower, standing: Reservation, to: Conductor, now: datetime) -> tuple[Conflict, ...]:

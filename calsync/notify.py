@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from calsync.deliveries import NotSent, Unsure
 from calsync.errors import Invalid
-from calsync.settings import Config
+from calsync.settings import Config, is_elsewhere
 
 _EXTRA = "calsync[notify]"
 _REFUSED = re.compile(r"error=\d{3}|response code \d{3}", re.IGNORECASE)
@@ -74,7 +74,7 @@ def open_channels(config: Config) -> Channels:
 
 
 def _open(setting: str, url: SecretStr | None) -> Channel | None:
-    if url is None:
+    if url is None or is_elsewhere(url):
         return None
     address = url.get_secret_value()
     try:

@@ -1,5 +1,7 @@
 """Hand-offs and updates: the calendar first, and each message once, whatever dies or is away meanwhile."""
 
+import base64
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,9 +18,9 @@ from calsync import absences, deliveries, reservations, updates
 from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.conflicts import standing as standing_conflicts
-from calsync.courier import Courier, Ports
+from calsync.courier import REST, Courier, Ports
 from calsync.deliveries import LEASE, Delivery, NotSent, Unsure
-from calsync.errors import Changed, Conflicted, Invalid, Unreachable
+from calsync.errors import Changed, Conflicted, Invalid, Refused, Unreachable
 from calsync.events import encode
 from calsync.handoff import hand_off
 from calsync.notify import Channels
@@ -585,6 +587,188 @@ def test_a_week_that_goes_away_while_its_message_is_sent_keeps_no_other_from_bei
     assert outcomes(Courier(known, ports).deliver(second.href, second.about, MIDWEEK)) == {"updates": "sent"}
     assert outcomes(courier.deliver(second.href, second.about, MIDWEEK)) == {"updates": "sent"}
     assert len(said) == 2
+
+
+# One by itself
+
+
+W50 = Week(2026, 50)
+
+
+class Refusing:
+    """A calendar that writes nothing more to one week."""
+
+    def __init__(self, calendar, href, error):
+        self.calendar, self.href, self.error, self.tries = calendar, href, error, 0
+
+    def __getattr__(self, name):
+        return getattr(self.calendar, name)
+
+    def put(self, href, *arguments, **options):
+        if href == self.href:
+            self.tries += 1
+            raise self.error
+        return self.calendar.put(href, *arguments, **options)
+
+
+@pytest.mark.parametrize("error", [Refused("The server refuses it."), Unreachable("500"), ValueError("a defect")])
+def test_a_week_on_which_the_calendar_refuses_every_write_keeps_no_other_from_being_told(
+    known, calendar, team, ports, room, caplog, error
+):
+    reservations.reserve(known, Request(Pair(ANA, BEN), W50), MIDWEEK)
+    for week in (W49, W50):
+        updates.update(known, ports, week, "ben", f"news of {week}", MIDWEEK)
+    refusing = Refusing(calendar, HREF, error)
+    follower = Follower(refusing, team, MIDWEEK)
+    courier = Courier(follower, ports)
+    for seconds in (20, 30, 40):
+        follower.sync(MIDWEEK + timedelta(seconds=seconds))
+        courier.settle(MIDWEEK + timedelta(seconds=seconds))
+    assert [text.split(" (")[0] for text in room.said] == ["ana_: news of 2026-W50"]
+    assert sum(f"{HREF} is left alone for a while" in record.message for record in caplog.records) == 1
+    refusing.href = None
+    courier.settle(MIDWEEK + timedelta(seconds=40) + REST)
+    assert len(room.said) == 2
+
+
+def test_an_outcome_that_one_week_does_not_take_keeps_no_other_from_being_told(known, calendar, team, ports, room):
+    """Its claim stands, and what came of it can be written down nowhere."""
+    reservations.reserve(known, Request(Pair(ANA, BEN), W50), MIDWEEK)
+    for week in (W49, W50):
+        updates.update(known, ports, week, "ben", f"news of {week}", MIDWEEK)
+    refusing = Refusing(calendar, None, Refused("The server refuses it."))
+    follower = Follower(refusing, team, MIDWEEK)
+    courier, send = Courier(follower, ports), room.send
+
+    def lost(text):
+        send(text)
+        refusing.href = HREF
+
+    room.send = lost
+    at = MIDWEEK + timedelta(seconds=20)
+    follower.sync(at)
+    courier.settle(at)
+    assert len(room.said) == 2
+    found = updates.update(follower, ports, W50, "ben", "more news", at)
+    assert outcomes(courier.deliver(found.href, found.about, at)) == {"updates": "sent"}
+
+
+def test_a_calendar_that_is_away_ends_the_round_at_once(known, calendar, team, ports, room):
+    reservations.reserve(known, Request(Pair(ANA, BEN), W50), MIDWEEK)
+    for week in (W49, W50):
+        updates.update(known, ports, week, "ben", "news", MIDWEEK)
+    absent = Absent(calendar, 0)
+    follower = Follower(absent, team, MIDWEEK)
+    at = MIDWEEK + timedelta(seconds=20)
+    follower.sync(at)
+    courier = Courier(follower, ports)
+    with pytest.raises(Unreachable):
+        courier.settle(at)
+    assert (absent.left, room.said) == (-1, [])
+    absent.is_back = True
+    courier.settle(at)
+    assert len(room.said) == 2
+
+
+@pytest.mark.parametrize("times", [("made", "until", "due"), ("due",), ("until",), "far"])
+def test_a_delivery_with_naive_times_or_such_that_nobody_can_add_to_is_left_out(known, calendar, ports, room, times):
+    entry = standing(known)
+    bad = json.loads(base64.urlsafe_b64decode(deliveries._to_token(deliveries.make("spoilt", "log", "x", MIDWEEK))))
+    if times == "far":
+        bad |= {"state": "claimed", "claimed": "9999-12-31T23:59:59Z"}
+    for name in () if times == "far" else times:
+        bad[name] = bad[name].removesuffix("Z")
+    token = base64.urlsafe_b64encode(json.dumps(bad).encode())
+    text = deliveries.write(entry.ics, [deliveries.make("good", "log", "!log good", MIDWEEK)])
+    text = text.replace(b"X-CALSYNC-MARK", b"X-CALSYNC-DELIVERY:" + token + b"\r\nX-CALSYNC-MARK", 1)
+    calendar.put(HREF, text, etag=entry.etag)
+    assert [one.about for one in standing(known).deliveries] == ["good"]
+    Courier(known, ports).settle(MIDWEEK + timedelta(minutes=1))
+    assert room.said == ["!log good"]
+
+
+# Each where it can be sent from
+
+
+def test_a_process_without_the_ticket_system_leaves_its_messages_to_those_who_have_it(known, calendar, team, ports, server):
+    server.down = 1
+    handed(known, ports)
+    alone = replace(ports, tickets=None)
+    before = standing(known).deliveries
+    settled(calendar, team, alone, MIDWEEK + timedelta(seconds=20), rounds=8)
+    assert standing(known).deliveries == before
+    found = settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1), rounds=1)
+    assert {one.target: (one.state, one.attempts) for one in found} == {"ticket": ("sent", 2), "log": ("sent", 1)}
+
+
+def secret(**environ):
+    """A configuration that names both places; what `environ` does not have, other processes have."""
+    notify = {"operations": "environment"}
+    return configured(
+        environ, conductors=TEAM, calendar=NEAR, notify=notify, tickets={"url": "https://phabricator.example.org"}
+    )
+
+
+def test_what_is_set_up_elsewhere_is_left_pending_and_says_what_is_missing_here(known, calendar, ports, room, server):
+    here = Ports.of(secret())
+    assert here.elsewhere == {
+        "ticket": "CALSYNC_TICKETS_TOKEN",
+        "log": "CALSYNC_NOTIFY_OPERATIONS",
+        "announcements": "CALSYNC_NOTIFY_OPERATIONS",
+        "updates": "CALSYNC_NOTIFY_OPERATIONS",
+    }
+    _, sent = handed(known, here)
+    assert [(one.state, one.detail) for one in sent] == [
+        ("pending", "left to a process that has CALSYNC_TICKETS_TOKEN, which is not set here"),
+        ("pending", "left to a process that has CALSYNC_NOTIFY_OPERATIONS, which is not set here"),
+    ]
+    found, sent = told(known, here, sender="ben")
+    assert (found.route.targets, outcomes(sent)) == (("updates",), {"updates": "pending"})
+    settled(calendar, known.config, ports, MIDWEEK + timedelta(minutes=1), rounds=1)
+    assert {one.state for one in standing(known).deliveries} == {"sent"}
+    assert (len(room.said), len(server.comments())) == (2, 1)
+
+
+def test_what_nobody_could_send_in_time_is_given_up_by_anybody(known, calendar, team):
+    handed(known, Ports.of(secret()))
+    day = MIDWEEK + timedelta(days=1)
+    assert {one.state for one in settled(calendar, team, Ports(), day, rounds=1)} == {"pending"}
+    assert {one.state for one in settled(calendar, team, Ports(), day + 2 * LEASE, rounds=1)} == {"failed"}
+
+
+def test_a_comment_that_nobody_can_look_for_any_more_is_unknown_when_its_time_is_over(known, calendar, team, ports, server):
+    found = hand_off(known, ports, W49, BEN, NOTE, MIDWEEK)
+    entry = standing(known)
+    claimed = [one.claim("dead", MIDWEEK) if one.target == "ticket" else one for one in entry.deliveries]
+    calendar.put(HREF, deliveries.write(entry.ics, claimed), etag=entry.etag)
+    server.down = 10_000
+    assert outcomes(settled(calendar, team, ports, MIDWEEK + LEASE))["ticket"] == "claimed"
+    (ticket, _) = settled(calendar, team, ports, MIDWEEK + timedelta(days=1), rounds=1)
+    assert (ticket.about, ticket.state) == (found.about, "unknown")
+    assert ticket.detail.startswith("it may have arrived: the ticket system answers 503")
+
+
+def test_without_the_ticket_systems_token_commands_work_and_doctor_says_what_is_missing(run, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("CALSYNC_TICKETS_URL", "https://phabricator.example.org")
+    assert run("plan", "conductor-eu", "conductor-us", "--week", "2026-W49").code == 0
+    run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49", "--ticket", "T400001")
+    said = run("handoff", "2026-W49", "conductor-us", "--note", NOTE)
+    assert said.code == 0, said.err
+    assert "! ticket T400001: not sent yet, and tried again: left to a process that has CALSYNC_TICKETS_TOKEN" in said.out
+    said = run("doctor", at=MIDWEEK)
+    assert (said.code, said.err) == (0, "")
+    assert "! CALSYNC_TICKETS_TOKEN is not set here, so the messages that need it are left to processes that have it." in (
+        said.out
+    )
+
+
+def test_the_server_logs_what_it_cannot_send(calendar, caplog):
+    with served(secret(CALSYNC_TICKETS_TOKEN=TOKEN), calendar, MIDWEEK):
+        pass
+    said = [record.message for record in caplog.records if "is not set here" in record.message]
+    assert said == [
+        "CALSYNC_NOTIFY_OPERATIONS is not set here, so the messages that need it are left to processes that have it."
+    ]
 
 
 # How it stands on the calendar

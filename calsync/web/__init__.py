@@ -16,7 +16,7 @@ from calsync.agenda import Follower
 from calsync.busy import EVERY, Feeds
 from calsync.calendars import Calendar
 from calsync.calendars.lastknown import last_known
-from calsync.courier import Ports
+from calsync.courier import Ports, absent
 from calsync.errors import CalendarError
 from calsync.settings import Config
 from calsync.web import api, health, page, pair, problems, subscribe, subscription, week_api
@@ -42,6 +42,8 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now, ports
     metrics = Metrics()
     follower = Follower(calendar, config, clock(), last_known(config))
     service = Service(config, follower, clock, metrics, ports or Ports.of(config))
+    for sentence in absent(config):
+        _log.warning("%s", sentence)
     feeds = Feeds(config)
     follower.busy = feeds.known(follower.agenda.horizon, clock())
 
@@ -108,6 +110,6 @@ async def _deliver(service: Service) -> None:
         try:
             await asyncio.to_thread(service.courier.settle, service.clock())
         except CalendarError:
-            continue  # refresh says so
+            pass  # refresh says so
         except Exception:  # as above
             _log.exception("messages were not delivered")
