@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from calsync.agenda import Entry, Follower
+from calsync.announcements import retold
 from calsync.deliveries import LEASE, Delivery, NotSent, Target, Unsure
 from calsync.errors import CalendarError, Changed, Unreachable
 from calsync.notify import Channel, Channels, open_channels
@@ -25,6 +26,8 @@ from calsync.writes import trying
 
 GRACE = timedelta(seconds=10)
 """How long a new message is left to the process that made it, whose caller waits for the outcome."""
+PAUSE = timedelta(seconds=10)
+"""After what time at the latest it is looked for what is due."""
 REST = timedelta(minutes=1)
 """How long a week is left alone on which the calendar refused a write."""
 FORSAKEN = 2 * LEASE
@@ -159,6 +162,24 @@ class Courier:
                 _log.exception("%s is left alone for a while", href)
                 self._resting[href] = now + REST
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether there is something for `settle` to do at `now` (aware), as far as is known."""
+        return any(moment <= now for moment in self._moments())
+
+    def pause(self, now: datetime, others: Iterable[datetime] = ()) -> float:
+        """How many seconds after a round at `now` (aware) the next one is due, as far as is known; never many, since other
+        processes write too. `others` are moments that the caller waits for.
+        """
+        longest = min(PAUSE, self._follower.config.calendar.interval)
+        return min([longest, *(moment - now for moment in (*self._moments(), *others) if moment > now)]).total_seconds()
+
+    def _moments(self) -> Iterator[datetime]:
+        for entry in self._follower.agenda.reservations:
+            rests = self._resting.get(entry.href)
+            for delivery in entry.deliveries:
+                if (moment := self._moment(delivery)) is not None:
+                    yield max(moment, rests) if rests is not None else moment
+
     def _work(self, href: str, clock: Callable[[], datetime], about: str | None = None) -> None:
         for (where, _), (mine, outcome) in list(self._unrecorded.items()):
             if where == href:
@@ -234,6 +255,11 @@ class Courier:
         return stood
 
     def _send(self, href: str, mine: Delivery, now: datetime) -> Delivery:
+        if mine.target == "announcements":
+            # The claim was written onto the week as it stands now.
+            mine = retold(self._follower.config, self._follower.agenda.entries.get(href), mine, now)
+            if mine.settled:
+                return mine
         try:
             if mine.target == "ticket":
                 return self._to_ticket(href, mine)

@@ -7,7 +7,7 @@ JSON, a plain token), so that every replica knows of them and none is lost with 
                       → pending     it certainly did not arrive, and is tried again later
                       → unknown     it may have arrived, and nobody can tell; it is not tried again
     pending → failed                it did not arrive in time
-    skipped                         there is nowhere to send it
+    skipped                         there is nowhere to send it, or it is true no more
 
 Each step is a conditional write, so that of all replicas one has the claim. A claim that is not settled within `LEASE` is
 of a process that died with it. Where the receiver can tell whether the message is there, it is asked; where it cannot, the

@@ -3,6 +3,7 @@
 import base64
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -10,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from conduit import TOKEN, ConduitServer
 from icalendar import Calendar
+from irc_servers import until
 from samples import configured, ics, person
 from test_cli import folder, run  # noqa: F401
 from test_web import WEEK, client, events, problem, served  # noqa: F401
@@ -976,6 +978,19 @@ def test_the_server_sends_later_what_it_could_not_send_at_once(calendar, team, p
                 break
             deadline.wait(0.05)
     assert len(room.said) == 1
+
+
+def test_the_server_tries_again_when_it_said_however_seldom_it_asks_the_calendar(calendar, ports, room, monkeypatch):
+    monkeypatch.setattr(deliveries, "FIRST_RETRY", timedelta(seconds=1))
+    seldom = configured(conductors=TEAM, calendar=NEAR | {"refresh": "15m"})
+    begun = time.monotonic()
+    room.down = 1
+    with served(seldom, calendar, MIDWEEK, ports=ports) as site:
+        site.app.state.service.clock = lambda: MIDWEEK + timedelta(seconds=time.monotonic() - begun)
+        site.post("/api/reservations", json={"week": "2026-W49", "primary": "ana", "backup": "ben"})
+        site.post("/api/reservations/2026-W49/handoff", json={"to": "ben", "note": NOTE})
+        assert room.said == []
+        until(lambda: room.said, within=15)
 
 
 def test_the_feed_of_the_former_responsible_still_has_their_slots(site):

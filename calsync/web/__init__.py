@@ -106,10 +106,12 @@ async def _read_feeds(service: Service, feeds: Feeds) -> None:
 async def _deliver(service: Service) -> None:
     """Send what could not be sent before, here or by a process that has ended."""
     while True:
-        await asyncio.sleep(service.config.calendar.interval.total_seconds())
+        now = service.clock()
         try:
-            await asyncio.to_thread(service.courier.settle, service.clock())
+            await asyncio.to_thread(service.courier.settle, now)
         except CalendarError:
             pass  # refresh says so
         except Exception:  # as above
             _log.exception("messages were not delivered")
+        pause = service.courier.pause(now) - (service.clock() - now).total_seconds()
+        await asyncio.sleep(max(0.0, pause))
