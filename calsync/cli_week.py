@@ -21,7 +21,7 @@ from calsync import absences, announce
 from calsync.agenda import Follower
 from calsync.courier import Courier, Ports, absent
 from calsync.errors import Invalid
-from calsync.handoff import hand_off
+from calsync.handoff import hand_off, pass_on
 from calsync.planning import Conductor
 from calsync.rota import reserve_weeks, rotation
 from calsync.rotation import check_weeks
@@ -154,7 +154,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
             if person.name == "primary":
                 raise Invalid("Give the name of who takes over; a timezone alone is nobody.")
             found = hand_off(session.follower, ports, which, person, _line(note), session.now, author=author())
-            sent = Courier(session.follower, ports).deliver(found.href, found.about, session.now)
+            found, sent = pass_on(Courier(session.follower, ports), session.follower, found, session.now)
         if as_json:
             print_json(HandoffOut.of(found, sent))
             return

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from calsync import deliveries, events
 from calsync.agenda import Entry, Follower
 from calsync.conflicts import Conflict, check
-from calsync.courier import Ports
+from calsync.courier import Courier, Ports
 from calsync.deliveries import Delivery
 from calsync.errors import Invalid
 from calsync.planning import Conductor
@@ -69,6 +69,20 @@ def hand_off(
         return HandedOff(Outcome(handed, written.etag, warnings=against), entry.href, about, former.name)
 
     return trying(follower, attempt)
+
+
+def pass_on(
+    courier: Courier, follower: Follower, found: HandedOff, now: datetime
+) -> tuple[HandedOff, tuple[Delivery, ...]]:
+    """Send what a hand-off has to tell at `now` (aware); the hand-off with the etag that its week has then, and its messages.
+
+    The etag stays where somebody else has changed the reservation meanwhile. Raises the calendar's errors.
+    """
+    sent = courier.deliver(found.href, found.about, now)
+    entry = follower.agenda.entries.get(found.href)
+    if entry is None or entry.reservation != found.outcome.reservation:
+        return found, sent
+    return replace(found, outcome=replace(found.outcome, etag=entry.etag)), sent
 
 
 def _again(entry: Entry, standing: Reservation, digest: str) -> HandedOff:

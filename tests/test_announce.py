@@ -18,7 +18,7 @@ from samples import configured
 from test_cli import folder, run  # noqa: F401
 from test_handoff import ANA, BEN, NEAR, TEAM, W49, Fuse, Killed, Refusing, Room, handed, settled
 
-from calsync import announce, deliveries, reservations
+from calsync import announce, reservations
 from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.config import load

@@ -16,7 +16,7 @@ from samples import configured, ics, person
 from test_cli import folder, run  # noqa: F401
 from test_web import WEEK, client, events, problem, served  # noqa: F401
 
-from calsync import absences, deliveries, reservations, updates
+from calsync import absences, courier, deliveries, reservations, updates
 from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.conflicts import standing as standing_conflicts
@@ -24,7 +24,7 @@ from calsync.courier import REST, Courier, Ports
 from calsync.deliveries import LEASE, Delivery, NotSent, Unsure
 from calsync.errors import Changed, Conflicted, Invalid, Refused, Unreachable
 from calsync.events import encode
-from calsync.handoff import hand_off
+from calsync.handoff import hand_off, pass_on
 from calsync.notify import Channels
 from calsync.planning import Pair
 from calsync.reservations import Request
@@ -951,6 +951,25 @@ def test_the_api_hands_off_and_tells_what_became_of_each_message(site, room):
     assert len(room.said) == 1
 
 
+def test_the_etag_of_the_answer_is_that_of_the_week_once_everything_is_told(site, calendar):
+    for to, patched in (("ben", "T2"), ("ana", "T3")):
+        answer = site.post("/api/reservations/2026-W49/handoff", json={"to": to, "note": NOTE}).json()
+        etag = answer["reservation"]["etag"]
+        (stored,) = [one for one in calendar.changes(None).changed if one.href == HREF]
+        assert etag == stored.etag
+        change = {"ticket": patched}
+        answer = site.patch("/api/reservations/2026-W49", json=change, headers={"If-Match": f'"{etag}"'})
+        assert answer.status_code == 200, answer.text
+
+
+def test_the_etag_of_the_answer_is_not_that_of_what_somebody_else_made_of_the_week(known, calendar, team, ports):
+    found = hand_off(known, ports, W49, BEN, NOTE, MIDWEEK)
+    other = Follower(calendar, team, MIDWEEK)
+    reservations.change(other, W49, lambda kept: Request(kept.pair, train="2", ticket=kept.ticket), MIDWEEK)
+    told, _ = pass_on(Courier(known, ports), known, found, MIDWEEK)
+    assert told.outcome.etag == found.outcome.etag != standing(known).etag
+
+
 def test_the_api_takes_updates(site, room):
     answer = site.post("/api/reservations/2026-W49/updates", json={"from": "ben", "text": "group1 is out"})
     assert answer.status_code == 200, answer.text
@@ -982,6 +1001,7 @@ def test_the_server_sends_later_what_it_could_not_send_at_once(calendar, team, p
 
 def test_the_server_tries_again_when_it_said_however_seldom_it_asks_the_calendar(calendar, ports, room, monkeypatch):
     monkeypatch.setattr(deliveries, "FIRST_RETRY", timedelta(seconds=1))
+    monkeypatch.setattr(courier, "PAUSE", timedelta(seconds=1))
     seldom = configured(conductors=TEAM, calendar=NEAR | {"refresh": "15m"})
     begun = time.monotonic()
     room.down = 1
