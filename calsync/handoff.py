@@ -74,7 +74,7 @@ def hand_off(
 def pass_on(
     courier: Courier, follower: Follower, found: HandedOff, now: datetime
 ) -> tuple[HandedOff, tuple[Delivery, ...]]:
-    """Send what a hand-off has to tell at `now` (aware); the hand-off with the etag that its week has then, and its messages.
+    """Send what a hand-off has to tell at `now` (aware); returns it with the etag that its week has then, and its messages.
 
     The etag stays where somebody else has changed the reservation meanwhile. Raises the calendar's errors.
     """

@@ -16,7 +16,7 @@ from icalendar import Calendar
 from irc_servers import Listener, Ngircd, until
 from samples import configured
 from test_cli import folder, run  # noqa: F401
-from test_handoff import ANA, BEN, NEAR, TEAM, W49, Fuse, Killed, Refusing, Room, handed, settled
+from test_handoff import ANA, BEN, NEAR, TEAM, W49, Ended, Fuse, Refusing, Room, handed, settled
 
 from calsync import announce, reservations
 from calsync.agenda import Follower
@@ -183,7 +183,7 @@ STEPS = 22
 
 
 @pytest.mark.parametrize("at", range(1, STEPS + 2))
-def test_an_announcer_that_is_killed_between_any_two_steps_leaves_the_slot_announced_once_at_the_most(
+def test_an_announcer_that_ends_between_any_two_steps_leaves_the_slot_announced_once_at_the_most(
     known, calendar, team, room, at
 ):
     fuse = Fuse(at)
@@ -193,7 +193,7 @@ def test_an_announcer_that_is_killed_between_any_two_steps_leaves_the_slot_annou
     try:
         courier = Courier(follower, Ports(channels=Channels(channel, channel)))
         announce.run(follower, courier, lambda: START, lambda _: True, TEN)
-    except Killed:
+    except Ended:
         died = True
     assert died == (at <= STEPS), "an announcement has another number of steps; count them anew"
     step(calendar, team, room, START + timedelta(seconds=30))

@@ -2,11 +2,16 @@
 
 import base64
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from conduit import TOKEN, ConduitServer
@@ -369,15 +374,15 @@ def test_retries_come_ever_later(known, ports, room, now):
     assert waits == [5, 10, 20, 40, 80, 160, 320, 640, 900]
 
 
-# Killed between each step
+# Ended between each step
 
 
-class Killed(BaseException):
-    """The process ends here; no handler of calsync's sees it."""
+class Ended(BaseException):
+    """The attempt ends here, as on a signal; no handler of calsync's sees it. Processes are killed in other tests."""
 
 
 class Fuse:
-    """Lets the process end before or after the n-th call to any of its ports."""
+    """Lets the attempt end before or after the n-th call to any of its ports."""
 
     def __init__(self, at):
         self.left = at
@@ -385,7 +390,7 @@ class Fuse:
     def step(self):
         self.left -= 1
         if self.left == 0:
-            raise Killed
+            raise Ended
 
     def around(self, port, *methods):
         fuse = self
@@ -412,14 +417,14 @@ STEPS = 34
 
 
 @pytest.mark.parametrize("at", range(1, STEPS + 2))
-def test_killed_between_any_two_steps_each_message_arrives_once_at_the_most(known, calendar, team, server, room, ports, at):
+def test_ended_between_any_two_steps_each_message_arrives_once_at_the_most(known, calendar, team, server, room, ports, at):
     fuse = Fuse(at)
     frail = Ports(fuse.around(ports.tickets, "post", "has"), Channels(fuse.around(room, "send")))
     follower = Follower(fuse.around(calendar, "put", "changes"), team, MIDWEEK)
     died = False
     try:
         handed(follower, frail)
-    except Killed:
+    except Ended:
         died = True
     assert died == (at <= STEPS), "the hand-off has another number of steps; count them anew"
     landed = standing(known).reservation.responsible == BEN
@@ -437,7 +442,7 @@ def test_killed_between_any_two_steps_each_message_arrives_once_at_the_most(know
         assert room.said == []
 
 
-def test_any_number_of_processes_send_each_message_once(known, tmp_path, team, server, room, ports):
+def test_any_number_of_couriers_at_once_send_each_message_once(known, tmp_path, team, server, room, ports):
     room.down, server.down = 1, 1
     handed(known, ports)
     at = MIDWEEK + timedelta(minutes=1)
@@ -455,6 +460,82 @@ def test_any_number_of_processes_send_each_message_once(known, tmp_path, team, s
         list(pool.map(work, range(6)))
     assert (len(room.said), len(server.comments())) == (1, 1)
     assert outcomes(standing(known).deliveries) == {"ticket": "sent", "log": "sent"}
+
+
+# Processes that are killed
+
+
+DEADLY = {
+    "before the calendar is written": ("put", 1, "before"),
+    "once it is written": ("put", 1, "after"),
+    "once the ticket's message is claimed": ("put", 2, "after"),
+    "once the ticket has it": ("post", 1, "after"),
+    "once the channel's message is claimed": ("put", 4, "after"),
+    "once the channel has it": ("send", 1, "after"),
+    "once that is written down": ("put", 5, "after"),
+}
+
+
+def mortal(*arguments, **options):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("CALSYNC_")}
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).parent / "mortal.py"), *map(str, arguments)],
+        env=kept | {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:2]))},
+        **options,
+    )
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("step", DEADLY)
+def test_a_hand_off_whose_process_is_killed_at_a_step_is_told_once_at_the_most(
+    known,
+    calendar,
+    tmp_path,
+    team,
+    server,
+    ports,
+    room,
+    step,
+):
+    said = tmp_path / "said"
+    said.touch()
+    process = mortal("handoff", tmp_path / "deployments.db", server.url, said, *DEADLY[step])
+    assert process.wait(60) == -signal.SIGKILL
+    landed = standing(known).reservation.responsible == BEN
+    assert landed == (step != "before the calendar is written")
+    found = outcomes(settled(calendar, team, ports, MIDWEEK + timedelta(seconds=1), rounds=4))
+    lines = said.read_text().splitlines() + room.said
+    assert (len(server.comments()), server.owner()) == ((1, "Ben") if landed else (0, None))
+    if step in ("once the channel's message is claimed", "once the channel has it"):
+        assert found == {"ticket": "sent", "log": "unknown"}
+        assert len(lines) == (step == "once the channel has it")
+    else:
+        assert found == ({"ticket": "sent", "log": "sent"} if landed else {})
+        assert len(lines) == landed
+
+
+@pytest.mark.heavy
+def test_of_any_number_of_processes_one_sends_each_message(known, tmp_path, team, server, ports, room):
+    room.down, server.down = 1, 1
+    handed(known, ports)
+    said = tmp_path / "said"
+    arguments = ("settle", tmp_path / "deployments.db", server.url, said, 60)
+    processes = [mortal(*arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    try:
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        assert [process.wait(60) for process in processes] == [0] * 3
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert (len(said.read_text().splitlines()), room.said, len(server.comments())) == (1, [], 1)
+    assert outcomes(standing(known).deliveries) == {"ticket": "sent", "log": "sent"}
+
+
+# A calendar that is away
 
 
 class Absent:
