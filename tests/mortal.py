@@ -67,7 +67,8 @@ def main(what, database, tickets, room, *rest):
         handed(follower, ports)
         return
     follower.sync(now)
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     sys.stdin.readline()
     Courier(follower, ports).settle(now)
 
