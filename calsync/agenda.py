@@ -45,7 +45,7 @@ class Entry:
     """One resource as it was read.
 
     A reservation's has `reservation` (as it stands) and when the last of its slots `ends` (UTC), the `changes` that people
-    made to it since, the `mark` of its last write, its bytes, and the `deliveries` that are about it. An absence has `away`.
+    made to it since, the `mark` of its last write, its bytes, and the `deliveries` about it. An absence has `away`.
     """
 
     href: str

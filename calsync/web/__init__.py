@@ -19,7 +19,7 @@ from calsync.calendars.lastknown import last_known
 from calsync.courier import Ports, absent
 from calsync.errors import CalendarError
 from calsync.settings import Config
-from calsync.web import api, health, page, pair, problems, subscribe, subscription, week_api
+from calsync.web import api, conflicts_api, health, page, pair, problems, subscribe, subscription, week_api
 from calsync.web.access import RAW_HEADERS, Guard
 from calsync.web.metrics import Metrics
 from calsync.web.repeats import Repeats
@@ -68,6 +68,7 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now, ports
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        telemetry={"metrics": False, "logs": False},  # /metrics and the log are calsync's own
         middleware=[
             Middleware(Repeats, service=service, always=RAW_HEADERS),
             Middleware(Guard, hosts=config.server.hosts, metrics=metrics, age=service.age),
@@ -75,7 +76,7 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now, ports
     )
     app.state.service = service
     problems.install(app)
-    for module in (api, week_api, subscription, health, page, pair, subscribe):
+    for module in (api, conflicts_api, week_api, subscription, health, page, pair, subscribe):
         app.include_router(module.router)
     app.mount("/static", page.static, name="static")
     app.mount("/swagger", page.swagger, name="swagger")
