@@ -27,10 +27,10 @@ from calsync.busy import Feeds
 from calsync.calendars import Calendar, open_calendar
 from calsync.calendars.lastknown import last_known
 from calsync.conflicts import blocking
-from calsync.courier import absent
 from calsync.doctor import diagnose
 from calsync.hours import Hours
 from calsync.planning import Conductor, Pair, person, plan
+from calsync.ports import absent
 from calsync.records import Reservation
 from calsync.reservations import Request, inspect
 from calsync.settings import Config

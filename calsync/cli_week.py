@@ -19,10 +19,11 @@ from rich.markup import escape
 
 from calsync import absences, announce
 from calsync.agenda import Follower
-from calsync.courier import Courier, Ports, absent
+from calsync.courier import Courier
 from calsync.errors import Invalid
 from calsync.handoff import hand_off, pass_on
 from calsync.planning import Conductor
+from calsync.ports import Ports, absent
 from calsync.rota import reserve_weeks, rotation
 from calsync.rotation import check_weeks
 from calsync.settings import Config, duration

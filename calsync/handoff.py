@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from calsync import deliveries, events
 from calsync.agenda import Entry, Follower
 from calsync.conflicts import Conflict, check
-from calsync.courier import Courier, Ports
+from calsync.courier import Courier
 from calsync.deliveries import Delivery
 from calsync.errors import Invalid
 from calsync.planning import Conductor
+from calsync.ports import Ports
 from calsync.records import Reservation
 from calsync.reservations import Outcome, held, store
 from calsync.settings import Config

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 
 from calsync import courier, deliveries, events
 from calsync.agenda import Agenda, Entry, Follower
-from calsync.courier import Ports
 from calsync.deliveries import Delivery, Target
 from calsync.errors import Invalid
 from calsync.planning import Conductor
+from calsync.ports import Ports
 from calsync.records import Reservation
 from calsync.reservations import held
 from calsync.settings import Config

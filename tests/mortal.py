@@ -16,8 +16,9 @@ from test_handoff import MIDWEEK, NEAR, TEAM, handed
 
 from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
-from calsync.courier import Courier, Ports
+from calsync.courier import Courier
 from calsync.notify import Channels
+from calsync.ports import Ports
 from calsync.tickets import Conduit
 
 

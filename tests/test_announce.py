@@ -22,11 +22,12 @@ from calsync import announce, reservations
 from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.config import load
-from calsync.courier import Courier, Ports
+from calsync.courier import Courier
 from calsync.deliveries import LEASE
 from calsync.errors import Refused, Unreachable
 from calsync.notify import Channels
 from calsync.planning import Pair
+from calsync.ports import Ports
 from calsync.reservations import Request
 from calsync.weeks import Week
 

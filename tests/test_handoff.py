@@ -25,13 +25,14 @@ from calsync import absences, courier, deliveries, reservations, updates
 from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.conflicts import standing as standing_conflicts
-from calsync.courier import REST, Courier, Ports
+from calsync.courier import REST, Courier
 from calsync.deliveries import LEASE, Delivery, NotSent, Unsure
 from calsync.errors import Changed, Conflicted, Invalid, Refused, Unreachable
 from calsync.events import encode
 from calsync.handoff import hand_off, pass_on
 from calsync.notify import Channels
 from calsync.planning import Pair
+from calsync.ports import Ports
 from calsync.reservations import Request
 from calsync.tickets import Conduit
 from calsync.web.week_answers import HandoffOut, UpdateOut

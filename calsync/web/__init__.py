@@ -16,8 +16,8 @@ from calsync.agenda import Follower
 from calsync.busy import EVERY, Feeds
 from calsync.calendars import Calendar
 from calsync.calendars.lastknown import last_known
-from calsync.courier import Ports, absent
 from calsync.errors import CalendarError
+from calsync.ports import Ports, absent
 from calsync.settings import Config
 from calsync.web import api, conflicts_api, health, page, pair, problems, subscribe, subscription, week_api
 from calsync.web.access import RAW_HEADERS, Guard
