@@ -30,6 +30,7 @@ from calsync.conflicts import blocking
 from calsync.doctor import diagnose
 from calsync.hours import Hours
 from calsync.planning import Conductor, Pair, person, plan
+from calsync.ports import absent
 from calsync.records import Reservation
 from calsync.reservations import Request, inspect
 from calsync.settings import Config
@@ -350,6 +351,8 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
         out.print(f"[green]✓[/] {plain(str(file))} is sound: {len(session.config.windows)} windows.")
         out.print(f"[green]✓[/] {plain(session.config.calendar.url)} answers: {len(agenda.entries)} resources.")
         show_promises(promises)
+        for sentence in absent(session.config):
+            out.print(f"[yellow]![/] {plain(sentence)}", soft_wrap=True)
         show_diagnosis(found)
     if found.needs_care:
         raise typer.Exit(CONFLICT)

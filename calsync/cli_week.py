@@ -19,10 +19,11 @@ from rich.markup import escape
 
 from calsync import absences, announce
 from calsync.agenda import Follower
-from calsync.courier import Courier, Ports
+from calsync.courier import Courier
 from calsync.errors import Invalid
-from calsync.handoff import hand_off
+from calsync.handoff import hand_off, pass_on
 from calsync.planning import Conductor
+from calsync.ports import Ports, absent
 from calsync.rota import reserve_weeks, rotation
 from calsync.rotation import check_weeks
 from calsync.settings import Config, duration
@@ -159,7 +160,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
             if person.name == "primary":
                 raise Invalid("Give the name of who takes over; a timezone alone is nobody.")
             found = hand_off(session.follower, ports, which, person, _line(note), session.now, author=author())
-            sent = Courier(session.follower, ports).deliver(found.href, found.about, session.now)
+            found, sent = pass_on(Courier(session.follower, ports), session.follower, found, session.now)
         if as_json:
             print_json(HandoffOut.of(found, sent))
             return
@@ -207,6 +208,8 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
             ports = Ports.of(session.config)
             if ports.channels.operations is None:
                 raise Invalid("There is no channel to announce in; set notify.operations or CALSYNC_NOTIFY_OPERATIONS.")
+            for sentence in absent(session.config):
+                logging.getLogger("calsync").warning("%s", sentence)
             courier = Courier(session.follower, ports)
             announce.run(session.follower, courier, lambda: clock(context), stop.wait, ahead)
 

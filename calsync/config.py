@@ -110,7 +110,7 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], *, folder: Pa
         parts[key] = [_section(_TABLES[key], entry, f"{key}[{n}]", problems) for n, entry in enumerate(entries)]
     train = parts["train"]
     named = train.windows if train is not None else _named(document["train"])
-    problems += _contradictions(parts, windows, named, ticketed=bool(ticket_token))
+    problems += _contradictions(parts, windows, named)
     if problems:
         raise ConfigInvalid(problems)
     secret = SecretStr(ticket_token.strip()) if ticket_token else None
@@ -201,12 +201,10 @@ def _unknown(key: str, known: list[str]) -> str:
     return "is not a setting; " + (f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}")
 
 
-def _contradictions(
-    parts: Mapping[str, Any], windows: Mapping[str, Any], named: Sequence[str], *, ticketed: bool
-) -> Iterable[str]:
+def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any], named: Sequence[str]) -> Iterable[str]:
     """What no section can see by itself; unsound parts are None.
 
-    `windows` has the unsound windows too, `named` the names of train windows; `ticketed` tells of a ticket system's token.
+    `windows` has the unsound windows too, `named` the names of train windows.
     """
     train: TrainSection | None = parts["train"]
     if train is not None:
@@ -223,8 +221,6 @@ def _contradictions(
         seen.add(conductor.name)
         if conductor.window is not None and conductor.window not in named:
             yield f'conductors[{n}].window: "{conductor.window}" is not a train window; ' + _of(named)
-    if parts["tickets"] is not None and parts["tickets"].url is not None and not ticketed:
-        yield "tickets.url: set CALSYNC_TICKETS_TOKEN to a token of the ticket system too"
     if parts["rotation"] is not None:
         yield from _rotation_contradictions(parts["rotation"], seen)
     conflicts: ConflictsSection | None = parts["conflicts"]

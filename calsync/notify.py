@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from calsync.deliveries import NotSent, Unsure
 from calsync.errors import Invalid
-from calsync.settings import Config
+from calsync.settings import Config, is_elsewhere
 
 SECONDS = 60.0
 """How long a service that Apprise knows may take to take one message."""
@@ -131,7 +131,7 @@ def open_channels(config: Config) -> Channels:
 
 
 def _open(setting: str, url: SecretStr | None) -> Channel | None:
-    if url is None:
+    if url is None or is_elsewhere(url):
         return None
     address = url.get_secret_value()
     try:

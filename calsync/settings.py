@@ -256,6 +256,15 @@ class ServerSection(Section):
     hosts: tuple[str, ...] = ()
 
 
+ELSEWHERE = "environment"
+"""What stands for an address that processes which send messages have in their environment."""
+
+
+def is_elsewhere(address: SecretStr | None) -> bool:
+    """Whether there is such a channel, and its address is not known here."""
+    return address is not None and address.get_secret_value() == ELSEWHERE
+
+
 class NotifySection(Section):
     """`[notify]`: the channels that people read; an address that holds a secret comes from the environment."""
 

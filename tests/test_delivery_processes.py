@@ -20,10 +20,11 @@ from test_handoff import Room
 from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.config import load
-from calsync.courier import Courier, Ports
+from calsync.courier import Courier
 from calsync.deliveries import LEASE
 from calsync.notify import Channels
 from calsync.planning import next_week
+from calsync.ports import Ports
 
 pytestmark = pytest.mark.heavy
 

@@ -13,10 +13,11 @@ from fastapi import Depends, Request
 
 from calsync.agenda import Agenda, Follower
 from calsync.conflicts import blocking, standing
-from calsync.courier import Courier, Ports
+from calsync.courier import Courier
 from calsync.errors import CalendarError, Unreachable
 from calsync.feed import Feed, Filters, Renderer
 from calsync.memory import give_back
+from calsync.ports import Ports
 from calsync.settings import Config
 from calsync.web.metrics import Metrics
 
