@@ -48,8 +48,8 @@ class Entry:
     """One resource as it was read.
 
     A reservation's has `reservation` (as it stands) and when the last of its slots `ends` (UTC), the `changes` that people
-    made to it since, the `mark` of its last write, its bytes, and the `deliveries` that are about it. An absence has
-    `away`. Of a train week that was over before the horizon, only `held` is kept: its part of `Agenda.held`.
+    made to it since, the `mark` of its last write, its bytes, and the `deliveries` about it. An absence has `away`. Of a
+    train week that was over before the horizon, only `held` is kept: its part of `Agenda.held`.
     """
 
     href: str

@@ -13,7 +13,6 @@ import logging
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,6 +22,8 @@ from pathlib import Path
 import niquests
 
 from calsync.away import Busy
+from calsync.exchange import TooLong, exchange
+from calsync.freebusy import read_freebusy
 from calsync.occurrences import Reading, read
 from calsync.recurrence import Horizon
 from calsync.settings import Config
@@ -34,7 +35,9 @@ STALE = timedelta(days=1)
 MAX_BYTES = 2_000_000
 """How long a feed may be."""
 MAX_SECONDS = 10.0
-"""How long fetching one may take."""
+"""How long fetching one may take in all, from looking up its host to the last byte."""
+AT_ONCE = 16
+"""How many are fetched at a time."""
 
 _log = logging.getLogger("calsync")
 
@@ -61,7 +64,8 @@ class Feeds:
     """
 
     def __init__(self, config: Config, folder: Path | None = None) -> None:
-        self._urls = {entry.name: entry.calendar for entry in config.conductors if entry.calendar is not None}
+        roster = config.roster.items()
+        self._urls = {name: entry.calendar.get_secret_value() for name, entry in roster if entry.calendar is not None}
         self._folder = folder if folder is not None else beside(config)
         self._copies = {name: self._load(url) for name, url in self._urls.items()}
         self._readings: dict[str, tuple[bytes, Horizon, Reading]] = {}
@@ -78,34 +82,40 @@ class Feeds:
             return self._known
 
     def refresh(self, horizon: Horizon, now: datetime) -> Mapping[str, Busy]:
-        """Ask for every feed that was not asked for within `EVERY`, all at once, and tell what is known then."""
+        """Ask for every feed that was not asked for within `EVERY`, all at once, and tell what is known then.
+
+        Each is renewed by itself: one that is slow or wrong keeps nobody else's back.
+        """
         with self._lock:
             due = [name for name, copy in self._copies.items() if copy.tried is None or now - copy.tried >= EVERY]
-            copies = {name: self._copies[name] for name in due}
         if due:
-            with ThreadPoolExecutor(min(8, len(due)), thread_name_prefix="busy") as pool:
-                found = dict(
-                    zip(due, pool.map(lambda name: self._renew(name, copies[name], horizon, now), due), strict=True)
-                )
-            with self._lock:
-                self._copies.update(found)
+            with ThreadPoolExecutor(min(AT_ONCE, len(due)), thread_name_prefix="busy") as pool:
+                for name in due:
+                    pool.submit(self._renew, name, horizon, now)
         return self.known(horizon, now)
 
-    def _renew(self, name: str, copy: _Copy, horizon: Horizon, now: datetime) -> _Copy:
+    def _renew(self, name: str, horizon: Horizon, now: datetime) -> None:
+        copy = self._copies[name]
         try:
-            answer = _fetch(self._urls[name], copy.etag if copy.body is not None else None)
-            if answer is None:
-                renewed = replace(copy, at=now, tried=now, failure=None)
-            else:
-                body, etag = answer
-                reading = read(body, "", horizon)
-                if b"BEGIN:VCALENDAR" not in body or (reading.unplaced and not reading.occurrences):
-                    raise _Unreadable("what it answers is not a calendar")
-                renewed = _Copy(body, etag, now, now)
-        except _Unreadable as error:
+            renewed = self._renewed(name, copy, horizon, now)
+        except Exception as error:  # its text, and its traceback, may have the address in them
+            why = str(error) if isinstance(error, _Unreadable) else f"it cannot be used: {type(error).__name__}"
             if copy.failure is None:
-                _log.warning("the busy feed of %s cannot be read: %s", name, error)
-            return replace(copy, tried=now, failure=str(error))
+                _log.warning("the busy feed of %s cannot be read: %s", name, why)
+            renewed = replace(copy, tried=now, failure=why)
+        with self._lock:
+            self._copies[name] = renewed
+
+    def _renewed(self, name: str, copy: _Copy, horizon: Horizon, now: datetime) -> _Copy:
+        answer = _fetch(self._urls[name], copy.etag if copy.body is not None else None)
+        if answer is None:
+            renewed = replace(copy, at=now, tried=now, failure=None)
+        else:
+            body, etag = answer
+            reading = _read(body, horizon)
+            if b"BEGIN:VCALENDAR" not in body or (reading.unplaced and not reading.occurrences):
+                raise _Unreadable("what it answers is not a calendar")
+            renewed = _Copy(body, etag, now, now)
         self._save(self._urls[name], renewed)
         return renewed
 
@@ -114,13 +124,13 @@ class Feeds:
             return Busy(unknown=f"their busy feed cannot be read ({copy.failure or 'it was not read yet'})")
         known = self._readings.get(name)
         if known is None or known[0] is not copy.body or known[1] != horizon:
-            known = self._readings[name] = (copy.body, horizon, read(copy.body, "", horizon))
+            known = self._readings[name] = (copy.body, horizon, _read(copy.body, horizon))
         reading = known[2]
         if now - copy.at > STALE:
             why = copy.failure or "it was not read since"
             return Busy(reading.occurrences, f"their busy feed was last read on {copy.at:%Y-%m-%d %H:%M} UTC ({why})")
         if reading.unplaced:
-            return Busy(reading.occurrences, "an event in their busy feed cannot be read, not even when it takes place")
+            return Busy(reading.occurrences, "something in their busy feed cannot be read, not even when it takes place")
         return Busy(reading.occurrences)
 
     def _file(self, url: str) -> Path:
@@ -155,27 +165,28 @@ def beside(config: Config) -> Path:
     return (config.folder / kept).parent / ".calsync"
 
 
+def _read(body: bytes, horizon: Horizon) -> Reading:
+    """What a feed says, with events or with free/busy time."""
+    found = read(body, "", horizon)
+    if b"VFREEBUSY" not in body.upper():
+        return found
+    more = read_freebusy(body, horizon)
+    return replace(found, occurrences=(*found.occurrences, *more.occurrences), unplaced=found.unplaced or more.unplaced)
+
+
 def _fetch(url: str, etag: str | None) -> tuple[bytes, str | None] | None:
     """The feed and its ETag; None where it is the known one (RFC 9110, section 15.4.5)."""
-    deadline = time.monotonic() + MAX_SECONDS
     headers = {"Accept": "text/calendar", **({"If-None-Match": etag} if etag else {})}
     try:
-        with niquests.Session(disable_http3=True) as session:
-            answer = session.get(url, headers=headers, timeout=MAX_SECONDS / 2, stream=True)
-            if answer.status_code == 304 and etag:
-                return None
-            if answer.status_code != 200:
-                raise _Unreadable(f"it answers {answer.status_code}")
-            parts: list[bytes] = []
-            for part in answer.iter_content(65_536):
-                parts.append(part)
-                if sum(map(len, parts)) > MAX_BYTES:
-                    raise _Unreadable(f"it has more than {MAX_BYTES:,} bytes")
-                if time.monotonic() > deadline:
-                    raise _Unreadable(f"it takes more than {MAX_SECONDS:.0f} s")
-            found = answer.headers.get("ETag")
-            return b"".join(parts), str(found) if found else None
-    except niquests.exceptions.Timeout:
-        raise _Unreadable("it does not answer in time") from None
+        answer = exchange("GET", url, headers=headers, seconds=MAX_SECONDS, most=MAX_BYTES)
+    except TooLong as error:
+        raise _Unreadable(str(error)) from None
+    except (TimeoutError, niquests.exceptions.Timeout):
+        raise _Unreadable(f"it does not answer within {MAX_SECONDS:.0f} s") from None
     except (niquests.exceptions.RequestException, OSError, ValueError) as error:
         raise _Unreadable(f"it cannot be reached: {type(error).__name__}") from None
+    if answer.status == 304 and etag:
+        return None
+    if answer.status != 200:
+        raise _Unreadable(f"it answers {answer.status}")
+    return answer.body, answer.headers.get("etag")

@@ -30,6 +30,7 @@ from calsync.conflicts import blocking
 from calsync.doctor import diagnose
 from calsync.hours import Hours
 from calsync.planning import Conductor, Pair, person, plan
+from calsync.ports import absent
 from calsync.records import Reservation
 from calsync.reservations import Request, inspect
 from calsync.settings import Config
@@ -98,14 +99,20 @@ def _now(context: typer.Context) -> datetime:
 
 
 @contextmanager
-def _session(context: typer.Context, file: Path, *, needs: Literal["anything", "calendar", "nothing"]) -> Iterator[Session]:
-    """One call; it needs the calendar as it is, or anything known of it, or nothing yet, since it will sync itself."""
+def _session(
+    context: typer.Context, file: Path, *, needs: Literal["anything", "calendar", "nothing"], people: bool = True
+) -> Iterator[Session]:
+    """One call; it needs the calendar as it is, or anything known of it, or nothing yet, since it will sync itself.
+
+    Where it is about when `people` are away, their busy feeds are asked first; otherwise nobody waits for those.
+    """
     settings = config.load(file, os.environ)
     calendar: Calendar = open_calendar(settings)
     try:
         now = _now(context)
         follower = Follower(calendar, settings, now, last_known(settings))
-        follower.busy = Feeds(settings).refresh(follower.agenda.horizon, now)
+        feeds = Feeds(settings)
+        follower.busy = (feeds.refresh if people else feeds.known)(follower.agenda.horizon, now)
         known = follower.recall(now)
         if needs != "nothing":
             try:
@@ -283,7 +290,7 @@ def release(
     as_json: AsJson = False,
 ) -> None:
     """Give a week up; subscribers see its slots as cancelled until they are past."""
-    with _session(context, file, needs="nothing") as session:
+    with _session(context, file, needs="nothing", people=False) as session:
         outcome = reservations.release(
             session.follower,
             Week.parse(week),
@@ -308,7 +315,7 @@ def feed_command(
     file: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Print the iCal feed."""
-    with _session(context, file, needs="anything") as session:
+    with _session(context, file, needs="anything", people=False) as session:
         query = FeedQuery(
             window=window or [], conductor=person, only="reservations" if only_reservations else None, alarm=alarm
         )
@@ -344,6 +351,8 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
         out.print(f"[green]✓[/] {plain(str(file))} is sound: {len(session.config.windows)} windows.")
         out.print(f"[green]✓[/] {plain(session.config.calendar.url)} answers: {len(agenda.entries)} resources.")
         show_promises(promises)
+        for sentence in absent(session.config):
+            out.print(f"[yellow]![/] {plain(sentence)}", soft_wrap=True)
         show_diagnosis(found)
     if found.needs_care:
         raise typer.Exit(CONFLICT)

@@ -19,10 +19,11 @@ from rich.markup import escape
 
 from calsync import absences, announce
 from calsync.agenda import Follower
-from calsync.courier import Courier, Ports
+from calsync.courier import Courier
 from calsync.errors import Invalid
-from calsync.handoff import hand_off
+from calsync.handoff import hand_off, pass_on
 from calsync.planning import Conductor
+from calsync.ports import Ports, absent
 from calsync.rota import FAILED, reserve_weeks, rotation
 from calsync.rotation import check_weeks
 from calsync.settings import Config, duration
@@ -64,8 +65,13 @@ Needs = Literal["anything", "calendar", "nothing"]
 class Open(Protocol):
     """Opens the session of a command; see `cli`."""
 
-    def __call__(self, context: typer.Context, file: Path, *, needs: Needs) -> AbstractContextManager[Session]:
-        """It needs the calendar as it is, or anything known of it, or nothing yet, since it will sync itself."""
+    def __call__(
+        self, context: typer.Context, file: Path, *, needs: Needs, people: bool = True
+    ) -> AbstractContextManager[Session]:
+        """It needs the calendar as it is, or anything known of it, or nothing yet, since it will sync itself.
+
+        Where it is about when `people` are away, their busy feeds are asked first.
+        """
 
 
 Author = Callable[[], str | None]
@@ -154,13 +160,13 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         as_json: AsJson = False,
     ) -> None:
         """Hand the train to somebody else from now on; the calendar first, then the ticket and the operations channel."""
-        with open_session(context, file, needs="nothing") as session:
+        with open_session(context, file, needs="nothing", people=False) as session:
             ports, which = Ports.of(session.config), Week.parse(week)
             person = meant(session.config, to, "primary")
             if person.name == "primary":
                 raise Invalid("Give the name of who takes over; a timezone alone is nobody.")
             found = hand_off(session.follower, ports, which, person, _line(note), session.now, author=author())
-            sent = Courier(session.follower, ports).deliver(found.href, found.about, session.now)
+            found, sent = pass_on(Courier(session.follower, ports), session.follower, found, session.now)
         if as_json:
             print_json(HandoffOut.of(found, sent))
             return
@@ -204,10 +210,12 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda _signal, _frame: stop.set())
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        with open_session(context, file, needs="nothing") as session:
+        with open_session(context, file, needs="nothing", people=False) as session:
             ports = Ports.of(session.config)
             if ports.channels.operations is None:
                 raise Invalid("There is no channel to announce in; set notify.operations or CALSYNC_NOTIFY_OPERATIONS.")
+            for sentence in absent(session.config):
+                logging.getLogger("calsync").warning("%s", sentence)
             courier = Courier(session.follower, ports)
             announce.run(session.follower, courier, lambda: clock(context), stop.wait, ahead)
 

@@ -4,7 +4,7 @@
 every mistake at once, each with its key path and what would be right. Secrets come from the environment alone.
 
 Any setting of a plain section can come from the environment instead: `calendar.url` is `CALSYNC_CALENDAR_URL`, and
-`CALSYNC_CALENDAR_URL_FILE` names a file that holds it.
+`CALSYNC_CALENDAR_URL_FILE` names a file that holds it. `CALSYNC_BUSY_ANA` is the address of Ana's busy feed.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ from calsync.weeks import FIRST_YEAR, LAST_YEAR, WEEKDAYS
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*", re.ASCII)
 _FAR = timedelta(days=3660)
+_FEED = "CALSYNC_BUSY_"
+_OPEN_CHANNEL = re.compile(
+    r"ircs?://([^\s:@/?#]+@)?(\[[0-9a-f:]+\]|[^\s:@/?#]+)(:\d+)?/[^\s:@?]+(\?((auth|account)=[^\s&=]*&?)*)?", re.IGNORECASE
+)
 _TOKEN = re.compile(r"[!-~]{8,}", re.ASCII)
 
 _SECTIONS: dict[str, type[Section]] = {
@@ -78,6 +82,7 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], *, folder: Pa
     document = dict(document)
     problems += _secrets_in(document.get("notify"))
     tokens = _overlay_environment(document, environ, problems)
+    _overlay_feeds(document, environ, problems)
     username = _from_environment("CALSYNC_CALENDAR_USERNAME", environ, problems)
     password = _secret("CALSYNC_CALENDAR_PASSWORD", environ, problems)
     parts: dict[str, Any] = {}
@@ -105,7 +110,7 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], *, folder: Pa
         parts[key] = [_section(_TABLES[key], entry, f"{key}[{n}]", problems) for n, entry in enumerate(entries)]
     train = parts["train"]
     named = train.windows if train is not None else _named(document["train"])
-    problems += _contradictions(parts, windows, named, ticketed=bool(ticket_token))
+    problems += _contradictions(parts, windows, named)
     if problems:
         raise ConfigInvalid(problems)
     secret = SecretStr(ticket_token.strip()) if ticket_token else None
@@ -119,11 +124,38 @@ def _named(train: object) -> list[str]:
 
 
 def _secrets_in(notify: object) -> Iterable[str]:
-    """The addresses in the file itself that hold a password."""
+    """The addresses in the file itself that hold a secret, or may: of most services some part of it is one."""
     for name, url in notify.items() if isinstance(notify, dict) else ():
-        if isinstance(url, str) and re.match(r"[a-z0-9+]+://[^/@]*:[^/@]+@", url, re.IGNORECASE):
+        if isinstance(url, str) and "://" in url and not _OPEN_CHANNEL.fullmatch(url):
             variable = f"CALSYNC_NOTIFY_{name.upper()}"
-            yield f"notify.{name}: secrets do not stand in this file; write the whole address into {variable}"
+            yield (
+                f"notify.{name}: secrets do not stand in this file, but only an IRC channel without password and key; "
+                f"write the whole address into {variable}"
+            )
+
+
+def _overlay_feeds(document: dict[str, Any], environ: Mapping[str, str], problems: list[str]) -> None:
+    """Put the addresses of busy feeds that the environment has into the roster."""
+    known = {name.removesuffix("_FILE") for name in environ if name.startswith(_FEED)}
+    entries = document.get("conductors")
+    roster = [dict(entry) if isinstance(entry, dict) else entry for entry in (entries if isinstance(entries, list) else [])]
+    taken: dict[str, str] = {}
+    for entry in roster:
+        name = str(entry.get("name", "")) if isinstance(entry, dict) else ""
+        variable = _FEED + re.sub(r"[^A-Z0-9]", "_", name.upper())
+        if variable not in known:
+            continue
+        if variable in taken:
+            problems.append(f'{variable}: is "{taken[variable]}" and "{name}" alike; give one of them another name')
+        taken[variable] = name
+        if (url := _from_environment(variable, environ, problems)) is not None:
+            entry["calendar"] = url
+    problems += (
+        f"{variable}: nobody of the roster has this name; write it in capitals, with _ for all but A-Z and digits"
+        for variable in sorted(known - taken.keys())
+    )
+    if taken:
+        document["conductors"] = roster
 
 
 def _section(section: type[Section], table: object, path: str, problems: list[str]) -> Any:
@@ -154,6 +186,8 @@ def _sentence(section: type[Section], path: str, detail: Any) -> str:
             return f"{where}: {detail['ctx']['error']}"
         case _:
             said = detail["msg"].removeprefix("Input ")
+            if section is NotifySection:  # what stands there may be a secret
+                return f"{where}: {said}"
             return f"{where}: {said}, not {_shown(detail['input'])}"
 
 
@@ -167,12 +201,10 @@ def _unknown(key: str, known: list[str]) -> str:
     return "is not a setting; " + (f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}")
 
 
-def _contradictions(
-    parts: Mapping[str, Any], windows: Mapping[str, Any], named: Sequence[str], *, ticketed: bool
-) -> Iterable[str]:
+def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any], named: Sequence[str]) -> Iterable[str]:
     """What no section can see by itself; unsound parts are None.
 
-    `windows` has the unsound windows too, `named` the names of train windows; `ticketed` tells of a ticket system's token.
+    `windows` has the unsound windows too, `named` the names of train windows.
     """
     train: TrainSection | None = parts["train"]
     if train is not None:
@@ -189,8 +221,6 @@ def _contradictions(
         seen.add(conductor.name)
         if conductor.window is not None and conductor.window not in named:
             yield f'conductors[{n}].window: "{conductor.window}" is not a train window; ' + _of(named)
-    if parts["tickets"] is not None and parts["tickets"].url is not None and not ticketed:
-        yield "tickets.url: set CALSYNC_TICKETS_TOKEN to a token of the ticket system too"
     if parts["rotation"] is not None:
         yield from _rotation_contradictions(parts["rotation"], seen)
     conflicts: ConflictsSection | None = parts["conflicts"]

@@ -193,7 +193,7 @@ def _with_absences(
         found = list(absences(agenda, conductor, *watched(config, slot)))
         certain = [absence for absence in found if absence.certain]
         if found and not certain:
-            message = f"{conductor.name} may be away during {place}: an event that cannot be read in full says so."
+            message = f"{conductor.name} may be away during {place}: what says so cannot be read in full, or ends before."
             yield Conflict("unknown", config.conflicts.blocks("unknown"), slot.id, message)
         if not certain:
             continue

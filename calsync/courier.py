@@ -9,42 +9,30 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from calsync.agenda import Entry, Follower
-from calsync.deliveries import Delivery, NotSent, Unsure
+from calsync.announcements import retold
+from calsync.deliveries import LEASE, Delivery, NotSent, Unsure
 from calsync.errors import CalendarError, Changed, Unreachable
-from calsync.notify import Channel, Channels, open_channels
+from calsync.ports import Ports
 from calsync.reservations import attach
-from calsync.settings import Config
-from calsync.tickets import Tickets, open_tickets
 from calsync.writes import trying
 
 GRACE = timedelta(seconds=10)
 """How long a new message is left to the process that made it, whose caller waits for the outcome."""
+PAUSE = timedelta(seconds=10)
+"""After what time at the latest it is looked for what is due."""
+REST = timedelta(minutes=1)
+"""How long a week is left alone on which the calendar refused a write."""
+FORSAKEN = 2 * LEASE
+"""How long a message must be over until a process that could not have sent it settles it."""
 ATTEMPTS = 12
 """How often a write is tried anew when somebody else wrote to the week first."""
 
 _log = logging.getLogger("calsync")
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where deliveries go; what is None is not set up."""
-
-    tickets: Tickets | None = None
-    channels: Channels = field(default_factory=Channels)
-
-    @classmethod
-    def of(cls, config: Config) -> Ports:
-        """The ports that the configuration names; `Invalid` where one cannot be opened."""
-        return cls(open_tickets(config), open_channels(config))
-
-    def channel(self, delivery: Delivery) -> Channel | None:
-        """The channel that a delivery goes to."""
-        return self.channels.updates if delivery.target == "updates" else self.channels.operations
 
 
 def mark(href: str, delivery: Delivery) -> str:
@@ -69,47 +57,107 @@ def add(follower: Follower, href: str, choose: Callable[[Entry], Sequence[Delive
 
 
 class Courier:
-    """Sends what is due; any number of them may work on one calendar, each with a name of its own."""
+    """Sends what is due; any number of them may work on one calendar."""
 
     def __init__(self, follower: Follower, ports: Ports) -> None:
         self._follower, self._ports = follower, ports
-        self._name = uuid.uuid4().hex[:12]
         self._unrecorded: dict[tuple[str, str], tuple[Delivery, Delivery]] = {}
         """What is known here alone, since the calendar was away: a claim, and what came of it or has its place."""
+        self._resting: dict[str, datetime] = {}
+        """Until when a week is left alone on which something went wrong."""
 
     def deliver(self, href: str, about: str, now: datetime) -> tuple[Delivery, ...]:
-        """Send what is due of a hand-off or update at `now` (aware); returns all of it as it stands then."""
-        self._work(now, href, about)
+        """Send what is due of a hand-off or update at `now` (aware); returns all of it as it stands then.
+
+        What this process cannot send stays pending, and says what is missing here. Raises the calendar's errors.
+        """
+        self._work(href, _clock(now), about)
         entry = self._follower.agenda.entries.get(href)
-        return tuple(found for found in (entry.deliveries if entry else ()) if found.about == about)
+        return tuple(self._explained(found) for found in (entry.deliveries if entry else ()) if found.about == about)
 
-    def settle(self, now: datetime) -> int:
-        """Send whatever is due on the whole calendar at `now` (aware); returns how many were worked on."""
-        return self._work(now)
+    def settle(self, now: datetime) -> None:
+        """Send whatever is due on the whole calendar at `now` (aware), each week by itself; see `each`."""
+        clock = _clock(now)
+        unrecorded = [href for href, _ in self._unrecorded]
+        hrefs = dict.fromkeys([*unrecorded, *(entry.href for entry in self._follower.agenda.reservations)])
+        self.each(hrefs, lambda href: self._work(href, clock), now)
 
-    def _work(self, now: datetime, only: str | None = None, about: str | None = None) -> int:
-        started, begun = now, time.monotonic()
-        for key, (mine, outcome) in list(self._unrecorded.items()):
-            self._record(key[0], mine, outcome, now)
-        count = 0
-        for entry in self._follower.agenda.reservations:
-            if only not in (None, entry.href):
+    def each(self, hrefs: Iterable[str], work: Callable[[str], None], now: datetime) -> None:
+        """Work on weeks at `now` (aware); one that fails is logged, rests for a while, and keeps no other waiting.
+
+        Raises the calendar's error where it is away altogether.
+        """
+        for href in hrefs:
+            if now < self._resting.get(href, now):
                 continue
+            try:
+                work(href)
+            except CalendarError as error:
+                if isinstance(error, Unreachable):
+                    self._follower.sync(now)  # which tells whether it is this week alone
+                _log.warning("%s is left alone for a while: %s", href, error)
+                self._resting[href] = now + REST
+            except Exception:  # a defect, or what somebody wrote there, must not silence the others
+                _log.exception("%s is left alone for a while", href)
+                self._resting[href] = now + REST
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether there is something for `settle` to do at `now` (aware), as far as is known."""
+        return any(moment <= now for moment in self._moments())
+
+    def pause(self, now: datetime, others: Iterable[datetime] = ()) -> float:
+        """How many seconds after a round at `now` (aware) the next one is due, as far as is known; never many, since other
+        processes write too. `others` are moments that the caller waits for.
+        """
+        longest = min(PAUSE, self._follower.config.calendar.interval)
+        return min([longest, *(moment - now for moment in (*self._moments(), *others) if moment > now)]).total_seconds()
+
+    def _moments(self) -> Iterator[datetime]:
+        for entry in self._follower.agenda.reservations:
+            rests = self._resting.get(entry.href)
             for delivery in entry.deliveries:
-                if about is None and _is_young(delivery, now):
-                    continue
-                if delivery.is_due(now) and about in (None, delivery.about):
-                    # Sending takes its time, and a claim counts from when it is made.
-                    now = started + timedelta(seconds=time.monotonic() - begun)
-                    self._attempt(entry.href, delivery, now)
-                    count += 1
-        return count
+                if (moment := self._moment(delivery)) is not None:
+                    yield max(moment, rests) if rests is not None else moment
+
+    def _work(self, href: str, clock: Callable[[], datetime], about: str | None = None) -> None:
+        for (where, _), (mine, outcome) in list(self._unrecorded.items()):
+            if where == href:
+                self._record(href, mine, outcome, clock())
+        entry = self._follower.agenda.entries.get(href)
+        for delivery in entry.deliveries if entry is not None else ():
+            now = clock()  # sending takes its time, and a claim counts from when it is made
+            if about is None:
+                moment = self._moment(delivery)
+            else:
+                moment = delivery.next if delivery.about == about and self._ports.is_open(delivery.target) else None
+            if moment is not None and now >= moment:
+                self._attempt(href, delivery, now)
+
+    def _moment(self, delivery: Delivery) -> datetime | None:
+        """When this process has something to do about a delivery; None for one that is settled.
+
+        A new one is left to who made it, and one that cannot be sent from here to those who can until it is long over.
+        """
+        moment = delivery.next
+        if moment is None:
+            return None
+        if delivery.attempts == 0 and delivery.target != "announcements":  # those are made by who waits for nothing
+            moment = max(moment, delivery.made + GRACE)
+        if not self._ports.is_open(delivery.target):
+            moment = max(moment, delivery.until + FORSAKEN)
+        return moment
+
+    def _explained(self, delivery: Delivery) -> Delivery:
+        variable = self._ports.elsewhere.get(delivery.target)
+        if variable is None or self._ports.is_open(delivery.target) or delivery.settled or delivery.detail:
+            return delivery
+        return replace(delivery, detail=f"left to a process that has {variable}, which is not set here")
 
     def _attempt(self, href: str, known: Delivery, now: datetime) -> None:
         if known.state == "pending" and now >= known.until:
             self._write(href, known, known.settle("failed", known.detail or "its time was over"), now)
             return
-        mine = known.claim(self._name, now)
+        mine = known.claim(uuid.uuid4().hex[:12], now)
         try:
             if not self._write(href, known, mine, now):
                 return  # somebody else has it
@@ -133,58 +181,78 @@ class Courier:
             raise
 
     def _write(self, href: str, known: Delivery, new: Delivery, now: datetime) -> bool:
-        """Put `new` in the place of `known`; False where that is not what stands there any more."""
+        """Put `new` in the place of `known`, once; False where neither is what stands there any more."""
         stood = False
 
         def choose(entry: Entry) -> Sequence[Delivery]:
             nonlocal stood
-            stood = known in entry.deliveries
-            return (new,) if stood else ()
+            # A write whose answer was lost may have come to the calendar meanwhile.
+            stood = new in entry.deliveries or known in entry.deliveries
+            return () if new in entry.deliveries or not stood else (new,)
 
         add(self._follower, href, choose, now)
         return stood
 
     def _send(self, href: str, mine: Delivery, now: datetime) -> Delivery:
+        if mine.target == "announcements":
+            # The claim was written onto the week as it stands now.
+            mine = retold(self._follower.config, self._follower.agenda.entries.get(href), mine, now)
+            if mine.settled:
+                return mine
         try:
             if mine.target == "ticket":
                 return self._to_ticket(href, mine)
-            channel = self._ports.channel(mine)
-            if channel is None:
-                raise NotSent("no channel is set up here")
+            channel = self._ports.channel(mine.target)
+            assert channel is not None  # it would have been left alone
             channel.send(mine.text)
         except NotSent as error:
             return mine.retry(str(error), now)
         except Exception as error:  # whatever went wrong, the message may be out
-            return self._doubt(href, mine, error, now)
+            return self._doubt(href, mine, error)
         return mine.settle("sent")
 
     def _to_ticket(self, href: str, mine: Delivery) -> Delivery:
-        if self._ports.tickets is None or mine.ticket is None:
-            raise NotSent("no ticket system is set up here")
+        assert self._ports.tickets is not None  # as above
+        if mine.ticket is None:
+            raise NotSent("it names no ticket")
         comment = f"{mine.text}\n\n##{mark(href, mine)}##"
         self._ports.tickets.post(mine.ticket, comment, assign=mine.assign)
-        return mine.settle("sent", mine.detail)
+        return mine.settle("sent", mine.remark)
 
-    def _doubt(self, href: str, mine: Delivery, error: Exception, now: datetime) -> Delivery:
+    def _doubt(self, href: str, mine: Delivery, error: Exception) -> Delivery:
+        """What became of a message that was just sent without a clear answer."""
         if not isinstance(error, Unsure):
             _log.exception("%s of %s failed", mine.id, href)
-        if mine.target == "ticket":
-            return self._recover(href, replace(mine, detail=str(error)), now)
-        return mine.settle("unknown", f"it may have arrived: {error}")
+        if mine.target != "ticket":
+            return mine.settle("unknown", f"it may have arrived: {error}")
+        try:
+            if self._is_there(href, mine):
+                return mine.settle("sent", mine.remark)
+        except Exception as unclear:
+            error = unclear
+        # The receiver may still be at work on it, so that only a claim which is over tells that it did not arrive.
+        return replace(mine, detail=f"it is not known whether it arrived: {error}")
 
     def _recover(self, href: str, mine: Delivery, now: datetime) -> Delivery:
-        """What became of a message that was sent, or was about to be; the claim stays where nobody can say that now."""
+        """What became of a message whose claim was over; the claim stays, as long as it may, where nobody can say that."""
         if mine.target != "ticket":
             return mine.settle("unknown", "it may have arrived: the process that sent it ended before it could tell")
         try:
-            if self._ports.tickets is None or mine.ticket is None:
-                raise NotSent("no ticket system is set up here")
-            found = self._ports.tickets.has(mine.ticket, mark(href, mine))
+            found = self._is_there(href, mine)
         except Exception as error:  # it is looked for again when the claim is over
+            if now >= mine.until:
+                return mine.settle("unknown", f"it may have arrived: {error}")
             return replace(mine, detail=f"it is not known whether it arrived: {error}")
-        return mine.settle("sent", mine.detail) if found else mine.retry("it did not arrive", now)
+        return mine.settle("sent", mine.remark) if found else mine.retry("it did not arrive", now)
+
+    def _is_there(self, href: str, mine: Delivery) -> bool:
+        """Whether a message stands on its ticket; `NotSent` where that cannot be told now."""
+        if self._ports.tickets is None or mine.ticket is None:
+            raise NotSent("no ticket system is set up here")
+        return self._ports.tickets.has(mine.ticket, mark(href, mine))
 
 
-def _is_young(delivery: Delivery, now: datetime) -> bool:
-    """Whether whoever made it is about to send it; announcements are made by who waits for nothing."""
-    return delivery.target != "announcements" and delivery.attempts == 0 and now < delivery.made + GRACE
+def _clock(now: datetime) -> Callable[[], datetime]:
+    """A clock that shows `now` at first."""
+    begun = time.monotonic()
+    return lambda: now + timedelta(seconds=time.monotonic() - begun)

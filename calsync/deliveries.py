@@ -7,7 +7,7 @@ JSON, a plain token), so that every replica knows of them and none is lost with 
                       → pending     it certainly did not arrive, and is tried again later
                       → unknown     it may have arrived, and nobody can tell; it is not tried again
     pending → failed                it did not arrive in time
-    skipped                         there is nowhere to send it
+    skipped                         there is nowhere to send it, or it is true no more
 
 Each step is a conditional write, so that of all replicas one has the claim. A claim that is not settled within `LEASE` is
 of a process that died with it. Where the receiver can tell whether the message is there, it is asked; where it cannot, the
@@ -23,7 +23,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from icalendar import Calendar, Event, vText
-from pydantic import TypeAdapter
+from pydantic import AwareDatetime, TypeAdapter
+
+from calsync.weeks import LAST_YEAR
 
 PROPERTY = "X-CALSYNC-DELIVERY"
 LEASE = timedelta(minutes=5)
@@ -50,38 +52,41 @@ class Delivery:
     """One message to one place. `id` is unique within the week, and the same for the same message of the same cause.
 
     `about` names the hand-off, update or announcement that it belongs to, and `assign` who the ticket is to be assigned
-    to. Times are in UTC: it is not sent before `due` nor after `until`, and its claim, if any, is from `claimed`.
+    to; `remark` is its detail once it is sent. Times are in UTC: it is not sent before `due` nor after `until`, and its
+    claim, if any, is from `claimed`.
     """
 
     id: str
     about: str
     target: Target
     text: str
-    made: datetime
-    until: datetime
-    due: datetime
+    made: AwareDatetime
+    until: AwareDatetime
+    due: AwareDatetime
     ticket: str | None = None
     assign: str | None = None
     state: State = "pending"
     attempts: int = 0
-    claimed: datetime | None = None
+    claimed: AwareDatetime | None = None
     by: str | None = None
     detail: str | None = None
+    remark: str | None = None
 
     @property
     def settled(self) -> bool:
         """Whether nothing will happen to it any more."""
         return self.state not in ("pending", "claimed")
 
-    def is_due(self, now: datetime) -> bool:
-        """Whether there is something to do at `now` (aware): send it, give it up, or find out about a lost claim."""
+    @property
+    def next(self) -> datetime | None:
+        """When there is something to do: send it, give it up, or find out about a lost claim; None once it is settled."""
         if self.state == "claimed":
             assert self.claimed is not None  # as every claim has
-            return now >= self.claimed + LEASE
-        return self.state == "pending" and (now >= self.due or now >= self.until)
+            return self.claimed + LEASE
+        return min(self.due, self.until) if self.state == "pending" else None
 
     def claim(self, by: str, now: datetime) -> Delivery:
-        """The same, about to be sent by the process called `by`."""
+        """The same, about to be sent; `by` is this claim's own, so that whoever made it knows it from all others."""
         return replace(self, state="claimed", by=by, claimed=_stamp(now), attempts=self.attempts + 1)
 
     def settle(self, state: State, detail: str | None = None) -> Delivery:
@@ -106,11 +111,12 @@ def make(
     lasts: timedelta = timedelta(days=1),
     ticket: str | None = None,
     assign: str | None = None,
+    remark: str | None = None,
     skipped: str | None = None,
 ) -> Delivery:
     """A delivery that is due at `now` (aware) and given up when it `lasts` no more; one that is `skipped` says why."""
     made = _stamp(now)
-    found = Delivery(f"{about}-{target}", about, target, text, made, made + lasts, made, ticket, assign)
+    found = Delivery(f"{about}-{target}", about, target, text, made, made + lasts, made, ticket, assign, remark=remark)
     return found if skipped is None else found.settle("skipped", skipped)
 
 
@@ -138,9 +144,14 @@ def read(ics: bytes) -> tuple[Delivery, ...]:
                 delivery = _record.validate_json(base64.urlsafe_b64decode(token))
             except ValueError:
                 continue  # it stood where anybody may write
-            if (delivery.state == "claimed") == (delivery.claimed is not None):
+            if _is_sound(delivery):
                 found.append(delivery)
     return tuple(found)
+
+
+def _is_sound(delivery: Delivery) -> bool:
+    times = (delivery.made, delivery.until, delivery.due, delivery.claimed or delivery.made)
+    return (delivery.state == "claimed") == (delivery.claimed is not None) and max(times).year <= LAST_YEAR
 
 
 def write(ics: bytes, deliveries: Sequence[Delivery]) -> bytes:

@@ -54,10 +54,9 @@ def week_of(href: str) -> Week | None:
 
 def summary(reservation: Reservation, slot: Slot) -> str:
     """A slot's title: train, version, stage, the secondary timeslot marked as such, and who sits there."""
-    train = " ".join(part for part in (reservation.title, reservation.train) if part)
     who = ", ".join(reservation.names(slot))
     secondary = ["secondary timeslot"] if slot.role == "backup" else []
-    return " – ".join([train, slot.stage or slot.window, *secondary, who])
+    return " – ".join([reservation.train_title, slot.stage or slot.window, *secondary, who])
 
 
 def description(reservation: Reservation, slot: Slot, link: str | None) -> str:

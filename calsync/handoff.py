@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from calsync import deliveries, events
 from calsync.agenda import Entry, Follower
 from calsync.conflicts import Conflict, check
-from calsync.courier import Ports
+from calsync.courier import Courier
 from calsync.deliveries import Delivery
 from calsync.errors import Invalid
 from calsync.planning import Conductor
+from calsync.ports import Ports
 from calsync.records import Reservation
 from calsync.reservations import Outcome, held, store
 from calsync.settings import Config
@@ -34,11 +35,6 @@ class HandedOff:
     href: str
     about: str
     former: str
-
-
-def responsible(reservation: Reservation) -> Conductor:
-    """Who is responsible for the train now."""
-    return reservation.responsible or reservation.pair.primary
 
 
 def hand_off(
@@ -61,7 +57,7 @@ def hand_off(
     def attempt() -> HandedOff:
         agenda = follower.sync(now)
         entry, standing = held(agenda, week, etags)
-        former = responsible(standing)
+        former = standing.in_charge
         if former.name == to.name:
             return _again(entry, standing, digest)
         if not any(slot.end > now for slot in standing.slots):
@@ -76,13 +72,27 @@ def hand_off(
     return trying(follower, attempt)
 
 
+def pass_on(
+    courier: Courier, follower: Follower, found: HandedOff, now: datetime
+) -> tuple[HandedOff, tuple[Delivery, ...]]:
+    """Send what a hand-off has to tell at `now` (aware); returns it with the etag that its week has then, and its messages.
+
+    The etag stays where somebody else has changed the reservation meanwhile. Raises the calendar's errors.
+    """
+    sent = courier.deliver(found.href, found.about, now)
+    entry = follower.agenda.entries.get(found.href)
+    if entry is None or entry.reservation != found.outcome.reservation:
+        return found, sent
+    return replace(found, outcome=replace(found.outcome, etag=entry.etag)), sent
+
+
 def _again(entry: Entry, standing: Reservation, digest: str) -> HandedOff:
     """The same hand-off as the last one, or a mistake."""
     told = [delivery for delivery in entry.deliveries if delivery.about.startswith("handoff-")]
     if not told or not told[-1].about.endswith(f"-{digest}"):
-        raise Invalid(f"{responsible(standing).name} is responsible for {standing.week} already; send an update instead.")
+        raise Invalid(f"{standing.in_charge.name} is responsible for {standing.week} already; send an update instead.")
     outcome = Outcome(standing, entry.etag, changes=entry.changes)
-    return HandedOff(outcome, entry.href, told[-1].about, responsible(standing).name)
+    return HandedOff(outcome, entry.href, told[-1].about, standing.in_charge.name)
 
 
 def _handed(standing: Reservation, to: Conductor, now: datetime, author: str | None) -> Reservation:
@@ -100,33 +110,25 @@ def _handed(standing: Reservation, to: Conductor, now: datetime, author: str | N
 def _deliveries(
     config: Config, ports: Ports, handed: Reservation, former: Conductor, about: str, note: str, now: datetime
 ) -> Sequence[Delivery]:
-    to = responsible(handed)
-    train = " ".join(part for part in (handed.title, handed.train) if part)
+    to, train = handed.in_charge, handed.train_title
     whose = f"{former.name} → {to.name}"
     known = {entry.name: entry for entry in config.conductors}.get(to.name)
     user = known.ticket_user if known is not None else None
     comment = f"{note}\n\n{former.name} hands {train} ({handed.week}) to {to.name}."
+    why = f"commented only: conductors.ticket_user of {to.name} is not set, so the ticket is not assigned"
     ticket = deliveries.make(
-        about, "ticket", comment, now, ticket=handed.ticket, assign=user, skipped=no_ticket(ports, handed)
+        about,
+        "ticket",
+        comment,
+        now,
+        ticket=handed.ticket,
+        assign=user,
+        remark=why if user is None else None,
+        skipped=ports.missing("ticket", handed),
     )
-    if user is None and not ticket.settled:
-        why = f"commented only: conductors.ticket_user of {to.name} is not set, so the ticket is not assigned"
-        ticket = replace(ticket, detail=why)
     place = ", ".join(part for part in (train, handed.ticket) if part)
-    log = deliveries.make(about, "log", f"!log {note} ({place}: {whose})", now, skipped=no_channel(ports))
+    log = deliveries.make(about, "log", f"!log {note} ({place}: {whose})", now, skipped=ports.missing("log", handed))
     return (ticket, log)
-
-
-def no_ticket(ports: Ports, reservation: Reservation) -> str | None:
-    """Why nothing can be put on the week's ticket; None where it can."""
-    if ports.tickets is None:
-        return "no ticket system is set up; see [tickets]"
-    return None if reservation.ticket else f"the reservation of {reservation.week} has no ticket"
-
-
-def no_channel(ports: Ports) -> str | None:
-    """Why nothing can be said in the operations channel; None where it can."""
-    return None if ports.channels.operations else "no channel is set up; see notify.operations"
 
 
 def _against(follower: Follower, standing: Reservation, to: Conductor, now: datetime) -> tuple[Conflict, ...]:

@@ -16,12 +16,14 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from irc import client as irc_client
 from jaraco.stream import buffer
 
+from calsync.deadline import bounded
 from calsync.deliveries import NotSent, Unsure
 
 TIMEOUT = 20.0
@@ -31,9 +33,15 @@ LONGEST = 60.0
 NICKSERV_TIMEOUT = 10.0
 MAX_TEXT = 380
 """How many bytes of text fit into a line beside its prefix (RFC 2812, section 2.3)."""
+LOG = "!log "
+"""How a line begins that the channel's bot writes into the log."""
 NICKS = 3
 """How many nicks are tried where the first is in use, as by another replica in this moment."""
 
+_SHAPE = (
+    "write it as ircs://NICK:PASSWORD@irc.example.org/#channel, "
+    "where / ? # @ : % in the password are %2F %3F %23 %40 %3A %25"
+)
 _REFUSED = {
     "nosuchchannel", "cannotsendtochan", "toomanychannels", "channelisfull", "inviteonlychan", "bannedfromchan",
     "badchannelkey", "badchanmask", "nochanmodes", "needmoreparams", "nosuchnick", "notonchannel", "489",
@@ -60,21 +68,24 @@ class _Place:
 
 def parse(url: str) -> _Place:
     """The address of a channel; `ValueError` with the remedy where it is none."""
-    parts = urlsplit(url.replace("#", "%23"))
+    try:
+        parts = urlsplit(url.replace("#", "%23"))
+        host, port, nick = parts.hostname, parts.port, unquote(parts.username or "calsync")
+    except ValueError:  # what it says may have half of a password in it
+        raise ValueError(_SHAPE) from None
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     channel = unquote(parts.path.lstrip("/"))
-    if not parts.hostname or not channel.strip("#") or set(channel) & set(" ,\r\n\x07"):
-        raise ValueError("write it as ircs://NICK:PASSWORD@irc.example.org/#channel")
-    if strange := sorted(query.keys() - {"auth", "account", "key"}):
-        raise ValueError(f"{strange[0]} is not an option of IRC; there are auth, account, key")
+    if not host or not channel.strip("#") or set(channel) & set(" ,\r\n\x07") or "@" in parts.path + parts.query:
+        raise ValueError(_SHAPE)
+    if query.keys() - {"auth", "account", "key"}:
+        raise ValueError("auth, account and key are all options that there are; write & in one of them as %26")
     auth = query.get("auth", "sasl")
     if auth not in ("sasl", "nickserv", "server"):
         raise ValueError('auth is "sasl", "nickserv" or "server"')
     tls = parts.scheme == "ircs"
-    nick = unquote(parts.username or "calsync")
     return _Place(
-        host=parts.hostname,
-        port=parts.port or (6697 if tls else 6667),
+        host=host,
+        port=port or (6697 if tls else 6667),
         tls=tls,
         nick=nick,
         password=unquote(parts.password) if parts.password else None,
@@ -102,9 +113,9 @@ class IrcChannel:
 
 
 def _lines(text: str) -> list[str]:
-    """The text in lines that fit; each further one of a `!command` begins with the command too."""
+    """The text in lines that fit; each further one of what is to be logged begins with `!log` too."""
     words = " ".join(text.split())
-    command = words.partition(" ")[0] + " " if words.startswith("!") else ""
+    command = LOG if words.startswith(LOG) else ""
     lines = []
     while len(words.encode()) > MAX_TEXT:
         head = words.encode()[:MAX_TEXT].decode(errors="ignore")
@@ -235,7 +246,8 @@ def _connect(address: tuple[str, int], *, tls: bool) -> socket.socket:
     if not tls:
         return plain
     try:
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=address[0])
+        with bounded(plain, timedelta(seconds=TIMEOUT)):
+            return ssl.create_default_context().wrap_socket(plain, server_hostname=address[0])
     except OSError:
         plain.close()
         raise

@@ -51,6 +51,16 @@ class Reservation:
         """Whether the two sit in different windows."""
         return self.primary.window != self.backup.window
 
+    @property
+    def train_title(self) -> str:
+        """The train with its version, as messages and titles name it."""
+        return " ".join(part for part in (self.title, self.train) if part)
+
+    @property
+    def in_charge(self) -> Conductor:
+        """Who is responsible for the train now."""
+        return self.responsible or self.pair.primary
+
     def conductors(self, slot: Slot) -> tuple[Conductor, ...]:
         """Who sits in the slot: the one of its role, and both where they share a window."""
         return self.pair.seated(slot.role, together=not self.spans_regions)

@@ -121,6 +121,7 @@ Email = Annotated[str, BeforeValidator(_email)]
 WorkingHours = Annotated[Hours, BeforeValidator(_hours)]
 IsoWeek = Annotated[Week, BeforeValidator(_week)]
 WebAddress = Annotated[str, BeforeValidator(_web_address)]
+SecretAddress = Annotated[SecretStr, BeforeValidator(_web_address)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -213,7 +214,7 @@ class Freeze(Section):
 
 
 class ConductorSection(Section):
-    """`[[conductors]]`: one person of the roster."""
+    """`[[conductors]]`: one person of the roster; the address of their busy feed is often a secret by itself."""
 
     name: Text
     timezone: Timezone
@@ -223,7 +224,7 @@ class ConductorSection(Section):
     email: Email | None = None
     irc: Text | None = None
     ticket_user: Text | None = None
-    calendar: WebAddress | None = None
+    calendar: SecretAddress | None = None
     video: WebAddress | None = None
 
     @property
@@ -262,6 +263,15 @@ class ServerSection(Section):
     hosts: tuple[str, ...] = ()
 
 
+ELSEWHERE = "environment"
+"""What stands for an address that processes which send messages have in their environment."""
+
+
+def is_elsewhere(address: SecretStr | None) -> bool:
+    """Whether there is such a channel, and its address is not known here."""
+    return address is not None and address.get_secret_value() == ELSEWHERE
+
+
 class NotifySection(Section):
     """`[notify]`: the channels that people read; an address that holds a secret comes from the environment."""
 
@@ -297,6 +307,11 @@ class Config(BaseModel):
     """Who calsync is on the calendar's server."""
     folder: Path = Path()
     """Where windows.toml stands; relative files are found from here."""
+
+    @cached_property
+    def roster(self) -> dict[str, ConductorSection]:
+        """The people of the roster, by name."""
+        return {entry.name: entry for entry in self.conductors}
 
     @cached_property
     def declined(self) -> dict[Week, str]:

@@ -46,7 +46,7 @@ def show_outcome(outcome: Outcome, said: str, *, as_json: bool) -> None:
     show_conflicts(outcome.warnings, ())
     for line in outcome.changes:
         out.print(f"[yellow]![/] {plain(line)}")
-    train = " ".join(part for part in (found.title, found.train) if part)
+    train = found.train_title
     out.print(f"[green]{found.week} {said}[/] for {plain(train)}" + (f", {plain(found.ticket)}." if found.ticket else "."))
 
 

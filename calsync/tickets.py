@@ -6,17 +6,24 @@ Conduit takes a form in which lists and tables are nested keys, as PHP reads the
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import niquests
 
 from calsync.deliveries import NotSent, Unsure
+from calsync.exchange import TooLong, exchange
 from calsync.settings import Config
 
 TIMEOUT = 15.0
-"""How long a call waits for the ticket system, in seconds."""
+"""How long one call may take in all, from looking up the host to the last byte of its answer, in seconds."""
+LONGEST = 60.0
+"""How long all the calls of a post, or of looking for a comment, may take together: far less than `deliveries.LEASE`."""
+MAX_BYTES = 10_000_000
+"""How long an answer may be."""
 PAGES = 20
 """How many pages of a ticket's history are looked through for a comment."""
 
@@ -45,18 +52,19 @@ class Conduit:
 
     def post(self, ticket: str, comment: str, *, assign: str | None) -> None:
         """See `Tickets.post`; one `maniphest.edit` of both transactions."""
-        task = self._task(ticket)
+        until = time.monotonic() + LONGEST
+        task = self._task(ticket, until)
         transactions: list[dict[str, Any]] = [{"type": "comment", "value": comment}]
         if assign is not None:
-            transactions.insert(0, {"type": "owner", "value": self._user(assign)})
-        self._call("maniphest.edit", {"objectIdentifier": task, "transactions": transactions}, writes=True)
+            transactions.insert(0, {"type": "owner", "value": self._user(assign, until)})
+        self._call("maniphest.edit", {"objectIdentifier": task, "transactions": transactions}, until, writes=True)
 
     def has(self, ticket: str, mark: str) -> bool:
         """See `Tickets.has`; `transaction.search` reads the ticket's history, newest first."""
-        after = None
+        until, after = time.monotonic() + LONGEST, None
         for _ in range(PAGES):
             page: dict[str, Any] = {"objectIdentifier": ticket, **({"after": after} if after else {})}
-            found = self._call("transaction.search", page)
+            found = self._call("transaction.search", page, until)
             for transaction in found["data"]:
                 if any(mark in str(comment["content"]["raw"]) for comment in transaction["comments"]):
                     return True
@@ -65,38 +73,41 @@ class Conduit:
                 break
         return False
 
-    def _task(self, ticket: str) -> str:
+    def _task(self, ticket: str, until: float) -> str:
         """The PHID of a task such as T123."""
         match = _TASK.fullmatch(ticket)
         if match is None:
             raise NotSent(f"{ticket} is not a task such as T123")
-        found = self._call("maniphest.search", {"constraints": {"ids": [int(match[1])]}})
+        found = self._call("maniphest.search", {"constraints": {"ids": [int(match[1])]}}, until)
         if not found["data"]:
             raise NotSent(f"there is no task {ticket}, or the token may not see it")
         return str(found["data"][0]["phid"])
 
-    def _user(self, name: str) -> str:
-        found = self._call("user.search", {"constraints": {"usernames": [name]}})
+    def _user(self, name: str, until: float) -> str:
+        found = self._call("user.search", {"constraints": {"usernames": [name]}}, until)
         if not found["data"]:
             raise NotSent(f'the ticket system has no user "{name}"; see conductors.ticket_user')
         return str(found["data"][0]["phid"])
 
-    def _call(self, method: str, parameters: Mapping[str, Any], *, writes: bool = False) -> Any:
+    def _call(self, method: str, parameters: Mapping[str, Any], until: float, *, writes: bool = False) -> Any:
+        """The result of a call that is over before `until` on the monotonic clock."""
         form = {"api.token": self._token, "output": "json", **dict(_flat(parameters))}
         failed = Unsure if writes else NotSent
+        seconds = min(TIMEOUT, until - time.monotonic())
+        if seconds <= 0:
+            raise NotSent(f"the ticket system takes more than {LONGEST:.0f} s")
         try:
-            with niquests.Session(disable_http3=True) as session:
-                answer = session.post(f"{self._url}/api/{method}", data=form, timeout=TIMEOUT)
+            answer = exchange("POST", f"{self._url}/api/{method}", form=form, seconds=seconds, most=MAX_BYTES)
         except (niquests.exceptions.ConnectTimeout, niquests.exceptions.InvalidURL) as error:
             raise NotSent(f"the ticket system does not answer: {type(error).__name__}") from None
-        except (niquests.exceptions.RequestException, OSError) as error:
+        except (niquests.exceptions.RequestException, OSError, TooLong) as error:
             raise failed(f"the ticket system does not answer: {type(error).__name__}") from None
-        if answer.status_code != 200:
+        if answer.status != 200:
             # A server that fails may have written before it did.
-            kind = NotSent if (answer.status_code or 500) < 500 else failed
-            raise kind(f"the ticket system answers {answer.status_code} to {method}")
+            kind = NotSent if 400 <= answer.status < 500 else failed
+            raise kind(f"the ticket system answers {answer.status} to {method}")
         try:
-            said = answer.json()
+            said = json.loads(answer.body)
             code, info, result = said["error_code"], said["error_info"], said["result"]
         except (ValueError, KeyError, TypeError):
             raise failed(f"what the ticket system answers to {method} is not Conduit's") from None

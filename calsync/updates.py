@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from calsync import courier, deliveries, events
 from calsync.agenda import Agenda, Entry, Follower
-from calsync.courier import Ports
 from calsync.deliveries import Delivery, Target
 from calsync.errors import Invalid
-from calsync.handoff import no_channel, no_ticket, responsible
 from calsync.planning import Conductor
+from calsync.ports import Ports
 from calsync.records import Reservation
 from calsync.reservations import held
 from calsync.settings import Config
@@ -50,7 +49,7 @@ class Told:
 
 def partner_of(reservation: Reservation, sender: str) -> Conductor:
     """Who an update of `sender` is for: the other one of the pair, or who is responsible, if the sender is neither."""
-    pair, now = reservation.pair, responsible(reservation)
+    pair, now = reservation.pair, reservation.in_charge
     if sender == pair.primary.name:
         return pair.backup if now.name in (sender, pair.backup.name) else now
     if sender == pair.backup.name:
@@ -113,12 +112,12 @@ def update(
 
 def _possible(ports: Ports, reservation: Reservation, wanted: Route) -> Route:
     """The route, or the other place where its own is not set up."""
-    ticket, channel = no_ticket(ports, reservation), no_channel(ports)
+    ticket, channel = ports.missing("ticket", reservation), ports.missing("updates", reservation)
     if ticket and channel:
         raise Invalid(f"There is nowhere to send it: {ticket}, and {channel}.")
     if wanted.targets == ("ticket",) and ticket:
         return Route(("updates",), f"{wanted.reason}; it goes to the channel all the same, since {ticket}")
-    if wanted.targets == ("updates",) and ports.channels.updates is None:
+    if wanted.targets == ("updates",) and channel:
         return Route(("ticket",), f"{wanted.reason}; it goes onto the ticket all the same, since {channel}")
     return wanted
 
@@ -134,19 +133,12 @@ def _delivery(
     text: str,
     now: datetime,
 ) -> Delivery:
-    place = ", ".join(part for part in (_train(reservation), reservation.ticket) if part)
-    if target == "ticket":
-        found = deliveries.make(about, target, f"{text}\n\n{sender}", now, ticket=reservation.ticket)
-        return _unless(found, no_ticket(ports, reservation))
-    if target == "log":
-        return _unless(deliveries.make(about, target, f"!log {text} ({place}: {sender})", now), no_channel(ports))
+    place = ", ".join(part for part in (reservation.train_title, reservation.ticket) if part)
     nicks = {entry.name: entry.irc for entry in config.conductors}
-    return deliveries.make(about, target, f"{nicks.get(partner.name) or partner.name}: {text} ({sender}, {place})", now)
-
-
-def _unless(delivery: Delivery, missing: str | None) -> Delivery:
-    return replace(delivery, state="skipped", detail=missing) if missing else delivery
-
-
-def _train(reservation: Reservation) -> str:
-    return " ".join(part for part in (reservation.title, reservation.train) if part)
+    said = {
+        "ticket": f"{text}\n\n{sender}",
+        "log": f"!log {text} ({place}: {sender})",
+        "updates": f"{nicks.get(partner.name) or partner.name}: {text} ({sender}, {place})",
+    }[target]
+    ticket = reservation.ticket if target == "ticket" else None
+    return deliveries.make(about, target, said, now, ticket=ticket, skipped=ports.missing(target, reservation))

@@ -4,6 +4,7 @@ It reads forms as PHP does (`transactions[0][type]`), wants an `api.token` of 32
 answers 200 with `error_code` and `error_info` where it refuses.
 """
 
+import contextlib
 import http.server
 import itertools
 import json
@@ -69,11 +70,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return  # it has done what it was asked, and says nothing
         text = json.dumps(answer).encode()
+        time.sleep(server.delay)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(text)
+        with contextlib.suppress(OSError):  # who hangs up has waited enough
+            for n in range(len(text)) if method in server.dripping else ():
+                self.wfile.write(text[n : n + 1])
+                time.sleep(0.02)
+            self.wfile.write(b"" if method in server.dripping else text)
 
     def log_message(self, *_):
         pass
@@ -82,7 +88,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 class ConduitServer(http.server.ThreadingHTTPServer):
     """Tasks T400001 and T400002, and the users `Ana` and `Ben`.
 
-    `down` is how many calls are answered with 503, `silent` names methods that do their work and then hang up.
+    `down` is how many calls are answered with 503, `silent` names methods that do their work and then hang up, `dripping`
+    those whose answer comes byte by byte, and `delay` is how many seconds each answer takes.
     """
 
     daemon_threads = True
@@ -90,7 +97,7 @@ class ConduitServer(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.calls, self.down, self.silent = [], 0, []
+        self.calls, self.down, self.silent, self.dripping, self.delay = [], 0, [], [], 0.0
         self.users = {"Ana": "PHID-USER-ana", "Ben": "PHID-USER-ben"}
         self.tasks = {n: {"phid": f"PHID-TASK-{n}", "owner": None, "comments": []} for n in (400001, 400002)}
         self._ids = itertools.count(1)

@@ -12,20 +12,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from icalendar import Calendar
 from irc_servers import Listener, Ngircd, until
 from samples import configured
 from test_cli import folder, run  # noqa: F401
-from test_handoff import ANA, BEN, NEAR, TEAM, W49, Fuse, Killed, Room, handed, settled
+from test_handoff import ANA, BEN, NEAR, TEAM, W49, Ended, Fuse, Refusing, Room, handed, settled
 
 from calsync import announce, reservations
 from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.config import load
-from calsync.courier import Courier, Ports
+from calsync.courier import Courier
 from calsync.deliveries import LEASE
-from calsync.errors import Unreachable
+from calsync.errors import Refused, Unreachable
 from calsync.notify import Channels
 from calsync.planning import Pair
+from calsync.ports import Ports
 from calsync.reservations import Request
 from calsync.weeks import Week
 
@@ -58,6 +60,46 @@ def step(calendar, config, room, at, before=TEN):
     announce.run(
         follower, Courier(follower, Ports(channels=Channels(room, room))), lambda: at, lambda _: next(rounds), before
     )
+
+
+class Time:
+    """A clock that goes on by what is waited, until `end`, and keeps when the room heard what."""
+
+    def __init__(self, start, end, room, spoil=lambda at: None):
+        self.at, self.end, self.room, self.spoil = start, end, room, spoil
+        self.heard, self.waits = [], []
+
+    def clock(self):
+        return self.at
+
+    def wait(self, seconds):
+        self.heard += [(self.at, text) for text in self.room.said[len(self.heard) :]]
+        self.waits.append(seconds)
+        assert len(self.waits) < 10_000
+        self.at += timedelta(seconds=seconds)
+        self.spoil(self.at)
+        return self.at >= self.end
+
+
+class Counting:
+    """A calendar that counts how often it is asked for changes."""
+
+    def __init__(self, calendar):
+        self.calendar, self.asked = calendar, 0
+
+    def __getattr__(self, name):
+        return getattr(self.calendar, name)
+
+    def changes(self, *arguments):
+        self.asked += 1
+        return self.calendar.changes(*arguments)
+
+
+def announcing(calendar, config, room, time, before=TEN):
+    """An announcer that runs by `time`."""
+    follower = Follower(calendar, config, time.at)
+    ports = Ports(channels=Channels(room, room))
+    announce.run(follower, Courier(follower, ports), time.clock, time.wait, before)
 
 
 def test_the_channel_hears_before_a_slot_and_when_it_starts_who_conducts_and_where_the_ticket_is(
@@ -142,7 +184,7 @@ STEPS = 22
 
 
 @pytest.mark.parametrize("at", range(1, STEPS + 2))
-def test_an_announcer_that_is_killed_between_any_two_steps_leaves_the_slot_announced_once_at_the_most(
+def test_an_announcer_that_ends_between_any_two_steps_leaves_the_slot_announced_once_at_the_most(
     known, calendar, team, room, at
 ):
     fuse = Fuse(at)
@@ -152,7 +194,7 @@ def test_an_announcer_that_is_killed_between_any_two_steps_leaves_the_slot_annou
     try:
         courier = Courier(follower, Ports(channels=Channels(channel, channel)))
         announce.run(follower, courier, lambda: START, lambda _: True, TEN)
-    except Killed:
+    except Ended:
         died = True
     assert died == (at <= STEPS), "an announcement has another number of steps; count them anew"
     step(calendar, team, room, START + timedelta(seconds=30))
@@ -171,17 +213,11 @@ def test_a_calendar_that_is_away_is_waited_for(known, calendar, team, room, capl
             return getattr(calendar, name)
 
     flaky = Flaky()
-    follower = Follower(flaky, team, START)
-    rounds = iter([False, False, True])
 
-    def wait(_):
-        over = next(rounds)
-        flaky.away = room.said == [] and not over and wait.waited < 1
-        wait.waited += 1
-        return over
+    def back(at):
+        flaky.away = at < START + timedelta(minutes=5)
 
-    wait.waited = 0
-    announce.run(follower, Courier(follower, Ports(channels=Channels(room, room))), lambda: START, wait, TEN)
+    announcing(flaky, team, room, Time(START, START + timedelta(minutes=10), room, back))
     assert len(room.said) == 1
     assert sum("the calendar is away" in record.message for record in caplog.records) == 1
 
@@ -191,6 +227,98 @@ def test_without_a_channel_the_command_says_what_to_set(run):  # noqa: F811
     assert said.code == 2
     assert "set notify.operations or CALSYNC_NOTIFY_OPERATIONS" in said.err
     assert run("announce", "--before", "soon").code == 2
+
+
+# When, and how it stands then
+
+
+def test_a_start_is_announced_as_it_comes_however_seldom_the_calendar_is_asked(known, calendar, team, room):
+    seldom = team.model_copy(update={"calendar": team.calendar.model_copy(update={"refresh": timedelta(minutes=15)})})
+    counting = Counting(calendar)
+    time = Time(START - timedelta(minutes=37, seconds=13), START + timedelta(minutes=60), room)
+    announcing(counting, seldom, room, time)
+    assert [at for at, _ in time.heard] == [START - TEN, START]
+    assert max(time.waits) <= 10
+    # As often as it says, and for each of two announcements: before it, as it is made, claimed and settled, and read back.
+    assert counting.asked <= 97 / 15 + 2 + 2 * 10
+    quiet = Counting(calendar)
+    announcing(quiet, seldom, room, Time(START - timedelta(hours=10), START - timedelta(hours=9), room))
+    assert quiet.asked <= 5
+
+
+def test_a_message_is_tried_again_when_its_time_comes_and_not_before(known, calendar, team, room):
+    room.down = 3
+    time = Time(START, START + timedelta(minutes=5), room)
+    announcing(calendar, team, room, time)
+    ((at, _),) = time.heard
+    assert timedelta(seconds=35) <= at - START < timedelta(seconds=38)  # after 5, 10 and 20 s
+
+
+def test_an_announcement_that_comes_late_says_how_it_is_then(known, calendar, team, room):
+    room.down = 1
+    step(calendar, team, room, START - TEN)
+    handed(known, Ports(), BEN, at=START - timedelta(minutes=8))
+    step(calendar, team, room, START - timedelta(minutes=2))
+    (said,) = room.said
+    assert "starts in 2 min, at 09:00 UTC; ben conducts;" in said
+    (about,) = [one for one in known.sync(START).reservation(W49).deliveries if one.target == "announcements"]
+    assert (about.state, about.text) == ("sent", said)
+
+
+def moved(calendar, follower, at, by, *, cancelled=False):
+    """A person moves Tuesday's European slot in a calendar client, or cancels it."""
+    entry = follower.sync(at).reservation(W49)
+    theirs = Calendar.from_ical(entry.ics)
+    for event in theirs.events:
+        if str(event.get("X-CALSYNC-SLOT", "")) == "2026-12-01-european":
+            for name in ("DTSTART", "DTEND"):
+                event.add(name, event.pop(name).dt + by)
+            if cancelled:
+                event["STATUS"] = "CANCELLED"
+    calendar.put(entry.href, theirs.to_ical(), etag=entry.etag)
+
+
+@pytest.mark.parametrize("how", ["released", "cancelled by a person"])
+def test_a_slot_that_was_given_up_before_it_could_be_announced_is_not_announced(known, calendar, team, room, how):
+    room.down = 1
+    step(calendar, team, room, START - TEN)
+    if how == "released":
+        reservations.release(known, W49, START - timedelta(minutes=8))
+    else:
+        moved(calendar, known, START - timedelta(minutes=8), timedelta(), cancelled=True)
+    for minutes in (-2, 0, 5):
+        step(calendar, team, room, START + timedelta(minutes=minutes))
+    assert room.said == []
+    found = known.sync(START).reservation(W49).deliveries
+    assert [(one.state, one.detail) for one in found] == [("skipped", "the slot was given up")]
+
+
+def test_a_slot_that_was_moved_before_it_could_be_announced_is_announced_at_its_new_time(known, calendar, team, room):
+    room.down = 2
+    hour = timedelta(hours=1)
+    step(calendar, team, room, START - TEN)
+    step(calendar, team, room, START + timedelta(minutes=1))
+    moved(calendar, known, START + timedelta(minutes=2), hour)
+    for minutes in (3, 20, 49, 50, 59, 60, 61):
+        step(calendar, team, room, START + timedelta(minutes=minutes))
+    assert len(room.said) == 2
+    assert "starts in 10 min, at 10:00 UTC" in room.said[0]
+    assert "has started and ends at 12:00 UTC" in room.said[1]
+
+
+def test_a_week_that_takes_no_announcement_keeps_no_other_from_being_announced(known, calendar, team, room):
+    week = Week(2026, 50)
+    reservations.reserve(known, Request(Pair(ANA, BEN), week), START)
+    (first, *_) = known.agenda.reservation(week).reservation.slots
+    entry = known.sync(START).reservation(W49)
+    theirs = Calendar.from_ical(entry.ics)
+    for event in theirs.events:  # a slot of the week before is moved to the same time
+        if str(event.get("X-CALSYNC-SLOT", "")) == "2026-12-03-european":
+            for name in ("DTSTART", "DTEND"):
+                event.add(name, event.pop(name).dt + timedelta(days=5))
+    calendar.put(entry.href, theirs.to_ical(), etag=entry.etag)
+    step(Refusing(calendar, entry.href, Refused("The server refuses it.")), team, room, first.start)
+    assert len(room.said) == 1
 
 
 # Real processes, a real IRC server

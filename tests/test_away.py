@@ -1,10 +1,13 @@
 """Who is away, what that does to slots (also to those reserved before), and who could cover."""
 
+import contextlib
 import http.server
 import threading
+import time
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from dripping import Dripping
 from icalendar import Calendar
 from samples import configured, ics, person
 from test_cli import folder, run  # noqa: F401
@@ -15,7 +18,7 @@ from calsync.agenda import Follower
 from calsync.away import Busy
 from calsync.busy import EVERY, STALE, Feeds
 from calsync.conflicts import check, standing
-from calsync.errors import Changed, Invalid
+from calsync.errors import Changed, ConfigInvalid, Invalid
 from calsync.planning import Pair
 from calsync.reservations import Request
 from calsync.weeks import Week
@@ -296,7 +299,7 @@ class Server:
     """A feed over real HTTP, with an ETag; `answer` can be changed."""
 
     def __init__(self):
-        self.body, self.status, self.etag, self.seen = ics(), 200, '"1"', []
+        self.body, self.status, self.etag, self.seen, self.drips = ics(), 200, '"1"', [], False
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -309,7 +312,14 @@ class Server:
                     self.send_header("Content-Length", str(len(outer.body)))
                 self.end_headers()
                 if status != 304:
-                    self.wfile.write(outer.body)
+                    with contextlib.suppress(OSError):  # who hangs up has heard enough
+                        self._say(outer.body)
+
+            def _say(self, body):
+                for n in range(len(body)) if outer.drips else ():
+                    self.wfile.write(body[n : n + 1])
+                    time.sleep(0.02)
+                self.wfile.write(body if not outer.drips else b"")
 
             def log_message(self, *_):
                 pass
@@ -416,11 +426,12 @@ def test_the_last_good_copy_is_kept_in_memory_and_on_disk(fed, feeding, server, 
     elif spoil == "long":
         server.body, server.etag = ics() + b" " * busy.MAX_BYTES, '"2"'
     else:
-        monkeypatch.setattr(busy, "MAX_SECONDS", -1)
-        server.etag = '"2"'
+        monkeypatch.setattr(busy, "MAX_SECONDS", 0.3)
+        server.drips, server.etag = True, '"2"'
     later = now + timedelta(hours=1)
     restarted = Feeds(feeding, tmp_path / "copies")
     with_feed(fed, restarted, later)
+    assert restarted._copies["ana"].failure
     assert kinds(fed, later) == [("busy", "2026-12-01-european")]
     much_later = now + STALE + timedelta(hours=1)
     with_feed(fed, restarted, much_later)
@@ -431,6 +442,134 @@ def test_the_last_good_copy_is_kept_in_memory_and_on_disk(fed, feeding, server, 
         server.thread.start()
         server.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
         threading.Thread(target=server.server.serve_forever, args=(0.02,)).start()
+
+
+def freebusy(*lines):
+    text = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//test//test//EN", "METHOD:PUBLISH", "BEGIN:VFREEBUSY", "UID:fb"]
+    return "\r\n".join([*text, "DTSTAMP:20261101T000000Z", *lines, "END:VFREEBUSY", "END:VCALENDAR", ""]).encode()
+
+
+@pytest.mark.parametrize(
+    ("lines", "hit"),
+    [
+        (["FREEBUSY:20261201T093000Z/20261201T100000Z"], [1]),
+        (["FREEBUSY;FBTYPE=BUSY:20261201T093000Z/PT30M,20261202T093000Z/PT30M"], [1, 2]),
+        (["FREEBUSY;FBTYPE=BUSY-UNAVAILABLE:20261201T093000Z/PT30M", "FREEBUSY:20261203T093000Z/PT30M"], [1, 3]),
+        (["FREEBUSY;FBTYPE=busy-tentative:20261201T093000Z/PT30M"], [1]),
+        (["FREEBUSY;FBTYPE=X-WORKING-ELSEWHERE:20261201T093000Z/PT30M"], [1]),
+        (["FREEBUSY;FBTYPE=FREE:20261201T093000Z/PT30M"], []),
+        ([], []),
+    ],
+)
+def test_free_busy_time_is_read_as_the_absences_it_tells_of(fed, feeding, server, tmp_path, now, lines, hit):
+    server.body = freebusy("DTSTART:20261101T000000Z", *lines)
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    assert kinds(fed, now) == [("busy", f"2026-12-0{day}-european") for day in hit]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "FREEBUSY:soon",
+        "FREEBUSY:20261201T093000Z/20261201T080000Z",
+        "FREEBUSY:20261201T093000/20261201T100000",
+        "FREEBUSY;TZID=Europe/Paris:20261201T093000/20261201T100000",
+        "FREEBUSY:" + ",".join(["20260601T093000Z/PT30M"] * 2000),
+    ],
+)
+def test_free_busy_time_that_cannot_be_read_is_unknown_and_never_free(fed, feeding, server, tmp_path, now, line):
+    server.body = freebusy(line)
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    assert kinds(fed, now) == [("unknown", f"2026-12-0{day}-european") for day in (1, 2, 3)]
+
+
+def test_behind_the_span_of_free_busy_time_nothing_is_known(fed, feeding, server, tmp_path, now):
+    server.body = freebusy("DTSTART:20261101T000000Z", "DTEND:20261202T000000Z", "FREEBUSY:20261130T093000Z/PT30M")
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    assert kinds(fed, now) == [("unknown", f"2026-12-0{day}-european") for day in (2, 3)]
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n"])
+def test_a_feed_that_drips_is_cut_and_keeps_nobody_elses_back(server, tmp_path, now, monkeypatch, head):
+    monkeypatch.setattr(busy, "MAX_SECONDS", 1.0)
+    server.body = ics(*MEETING)
+    with Dripping(head, b"X-Slow: x") as slow:
+        urls = (f"{slow.url}/secret", server.url, f"{slow.url}/secret")
+        config = configured(conductors=[one | {"calendar": url} for one, url in zip(TEAM, urls, strict=True)])
+        feeds = Feeds(config, tmp_path / "copies")
+        horizon = Follower(None, config, now).agenda.horizon
+        asking = threading.Thread(target=feeds.refresh, args=(horizon, now))
+        begun = time.monotonic()
+        asking.start()
+        while feeds.known(horizon, now)["ben"].unknown and time.monotonic() - begun < 10:
+            time.sleep(0.02)
+        assert asking.is_alive()  # the others are still waited for
+        asking.join()
+        assert time.monotonic() - begun < 8
+        found = feeds.known(horizon, now)
+        assert [one.uid for one in found["ben"].occurrences]
+        assert "(it does not answer within 1 s)" in found["ana"].unknown
+        assert found["cem"].unknown == found["ana"].unknown
+
+
+def test_what_nobody_foresaw_about_one_feed_is_told_without_its_address(server, tmp_path, now, monkeypatch, caplog):
+    good, bad = ics(*MEETING), configured(conductors=[one | {"calendar": server.url} for one in TEAM])
+    server.body = good
+
+    def spoiled(url, etag):
+        raise RuntimeError(url)
+
+    monkeypatch.setattr(busy, "_fetch", spoiled)
+    found = Feeds(bad, tmp_path / "copies").refresh(Follower(None, bad, now).agenda.horizon, now)
+    assert all("it cannot be used: RuntimeError" in one.unknown for one in found.values())
+    assert "busy feed of ana" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_commands_that_are_not_about_people_wait_for_no_feed(run, folder, server):  # noqa: F811
+    file = folder / "windows.toml"
+    text = file.read_text()
+    file.write_text(text.replace('name = "conductor-eu"', f'name = "conductor-eu"\ncalendar = "{server.url}"', 1))
+    assert file.read_text() != text
+    run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49")
+    assert len(server.seen) == 1
+    for arguments in (["feed"], ["handoff", "2026-W49", "conductor-us", "--note", "x"], ["release", "2026-W49"]):
+        assert run(*arguments).code == 0
+    assert len(server.seen) == 1
+
+
+def test_the_address_of_a_feed_comes_from_the_environment_and_is_never_shown(fed, server, tmp_path, now, caplog):
+    people = [one | {"name": name} for one, name in zip(TEAM, ("ana", "conductor-eu", "Jörg B."), strict=True)]
+    (tmp_path / "address").write_text(f"{server.url}\n")
+    environ = {"CALSYNC_BUSY_CONDUCTOR_EU": server.url, "CALSYNC_BUSY_J_RG_B__FILE": str(tmp_path / "address")}
+    config = configured(environ, conductors=people)
+    assert "secret" not in repr(config)
+    server.body = ics(*MEETING)
+    found = Feeds(config, tmp_path / "copies").refresh(fed.agenda.horizon, now)
+    assert [name for name, one in found.items() if one.occurrences and one.unknown is None] == ["conductor-eu", "Jörg B."]
+    server.status = 500
+    found = Feeds(config, tmp_path / "others").refresh(fed.agenda.horizon, now)
+    assert "(it answers 500)" in found["Jörg B."].unknown
+    assert "secret" not in caplog.text + repr(found)
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"CALSYNC_BUSY_ZOE": "https://example.org/secret"}, "CALSYNC_BUSY_ZOE: nobody of the roster has this name"),
+        ({"CALSYNC_BUSY_ANA": "example.org/secret"}, r"conductors\[0\]\.calendar: write a web address"),
+        ({"CALSYNC_BUSY_A_B": "https://example.org/secret"}, 'CALSYNC_BUSY_A_B: is "a-b" and "a b" alike'),
+        (
+            {"CALSYNC_BUSY_ANA": "https://example.org/secret", "CALSYNC_BUSY_ANA_FILE": "x"},
+            "CALSYNC_BUSY_ANA: is set, and CALSYNC_BUSY_ANA_FILE too",
+        ),
+    ],
+)
+def test_an_address_for_nobody_is_a_mistake(environ, said):
+    people = [{"name": name, "timezone": "UTC"} for name in ("ana", "a-b", "a b")]
+    with pytest.raises(ConfigInvalid, match=said) as error:
+        configured(environ, conductors=people)
+    assert "secret" not in str(error.value)
 
 
 def test_a_copy_is_readable_for_nobody_else_and_a_folder_that_cannot_be_written_costs_only_the_copy(

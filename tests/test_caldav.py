@@ -10,6 +10,7 @@ from engines import Mirror, standing
 from samples import ics
 
 from calsync.calendars import caldav as engine
+from calsync.calendars import collection
 from calsync.errors import Changed, Refused, Unreachable
 
 KEEPS = {"overwrites": False, "creates_missing": False, "deletes_anyway": False, "races": False}
@@ -123,7 +124,7 @@ def test_without_sync_collection_no_change_is_missed_even_within_the_second_of_t
 
 def test_without_sync_collection_a_ctag_that_stays_costs_one_request(unruly, monkeypatch):
     unruly.control("switch", **KEEPS, no_sync=True, coarse_ctag=False)
-    monkeypatch.setattr(engine, "_CTAG_RESOLUTION", 0.0)
+    monkeypatch.setattr(collection, "_CTAG_RESOLUTION", 0.0)
     proxy, person = unruly.proxy(), unruly.person()
     mirror = Mirror(unruly.open(proxy.through(unruly.url)))
     person.write("a.ics", event())

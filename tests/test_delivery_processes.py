@@ -20,10 +20,11 @@ from test_handoff import Room
 from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.config import load
-from calsync.courier import Courier, Ports
+from calsync.courier import Courier
 from calsync.deliveries import LEASE
 from calsync.notify import Channels
 from calsync.planning import next_week
+from calsync.ports import Ports
 
 pytestmark = pytest.mark.heavy
 
@@ -40,7 +41,7 @@ class Hook(http.server.BaseHTTPRequestHandler):
         if self.server.mood == "wait":
             self.server.over.wait(30)
             return
-        self.send_response(503 if self.server.mood == "refuse" else 200)
+        self.send_response(403 if self.server.mood == "refuse" else 200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -1,29 +1,39 @@
 """Hand-offs and updates: the calendar first, and each message once, whatever dies or is away meanwhile."""
 
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from conduit import TOKEN, ConduitServer
 from icalendar import Calendar
+from irc_servers import until
 from samples import configured, ics, person
 from test_cli import folder, run  # noqa: F401
 from test_web import WEEK, client, events, problem, served  # noqa: F401
 
-from calsync import absences, deliveries, reservations, updates
+from calsync import absences, courier, deliveries, reservations, updates
 from calsync.agenda import Follower
 from calsync.away import Busy
 from calsync.calendars.sql import SqlCalendar
 from calsync.conflicts import standing as standing_conflicts
-from calsync.courier import Courier, Ports
+from calsync.courier import REST, Courier
 from calsync.deliveries import LEASE, Delivery, NotSent, Unsure
-from calsync.errors import Changed, Conflicted, Invalid, Unreachable
+from calsync.errors import Changed, Conflicted, Invalid, Refused, Unreachable
 from calsync.events import encode
-from calsync.handoff import hand_off
+from calsync.handoff import hand_off, pass_on
 from calsync.notify import Channels
 from calsync.planning import Pair, conductor
+from calsync.ports import Ports
 from calsync.reservations import Request
 from calsync.tickets import Conduit
 from calsync.watch import presence
@@ -295,6 +305,46 @@ def test_a_ticket_system_that_does_not_say_what_it_did_is_asked(known, server, p
     assert len(server.comments()) == 1
 
 
+def test_a_comment_that_the_ticket_system_is_still_writing_is_not_posted_again(known, calendar, team, server, ports):
+    class Slow:
+        """Takes a comment, does not say so, and shows it some time later."""
+
+        def __init__(self):
+            self.taken = []
+
+        def post(self, *arguments, **options):
+            self.taken.append((arguments, options))
+            raise Unsure("the ticket system does not answer")
+
+        def has(self, ticket, mark):
+            return ports.tickets.has(ticket, mark)
+
+    slow = Slow()
+    _, sent = handed(known, replace(ports, tickets=slow))
+    assert outcomes(sent)["ticket"] == "claimed"
+    for later in (timedelta(seconds=12), LEASE - timedelta(seconds=5)):
+        settled(calendar, team, ports, MIDWEEK + later, rounds=1)
+    assert (len(slow.taken), server.comments()) == (1, [])
+    ((arguments, options),) = slow.taken
+    ports.tickets.post(*arguments, **options)
+    assert outcomes(settled(calendar, team, ports, MIDWEEK + LEASE))["ticket"] == "sent"
+    assert len(server.comments()) == 1
+
+
+def test_a_comment_that_is_not_there_when_its_claim_is_over_is_posted_again(known, calendar, team, server, ports):
+    class Lost:
+        def post(self, *arguments, **options):
+            raise Unsure("the ticket system does not answer")
+
+        def has(self, ticket, mark):
+            return ports.tickets.has(ticket, mark)
+
+    handed(known, replace(ports, tickets=Lost()))
+    found = settled(calendar, team, ports, MIDWEEK + LEASE, rounds=2)
+    assert [(one.state, one.detail) for one in found] == [("sent", None), ("sent", None)]
+    assert len(server.comments()) == 1
+
+
 def test_what_nobody_can_tell_is_unknown_and_not_sent_again(known, calendar, team, ports, room):
     def lost(text):
         room.said.append(text)
@@ -327,15 +377,15 @@ def test_retries_come_ever_later(known, ports, room, now):
     assert waits == [5, 10, 20, 40, 80, 160, 320, 640, 900]
 
 
-# Killed between each step
+# Ended between each step
 
 
-class Killed(BaseException):
-    """The process ends here; no handler of calsync's sees it."""
+class Ended(BaseException):
+    """The attempt ends here, as on a signal; no handler of calsync's sees it. Processes are killed in other tests."""
 
 
 class Fuse:
-    """Lets the process end before or after the n-th call to any of its ports."""
+    """Lets the attempt end before or after the n-th call to any of its ports."""
 
     def __init__(self, at):
         self.left = at
@@ -343,7 +393,7 @@ class Fuse:
     def step(self):
         self.left -= 1
         if self.left == 0:
-            raise Killed
+            raise Ended
 
     def around(self, port, *methods):
         fuse = self
@@ -370,14 +420,14 @@ STEPS = 34
 
 
 @pytest.mark.parametrize("at", range(1, STEPS + 2))
-def test_killed_between_any_two_steps_each_message_arrives_once_at_the_most(known, calendar, team, server, room, ports, at):
+def test_ended_between_any_two_steps_each_message_arrives_once_at_the_most(known, calendar, team, server, room, ports, at):
     fuse = Fuse(at)
     frail = Ports(fuse.around(ports.tickets, "post", "has"), Channels(fuse.around(room, "send")))
     follower = Follower(fuse.around(calendar, "put", "changes"), team, MIDWEEK)
     died = False
     try:
         handed(follower, frail)
-    except Killed:
+    except Ended:
         died = True
     assert died == (at <= STEPS), "the hand-off has another number of steps; count them anew"
     landed = standing(known).reservation.responsible == BEN
@@ -395,7 +445,7 @@ def test_killed_between_any_two_steps_each_message_arrives_once_at_the_most(know
         assert room.said == []
 
 
-def test_any_number_of_processes_send_each_message_once(known, tmp_path, team, server, room, ports):
+def test_any_number_of_couriers_at_once_send_each_message_once(known, tmp_path, team, server, room, ports):
     room.down, server.down = 1, 1
     handed(known, ports)
     at = MIDWEEK + timedelta(minutes=1)
@@ -413,6 +463,82 @@ def test_any_number_of_processes_send_each_message_once(known, tmp_path, team, s
         list(pool.map(work, range(6)))
     assert (len(room.said), len(server.comments())) == (1, 1)
     assert outcomes(standing(known).deliveries) == {"ticket": "sent", "log": "sent"}
+
+
+# Processes that are killed
+
+
+DEADLY = {
+    "before the calendar is written": ("put", 1, "before"),
+    "once it is written": ("put", 1, "after"),
+    "once the ticket's message is claimed": ("put", 2, "after"),
+    "once the ticket has it": ("post", 1, "after"),
+    "once the channel's message is claimed": ("put", 4, "after"),
+    "once the channel has it": ("send", 1, "after"),
+    "once that is written down": ("put", 5, "after"),
+}
+
+
+def mortal(*arguments, **options):
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("CALSYNC_")}
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).parent / "mortal.py"), *map(str, arguments)],
+        env=kept | {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:2]))},
+        **options,
+    )
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("step", DEADLY)
+def test_a_hand_off_whose_process_is_killed_at_a_step_is_told_once_at_the_most(
+    known,
+    calendar,
+    tmp_path,
+    team,
+    server,
+    ports,
+    room,
+    step,
+):
+    said = tmp_path / "said"
+    said.touch()
+    process = mortal("handoff", tmp_path / "deployments.db", server.url, said, *DEADLY[step])
+    assert process.wait(60) == -signal.SIGKILL
+    landed = standing(known).reservation.responsible == BEN
+    assert landed == (step != "before the calendar is written")
+    found = outcomes(settled(calendar, team, ports, MIDWEEK + timedelta(seconds=1), rounds=4))
+    lines = said.read_text().splitlines() + room.said
+    assert (len(server.comments()), server.owner()) == ((1, "Ben") if landed else (0, None))
+    if step in ("once the channel's message is claimed", "once the channel has it"):
+        assert found == {"ticket": "sent", "log": "unknown"}
+        assert len(lines) == (step == "once the channel has it")
+    else:
+        assert found == ({"ticket": "sent", "log": "sent"} if landed else {})
+        assert len(lines) == landed
+
+
+@pytest.mark.heavy
+def test_of_any_number_of_processes_one_sends_each_message(known, tmp_path, team, server, ports, room):
+    room.down, server.down = 1, 1
+    handed(known, ports)
+    said = tmp_path / "said"
+    arguments = ("settle", tmp_path / "deployments.db", server.url, said, 60)
+    processes = [mortal(*arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    try:
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        assert [process.wait(60) for process in processes] == [0] * 3
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert (len(said.read_text().splitlines()), room.said, len(server.comments())) == (1, [], 1)
+    assert outcomes(standing(known).deliveries) == {"ticket": "sent", "log": "sent"}
+
+
+# A calendar that is away
 
 
 class Absent:
@@ -463,6 +589,60 @@ def test_a_message_whose_claim_may_stand_is_sent_once_the_calendar_is_back(known
     assert len(room.said) == 1
 
 
+class Late:
+    """A calendar on which the n-th write times out and is done as it is read for the second time after that."""
+
+    def __init__(self, calendar, n):
+        self.calendar, self.left, self.held, self.reads = calendar, n, None, 0
+
+    def __getattr__(self, name):
+        return getattr(self.calendar, name)
+
+    def put(self, *arguments, **options):
+        self.left -= 1
+        if self.left == 0:
+            self.held = (arguments, options)
+            raise Unreachable("The calendar does not answer.")
+        return self.calendar.put(*arguments, **options)
+
+    def changes(self, *arguments):
+        self.reads += self.held is not None
+        if self.held is not None and self.reads == 2:
+            (what, options), self.held = self.held, None
+            self.calendar.put(*what, **options)
+        return self.calendar.changes(*arguments)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_a_claim_or_an_outcome_that_comes_to_the_calendar_late_is_known_as_ones_own(
+    known, calendar, team, room, server, ports, n
+):
+    follower = Follower(Late(calendar, n), team, MIDWEEK)
+    _, sent = handed(follower, ports)
+    assert outcomes(sent) == {"ticket": "sent", "log": "sent"}
+    assert outcomes(settled(calendar, team, ports, MIDWEEK + LEASE)) == outcomes(sent)
+    assert (len(room.said), len(server.comments())) == (1, 1)
+
+
+def test_two_claims_of_one_process_in_the_same_second_are_two(known, calendar, team, ports, room):
+    """Both threads have read the message as pending; the second one finds the claim of the first."""
+    found = hand_off(known, replace(ports, tickets=None), W49, BEN, NOTE, MIDWEEK)
+    courier = Courier(known, ports)
+    (log,) = [one for one in standing(known).deliveries if one.target == "log"]
+    said, send = [], room.send
+
+    def meanwhile(text):
+        said.append(text)
+        if len(said) == 1:
+            courier._attempt(HREF, log, MIDWEEK)
+        send(text)
+
+    room.send = meanwhile
+    courier.deliver(found.href, found.about, MIDWEEK)
+    assert len(said) == 1
+    assert outcomes(standing(known).deliveries)["log"] == "sent"
+
+
 @pytest.mark.parametrize("done", [False, True])
 def test_a_hand_off_whose_answer_was_lost_stands_once_when_it_is_asked_for_again(known, calendar, team, ports, done):
     absent = Absent(calendar, 0, done=done)
@@ -493,6 +673,188 @@ def test_a_week_that_goes_away_while_its_message_is_sent_keeps_no_other_from_bei
     assert outcomes(Courier(known, ports).deliver(second.href, second.about, MIDWEEK)) == {"updates": "sent"}
     assert outcomes(courier.deliver(second.href, second.about, MIDWEEK)) == {"updates": "sent"}
     assert len(said) == 2
+
+
+# One by itself
+
+
+W50 = Week(2026, 50)
+
+
+class Refusing:
+    """A calendar that writes nothing more to one week."""
+
+    def __init__(self, calendar, href, error):
+        self.calendar, self.href, self.error, self.tries = calendar, href, error, 0
+
+    def __getattr__(self, name):
+        return getattr(self.calendar, name)
+
+    def put(self, href, *arguments, **options):
+        if href == self.href:
+            self.tries += 1
+            raise self.error
+        return self.calendar.put(href, *arguments, **options)
+
+
+@pytest.mark.parametrize("error", [Refused("The server refuses it."), Unreachable("500"), ValueError("a defect")])
+def test_a_week_on_which_the_calendar_refuses_every_write_keeps_no_other_from_being_told(
+    known, calendar, team, ports, room, caplog, error
+):
+    reservations.reserve(known, Request(Pair(ANA, BEN), W50), MIDWEEK)
+    for week in (W49, W50):
+        updates.update(known, ports, week, "ben", f"news of {week}", MIDWEEK)
+    refusing = Refusing(calendar, HREF, error)
+    follower = Follower(refusing, team, MIDWEEK)
+    courier = Courier(follower, ports)
+    for seconds in (20, 30, 40):
+        follower.sync(MIDWEEK + timedelta(seconds=seconds))
+        courier.settle(MIDWEEK + timedelta(seconds=seconds))
+    assert [text.split(" (")[0] for text in room.said] == ["ana_: news of 2026-W50"]
+    assert sum(f"{HREF} is left alone for a while" in record.message for record in caplog.records) == 1
+    refusing.href = None
+    courier.settle(MIDWEEK + timedelta(seconds=40) + REST)
+    assert len(room.said) == 2
+
+
+def test_an_outcome_that_one_week_does_not_take_keeps_no_other_from_being_told(known, calendar, team, ports, room):
+    """Its claim stands, and what came of it can be written down nowhere."""
+    reservations.reserve(known, Request(Pair(ANA, BEN), W50), MIDWEEK)
+    for week in (W49, W50):
+        updates.update(known, ports, week, "ben", f"news of {week}", MIDWEEK)
+    refusing = Refusing(calendar, None, Refused("The server refuses it."))
+    follower = Follower(refusing, team, MIDWEEK)
+    courier, send = Courier(follower, ports), room.send
+
+    def lost(text):
+        send(text)
+        refusing.href = HREF
+
+    room.send = lost
+    at = MIDWEEK + timedelta(seconds=20)
+    follower.sync(at)
+    courier.settle(at)
+    assert len(room.said) == 2
+    found = updates.update(follower, ports, W50, "ben", "more news", at)
+    assert outcomes(courier.deliver(found.href, found.about, at)) == {"updates": "sent"}
+
+
+def test_a_calendar_that_is_away_ends_the_round_at_once(known, calendar, team, ports, room):
+    reservations.reserve(known, Request(Pair(ANA, BEN), W50), MIDWEEK)
+    for week in (W49, W50):
+        updates.update(known, ports, week, "ben", "news", MIDWEEK)
+    absent = Absent(calendar, 0)
+    follower = Follower(absent, team, MIDWEEK)
+    at = MIDWEEK + timedelta(seconds=20)
+    follower.sync(at)
+    courier = Courier(follower, ports)
+    with pytest.raises(Unreachable):
+        courier.settle(at)
+    assert (absent.left, room.said) == (-1, [])
+    absent.is_back = True
+    courier.settle(at)
+    assert len(room.said) == 2
+
+
+@pytest.mark.parametrize("times", [("made", "until", "due"), ("due",), ("until",), "far"])
+def test_a_delivery_with_naive_times_or_such_that_nobody_can_add_to_is_left_out(known, calendar, ports, room, times):
+    entry = standing(known)
+    bad = json.loads(base64.urlsafe_b64decode(deliveries._to_token(deliveries.make("spoilt", "log", "x", MIDWEEK))))
+    if times == "far":
+        bad |= {"state": "claimed", "claimed": "9999-12-31T23:59:59Z"}
+    for name in () if times == "far" else times:
+        bad[name] = bad[name].removesuffix("Z")
+    token = base64.urlsafe_b64encode(json.dumps(bad).encode())
+    text = deliveries.write(entry.ics, [deliveries.make("good", "log", "!log good", MIDWEEK)])
+    text = text.replace(b"X-CALSYNC-MARK", b"X-CALSYNC-DELIVERY:" + token + b"\r\nX-CALSYNC-MARK", 1)
+    calendar.put(HREF, text, etag=entry.etag)
+    assert [one.about for one in standing(known).deliveries] == ["good"]
+    Courier(known, ports).settle(MIDWEEK + timedelta(minutes=1))
+    assert room.said == ["!log good"]
+
+
+# Each where it can be sent from
+
+
+def test_a_process_without_the_ticket_system_leaves_its_messages_to_those_who_have_it(known, calendar, team, ports, server):
+    server.down = 1
+    handed(known, ports)
+    alone = replace(ports, tickets=None)
+    before = standing(known).deliveries
+    settled(calendar, team, alone, MIDWEEK + timedelta(seconds=20), rounds=8)
+    assert standing(known).deliveries == before
+    found = settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1), rounds=1)
+    assert {one.target: (one.state, one.attempts) for one in found} == {"ticket": ("sent", 2), "log": ("sent", 1)}
+
+
+def secret(**environ):
+    """A configuration that names both places; what `environ` does not have, other processes have."""
+    notify = {"operations": "environment"}
+    return configured(
+        environ, conductors=TEAM, calendar=NEAR, notify=notify, tickets={"url": "https://phabricator.example.org"}
+    )
+
+
+def test_what_is_set_up_elsewhere_is_left_pending_and_says_what_is_missing_here(known, calendar, ports, room, server):
+    here = Ports.of(secret())
+    assert here.elsewhere == {
+        "ticket": "CALSYNC_TICKETS_TOKEN",
+        "log": "CALSYNC_NOTIFY_OPERATIONS",
+        "announcements": "CALSYNC_NOTIFY_OPERATIONS",
+        "updates": "CALSYNC_NOTIFY_OPERATIONS",
+    }
+    _, sent = handed(known, here)
+    assert [(one.state, one.detail) for one in sent] == [
+        ("pending", "left to a process that has CALSYNC_TICKETS_TOKEN, which is not set here"),
+        ("pending", "left to a process that has CALSYNC_NOTIFY_OPERATIONS, which is not set here"),
+    ]
+    found, sent = told(known, here, sender="ben")
+    assert (found.route.targets, outcomes(sent)) == (("updates",), {"updates": "pending"})
+    settled(calendar, known.config, ports, MIDWEEK + timedelta(minutes=1), rounds=1)
+    assert {one.state for one in standing(known).deliveries} == {"sent"}
+    assert (len(room.said), len(server.comments())) == (2, 1)
+
+
+def test_what_nobody_could_send_in_time_is_given_up_by_anybody(known, calendar, team):
+    handed(known, Ports.of(secret()))
+    day = MIDWEEK + timedelta(days=1)
+    assert {one.state for one in settled(calendar, team, Ports(), day, rounds=1)} == {"pending"}
+    assert {one.state for one in settled(calendar, team, Ports(), day + 2 * LEASE, rounds=1)} == {"failed"}
+
+
+def test_a_comment_that_nobody_can_look_for_any_more_is_unknown_when_its_time_is_over(known, calendar, team, ports, server):
+    found = hand_off(known, ports, W49, BEN, NOTE, MIDWEEK)
+    entry = standing(known)
+    claimed = [one.claim("dead", MIDWEEK) if one.target == "ticket" else one for one in entry.deliveries]
+    calendar.put(HREF, deliveries.write(entry.ics, claimed), etag=entry.etag)
+    server.down = 10_000
+    assert outcomes(settled(calendar, team, ports, MIDWEEK + LEASE))["ticket"] == "claimed"
+    (ticket, _) = settled(calendar, team, ports, MIDWEEK + timedelta(days=1), rounds=1)
+    assert (ticket.about, ticket.state) == (found.about, "unknown")
+    assert ticket.detail.startswith("it may have arrived: the ticket system answers 503")
+
+
+def test_without_the_ticket_systems_token_commands_work_and_doctor_says_what_is_missing(run, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("CALSYNC_TICKETS_URL", "https://phabricator.example.org")
+    assert run("plan", "conductor-eu", "conductor-us", "--week", "2026-W49").code == 0
+    run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49", "--ticket", "T400001")
+    said = run("handoff", "2026-W49", "conductor-us", "--note", NOTE)
+    assert said.code == 0, said.err
+    assert "! ticket T400001: not sent yet, and tried again: left to a process that has CALSYNC_TICKETS_TOKEN" in said.out
+    said = run("doctor", at=MIDWEEK)
+    assert (said.code, said.err) == (0, "")
+    assert "! CALSYNC_TICKETS_TOKEN is not set here, so the messages that need it are left to processes that have it." in (
+        said.out
+    )
+
+
+def test_the_server_logs_what_it_cannot_send(calendar, caplog):
+    with served(secret(CALSYNC_TICKETS_TOKEN=TOKEN), calendar, MIDWEEK):
+        pass
+    said = [record.message for record in caplog.records if "is not set here" in record.message]
+    assert said == [
+        "CALSYNC_NOTIFY_OPERATIONS is not set here, so the messages that need it are left to processes that have it."
+    ]
 
 
 # How it stands on the calendar
@@ -721,6 +1083,25 @@ def test_the_api_hands_off_and_tells_what_became_of_each_message(site, room):
     assert len(room.said) == 1
 
 
+def test_the_etag_of_the_answer_is_that_of_the_week_once_everything_is_told(site, calendar):
+    for to, patched in (("ben", "T2"), ("ana", "T3")):
+        answer = site.post("/api/reservations/2026-W49/handoff", json={"to": to, "note": NOTE}).json()
+        etag = answer["reservation"]["etag"]
+        (stored,) = [one for one in calendar.changes(None).changed if one.href == HREF]
+        assert etag == stored.etag
+        change = {"ticket": patched}
+        answer = site.patch("/api/reservations/2026-W49", json=change, headers={"If-Match": f'"{etag}"'})
+        assert answer.status_code == 200, answer.text
+
+
+def test_the_etag_of_the_answer_is_not_that_of_what_somebody_else_made_of_the_week(known, calendar, team, ports):
+    found = hand_off(known, ports, W49, BEN, NOTE, MIDWEEK)
+    other = Follower(calendar, team, MIDWEEK)
+    reservations.change(other, W49, lambda kept: Request(kept.pair, train="2", ticket=kept.ticket), MIDWEEK)
+    told, _ = pass_on(Courier(known, ports), known, found, MIDWEEK)
+    assert told.outcome.etag == found.outcome.etag != standing(known).etag
+
+
 def test_the_api_takes_updates(site, room):
     answer = site.post("/api/reservations/2026-W49/updates", json={"from": "ben", "text": "group1 is out"})
     assert answer.status_code == 200, answer.text
@@ -748,6 +1129,20 @@ def test_the_server_sends_later_what_it_could_not_send_at_once(calendar, team, p
                 break
             deadline.wait(0.05)
     assert len(room.said) == 1
+
+
+def test_the_server_tries_again_when_it_said_however_seldom_it_asks_the_calendar(calendar, ports, room, monkeypatch):
+    monkeypatch.setattr(deliveries, "FIRST_RETRY", timedelta(seconds=1))
+    monkeypatch.setattr(courier, "PAUSE", timedelta(seconds=1))
+    seldom = configured(conductors=TEAM, calendar=NEAR | {"refresh": "15m"})
+    begun = time.monotonic()
+    room.down = 1
+    with served(seldom, calendar, MIDWEEK, ports=ports) as site:
+        site.app.state.service.clock = lambda: MIDWEEK + timedelta(seconds=time.monotonic() - begun)
+        site.post("/api/reservations", json={"week": "2026-W49", "primary": "ana", "backup": "ben"})
+        site.post("/api/reservations/2026-W49/handoff", json={"to": "ben", "note": NOTE})
+        assert room.said == []
+        until(lambda: room.said, within=15)
 
 
 def test_the_feed_of_the_former_responsible_still_has_their_slots(site):

@@ -1,15 +1,22 @@
 """Channels: what is sent arrives unaltered, and what does not arrive is told of honestly; with a real IRC server."""
 
+import contextlib
 import http.server
+import io
 import json
+import logging
 import socket
 import threading
+import time
 
 import pytest
-from irc_servers import Listener, Ngircd, NickServ, SaslServer, until
+from dripping import Dripping
+from hypothesis import given
+from hypothesis import strategies as st
+from irc_servers import Listener, Ngircd, NickServ, SaslServer, free_port, until
 from samples import configured
 
-from calsync import irc_channel
+from calsync import irc_channel, notify
 from calsync.deliveries import NotSent, Unsure
 from calsync.errors import ConfigInvalid, Invalid
 from calsync.irc_channel import IrcChannel, _lines
@@ -132,12 +139,35 @@ def test_lines_of_any_letters_fit_and_lose_none():
         assert "".join(line.removeprefix(command) for line in lines) == text.removeprefix(command)
 
 
+@given(
+    st.text(alphabet="!a 🚂ü", max_size=400), st.sampled_from(["", "!", "!log ", "!log", "!" + "🚂" * 99, "!" + "a" * 380])
+)
+def test_any_text_comes_in_lines_that_fit_and_loses_none(text, start):
+    words = " ".join((start + text).split())
+    lines = _lines(start + text)
+    assert all(len(line.encode()) <= irc_channel.MAX_TEXT for line in lines)
+    command = "!log " if words.startswith("!log ") else ""
+    assert all(line.startswith(command) for line in lines)
+    assert "".join(line.removeprefix(command) for line in lines).replace(" ", "") == words.removeprefix(command).replace(
+        " ", ""
+    )
+
+
 def test_a_server_that_is_away_got_nothing():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with pytest.raises(NotSent, match="cannot be reached"):
         IrcChannel(f"irc://calsync@127.0.0.1:{port}/#operations").send("!log never")
+
+
+def test_a_handshake_that_drips_is_cut(monkeypatch):
+    monkeypatch.setattr(irc_channel, "TIMEOUT", 0.5)
+    record = b"\x16\x03\x03\x40\x00"  # of TLS, and of 16 KiB
+    begun = time.monotonic()
+    with Dripping(record) as server, pytest.raises(NotSent, match="cannot be reached"):
+        IrcChannel(f"ircs://calsync@127.0.0.1:{server.port}/#operations").send("!log never")
+    assert time.monotonic() - begun < 5
 
 
 class Vanishing(threading.Thread):
@@ -182,9 +212,10 @@ class Hook(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.got.append(json.loads(body)["message"])
-        if self.server.status is None:
+        status = self.server.statuses.pop(0) if self.server.statuses else self.server.status
+        if status is None:
             return  # hangs up without an answer
-        self.send_response(self.server.status)
+        self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -195,7 +226,7 @@ class Hook(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def hook():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    server.got, server.status = [], 200
+    server.got, server.status, server.statuses = [], 200, []
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server
@@ -209,14 +240,70 @@ def test_a_service_of_apprise_gets_the_text_unaltered(hook):
     assert hook.got == [LOG]
 
 
-def test_a_service_that_refuses_got_nothing_and_one_that_hangs_up_leaves_it_unsure(hook):
-    channel = AppriseChannel(f"json://127.0.0.1:{hook.server_port}/")
-    hook.status = 503
-    with pytest.raises(NotSent):
-        channel.send("!log never")
-    hook.status = None
+@pytest.mark.parametrize(
+    ("status", "said", "outcome"),
+    [
+        (403, "!log never", NotSent),
+        (404, "!log mw1: error=503.", NotSent),
+        (503, "!log perhaps", Unsure),
+        (504, "!log mw1: error=404.", Unsure),
+        (None, "!log perhaps", Unsure),
+        (None, "!log mw1: Connection refused, error=404.", Unsure),
+    ],
+)
+def test_only_a_refusal_is_certain_whatever_the_text_says(hook, status, said, outcome):
+    channel = AppriseChannel(f"json://127.0.0.1:{hook.server_port}/?retry=2&optional=yes")
+    hook.status = status
+    with pytest.raises(outcome):
+        channel.send(said)
+    assert hook.got == [said]
+
+
+def test_what_one_of_several_targets_has_is_not_sent_again(hook):
+    hook.statuses = [200, 403]
     with pytest.raises(Unsure):
-        channel.send("!log perhaps")
+        AppriseChannel(f"ntfy://127.0.0.1:{hook.server_port}/operations/releng").send("!log perhaps")
+    assert len(hook.got) == 2
+    hook.statuses = [403]
+    with pytest.raises(NotSent):
+        AppriseChannel(f"ntfy://127.0.0.1:{hook.server_port}/operations").send("!log never")
+    with pytest.raises(Invalid, match="one address alone"):
+        open_channels(configured({"CALSYNC_NOTIFY_OPERATIONS": f"json://127.0.0.1:{hook.server_port}, json://127.0.0.1:1"}))
+
+
+def test_a_service_that_drips_is_given_up(monkeypatch):
+    monkeypatch.setattr(notify, "SECONDS", 0.3)
+    with Dripping(b"HTTP/1.1 200 OK\r\n", b"X-Slow: ") as server:
+        with pytest.raises(Unsure):
+            AppriseChannel(f"json://127.0.0.1:{server.port}/").send("!log perhaps")
+        assert server.asked == 1
+
+
+@pytest.fixture
+def log():
+    """What a process of calsync writes into its log."""
+    written, root = io.StringIO(), logging.getLogger()
+    handler, level = logging.StreamHandler(written), root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    yield written
+    root.setLevel(level)
+    root.removeHandler(handler)
+
+
+def test_nothing_of_an_address_and_a_text_reaches_the_log(hook, log):
+    address = f"user:SECRET-1@127.0.0.1:{hook.server_port}/SECRET-2?+X-Token=SECRET-3"
+    for url, status in ((f"json://{address}", 200), (f"json://{address}", 503), (f"json://{address}", None)):
+        hook.status = status
+        with contextlib.suppress(Unsure):
+            AppriseChannel(url).send("!log SECRET-4")
+    with pytest.raises(ValueError, match="no service"):
+        AppriseChannel("slack://SECRET-5")
+    with pytest.raises(NotSent):
+        AppriseChannel(f"json://user:SECRET-1@127.0.0.1:{free_port()}/SECRET-2").send("!log SECRET-4")
+    assert len(hook.got) == 3
+    assert "SECRET" not in log.getvalue()
+    assert str(hook.server_port) not in log.getvalue()
 
 
 def test_a_service_that_is_away_got_nothing():
@@ -232,7 +319,7 @@ def test_a_service_that_is_away_got_nothing():
     [
         ("irc://127.0.0.1/", "write it as ircs://"),
         ("irc://127.0.0.1/#a?auth=magic", '"sasl", "nickserv" or "server"'),
-        ("irc://127.0.0.1/#a?sasl=yes", "sasl is not an option"),
+        ("irc://127.0.0.1/#a?sasl=yes", "auth, account and key are all options"),
         ("nonsense://x", "no service of this address"),
     ],
 )
@@ -248,11 +335,56 @@ def test_updates_have_the_operations_channel_without_their_own():
     assert open_channels(configured()).operations is None
 
 
-def test_a_password_in_the_file_is_refused_and_in_the_environment_never_shown():
-    with pytest.raises(ConfigInvalid, match="secrets do not stand in this file"):
-        configured(notify={"operations": "ircs://calsync:secret@irc.example.org/#a"})
+@pytest.mark.parametrize("password", ["hunt/er2", "hunt?er2", "9/er2", "9?er2", "[hunt", "9/er2#", "hunt:er2/"])
+def test_a_password_that_is_not_written_as_it_must_be_is_not_repeated(password):
+    with pytest.raises(Invalid, match=r"%2F %3F %23") as error:
+        open_channels(configured({"CALSYNC_NOTIFY_OPERATIONS": f"ircs://calsync:{password}@irc.example.org/#a"}))
+    assert "hunt" not in str(error.value)
+    assert "er2" not in str(error.value)
+
+
+def test_a_key_with_an_ampersand_is_not_repeated():
+    with pytest.raises(Invalid) as error:
+        open_channels(configured({"CALSYNC_NOTIFY_OPERATIONS": "ircs://irc.example.org/#a?key=hunt&er2=x"}))
+    assert "er2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ircs://calsync:SECRET@irc.example.org/#a",
+        "ircs://calsync:SEC/RET@irc.example.org/#a",
+        "ircs://irc.example.org/#a?key=SECRET",
+        "ircs://irc.example.org/#a?auth=sasl&key=SECRET",
+        "slack://SECRET/B/C",
+        "matrixs://SECRET@matrix.example.org",
+        "https://hooks.example.com/services/T0/B0/SECRET",
+    ],
+)
+def test_an_address_that_may_hold_a_secret_is_refused_in_the_file_and_not_repeated(url):
+    with pytest.raises(ConfigInvalid, match="write the whole address into CALSYNC_NOTIFY_UPDATES") as error:
+        configured(notify={"updates": url})
+    assert "SEC" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "irc://irc.example.org/#a",
+        "ircs://calsync@irc.example.org:6697/#a",
+        "ircs://[::1]:6697/%23a?auth=nickserv&account=releng",
+    ],
+)
+def test_an_irc_channel_without_a_secret_may_stand_in_the_file(url):
+    assert open_channels(configured(notify={"operations": url})).operations is not None
+
+
+def test_a_secret_from_the_environment_is_never_shown():
     config = configured({"CALSYNC_NOTIFY_OPERATIONS": "ircs://calsync:secret@irc.example.org/#a"})
     assert "secret" not in repr(config)
+    with pytest.raises(ConfigInvalid, match=r"notify\.operations") as error:
+        configured({"CALSYNC_NOTIFY_OPERATIONS": '["slack://secret/B/C"]'})
+    assert "slack" not in str(error.value)
 
 
 def test_nothing_of_a_connection_is_left_behind(ngircd):

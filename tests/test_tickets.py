@@ -1,12 +1,15 @@
 """The ticket system: what Conduit is asked, what its refusals become, and finding a comment again."""
 
 import socket
+import time
 
 import pytest
 from conduit import TOKEN, ConduitServer
+from dripping import Dripping
 from samples import configured
 
-from calsync.deliveries import NotSent, Unsure
+from calsync import tickets
+from calsync.deliveries import LEASE, NotSent, Unsure
 from calsync.errors import ConfigInvalid
 from calsync.tickets import Conduit, open_tickets
 
@@ -70,6 +73,39 @@ def test_a_server_that_says_nothing_to_an_edit_leaves_it_unsure_and_can_be_asked
     assert not conduit.has("T400002", "calsync:train-2026-W49/x")
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n"])
+def test_a_ticket_system_that_drips_is_given_up_in_time(monkeypatch, head):
+    monkeypatch.setattr(tickets, "TIMEOUT", 0.3)
+    begun = time.monotonic()
+    with Dripping(head, b"X-Slow: x") as server, pytest.raises(NotSent, match="TimeoutError"):
+        Conduit(server.url, TOKEN).post("T400001", "news", assign=None)
+    assert time.monotonic() - begun < 5
+
+
+def test_an_edit_whose_answer_drips_is_unsure(server, monkeypatch):
+    monkeypatch.setattr(tickets, "TIMEOUT", 0.5)
+    server.dripping = ["maniphest.edit"]
+    begun = time.monotonic()
+    with pytest.raises(Unsure, match="TimeoutError"):
+        Conduit(server.url, TOKEN).post("T400001", "news", assign=None)
+    assert time.monotonic() - begun < 5
+    assert server.comments() == ["news"]
+
+
+def test_all_calls_together_take_no_longer_than_a_claim_lasts(server, monkeypatch):
+    assert LEASE.total_seconds() > 2 * tickets.LONGEST  # a post, and a look for what became of it
+    conduit = Conduit(server.url, TOKEN)
+    for n in range(20):
+        conduit.post("T400001", f"comment {n}.", assign=None)
+    assert conduit.has("T400001", "comment 0.")
+    monkeypatch.setattr(tickets, "LONGEST", 0.5)
+    server.delay = 0.2
+    begun = time.monotonic()
+    with pytest.raises(NotSent, match=r"TimeoutError|takes more than"):
+        conduit.has("T400001", "comment 0.")
+    assert time.monotonic() - begun < 1.5
+
+
 def test_a_comment_is_found_on_a_later_page(server):
     conduit = Conduit(server.url, TOKEN)
     for n in range(7):
@@ -88,13 +124,12 @@ def test_an_answer_that_is_not_conduits_is_told_of(server, monkeypatch):
 
 def test_the_token_comes_from_the_environment_and_is_never_shown(tmp_path):
     (tmp_path / "token").write_text(f"{TOKEN}\n")
-    tickets = {"url": "https://phabricator.example.org"}
-    config = configured({"CALSYNC_TICKETS_TOKEN_FILE": str(tmp_path / "token")}, tickets=tickets)
+    where = {"url": "https://phabricator.example.org"}
+    config = configured({"CALSYNC_TICKETS_TOKEN_FILE": str(tmp_path / "token")}, tickets=where)
     assert config.ticket_token.get_secret_value() == TOKEN
     assert TOKEN not in repr(config)
     assert isinstance(open_tickets(config), Conduit)
     assert open_tickets(configured()) is None
-    with pytest.raises(ConfigInvalid, match="set CALSYNC_TICKETS_TOKEN"):
-        configured(tickets=tickets)
+    assert open_tickets(configured(tickets=where)) is None
     with pytest.raises(ConfigInvalid, match="secrets do not stand in this file"):
-        configured(tickets={**tickets, "token": TOKEN})
+        configured(tickets={**where, "token": TOKEN})

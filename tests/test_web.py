@@ -897,3 +897,10 @@ def test_one_of_several_etags_is_enough(client):
     etag = reserve(client, WEEK).headers["etag"]
     headers = {"If-Match": f'"another", {etag}'}
     assert client.patch("/api/reservations/2026-W49", json={"ticket": "T1"}, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/reservations?end=0", "/api/conflicts?start=1e9", "/api/now?at=1764547200"])
+def test_a_number_is_no_day_and_no_instant(client, path):
+    answer = client.get(path)
+    assert answer.status_code == 422
+    assert "write a day as 2026-12-01" in answer.text

@@ -12,11 +12,12 @@ from test_handoff import ANA, BEN, CEM, HREF, MIDWEEK, NOTE, TEAM, W49, Room, ou
 from calsync import absences
 from calsync.agenda import Follower
 from calsync.announce import announce
-from calsync.courier import Courier, Ports
+from calsync.courier import Courier
 from calsync.errors import CalendarError
 from calsync.handoff import hand_off
 from calsync.notify import Channels
 from calsync.planning import Pair
+from calsync.ports import Ports
 from calsync.reservations import Request, change, release, reserve
 from calsync.rota import reserve_weeks, rotation
 from calsync.tickets import Conduit
@@ -141,7 +142,7 @@ def test_each_slot_is_announced_once_by_several_announcers(place, room):
     ports, at = Ports(None, Channels(room, room)), datetime(2026, 12, 1, 9, 1, tzinfo=UTC)
     held(replica(place))
     for follower in (replica(place, now=at), replica(place, now=at)):
-        announce(follower, at, timedelta())
+        announce(follower, Courier(follower, ports), at, timedelta())
         Courier(follower, ports).settle(at)
         follower.sync(at)
     assert len(room.said) == 1

@@ -6,7 +6,7 @@ calendar; its *etag* changes with every write; a *sync token* names a state of t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -74,7 +74,7 @@ class Calendar(Protocol):
         since: SyncToken | None,
         known: Mapping[str, Known] = NOTHING,
         after: datetime | None = None,
-        besides: Collection[str] = (),
+        besides: Sequence[str] = (),
     ) -> Changes:
         """What changed since `since`; everything for None, and for a token the calendar no longer knows.
 

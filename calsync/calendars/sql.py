@@ -10,13 +10,10 @@ write-ahead log and `synchronous=FULL`, PostgreSQL its `synchronous_commit`.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 import sys
 import threading
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,12 +24,11 @@ from pydantic import SecretStr
 from sqlalchemy.dialects import postgresql, sqlite
 
 from calsync.calendars import NOTHING, Changes, Known, Promise, Resource, SyncToken
+from calsync.calendars.postgresql import SET_UP_LOCK, connect, is_stranger, shown
+from calsync.deadline import bounded
 from calsync.errors import Changed, Refused, Unreachable
 
 SCHEMA_VERSION = 1
-
-_SET_UP_LOCK = 0x63616C73796E63
-"""The advisory lock under which replicas make the schema one after the other: "calsync" in ASCII."""
 
 _metadata = sa.MetaData()
 _state = sa.Table(
@@ -110,39 +106,15 @@ class SqlCalendar:
     @classmethod
     def postgresql(cls, url: str, username: str | None, password: SecretStr | None, patience: timedelta) -> Self:
         """The calendar in the PostgreSQL database at `url`; credentials come beside it. The first call connects."""
-        try:
-            import psycopg  # only those who use PostgreSQL have it
-        except ImportError:
-            raise Refused(
-                "PostgreSQL needs a library that is not installed; install it with: pip install 'calsync[postgres]'."
-            ) from None
-        address = sa.make_url(url).set(drivername="postgresql+psycopg")
-        if username is not None:
-            address = address.set(username=username)
-        if password is not None:
-            address = address.set(password=password.get_secret_value())
-        seconds = max(1, round(patience.total_seconds()))
-        engine = sa.create_engine(
-            address, connect_args={"connect_timeout": seconds}, pool_timeout=seconds, pool_recycle=300
-        )
-
-        def ping(driver: Any, _record: Any, _proxy: Any) -> None:
-            """Have the pool connect anew where the server has left, or has not answered in time."""
-            try:
-                with _bounded(driver, patience):
-                    engine.dialect.do_ping(driver)
-            except psycopg.Error as error:
-                raise sa.exc.DisconnectionError from error
-
-        sa.event.listen(engine, "checkout", ping)
-        return cls(engine, address.render_as_string(hide_password=True).replace("+psycopg", ""), patience)
+        engine = connect(url, username, password, patience)
+        return cls(engine, shown(engine), patience)
 
     def changes(
         self,
         since: SyncToken | None,
         known: Mapping[str, Known] = NOTHING,  # noqa: ARG002
         after: datetime | None = None,
-        besides: Collection[str] = (),
+        besides: Sequence[str] = (),
     ) -> Changes:
         """See `Calendar.changes`."""
         with self._connect() as connection:
@@ -226,7 +198,7 @@ class SqlCalendar:
             if self._uuid is None:
                 with self._transaction(write=True) as connection:
                     if self._engine.dialect.name == "postgresql":
-                        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SET_UP_LOCK)))
+                        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SET_UP_LOCK)))
                     self._uuid = self._identity(connection)
 
     def _identity(self, connection: sa.Connection) -> str:
@@ -261,7 +233,7 @@ class SqlCalendar:
         try:
             with (
                 self._engine.connect().execution_options(**options) as connection,
-                _bounded(connection.connection.dbapi_connection, self._patience),
+                bounded(connection.connection.dbapi_connection, self._patience),
                 connection.begin(),
             ):
                 yield connection
@@ -269,31 +241,10 @@ class SqlCalendar:
             said = " ".join(str(error.orig).split())
             if _is_passing(error):
                 raise Unreachable(f"The calendar {self._name} is away or busy: {said}.", retry_after=5) from error
-            remedy = " Set CALSYNC_CALENDAR_USERNAME and CALSYNC_CALENDAR_PASSWORD." if _is_stranger(said) else ""
+            remedy = " Set CALSYNC_CALENDAR_USERNAME and CALSYNC_CALENDAR_PASSWORD." if is_stranger(said) else ""
             raise Refused(f"The calendar {self._name} cannot be used: {said.rstrip('.')}.{remedy}") from error
         except sa.exc.TimeoutError as error:
             raise Unreachable(f"The calendar {self._name} is busy: too many calls at once.", retry_after=5) from error
-
-
-@contextmanager
-def _bounded(driver: Any, patience: timedelta | None) -> Iterator[None]:
-    """Cut the connection to a server that has not answered when `patience` is over: its driver would wait for ever."""
-    if patience is None:
-        yield
-        return
-    with contextlib.closing(socket.socket(fileno=os.dup(driver.fileno()))) as line:
-        timer = threading.Timer(patience.total_seconds(), _cut, [line])
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-
-def _cut(line: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it ended by itself
-        line.shutdown(socket.SHUT_RDWR)
 
 
 def _is_passing(error: sa.exc.DBAPIError) -> bool:
@@ -305,12 +256,7 @@ def _is_passing(error: sa.exc.DBAPIError) -> bool:
         return False
     if "sqlite3" in type(error.orig).__module__:
         return "locked" in said or "busy" in said
-    return not (_is_stranger(said) or "does not exist" in said)
-
-
-def _is_stranger(said: str) -> bool:
-    """Whether PostgreSQL does not let the user in."""
-    return "authentication failed" in said or "no password supplied" in said
+    return not (is_stranger(said) or "does not exist" in said)
 
 
 def _prepare(connection: Any, _record: Any) -> None:

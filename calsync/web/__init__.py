@@ -16,10 +16,10 @@ from calsync.agenda import Follower
 from calsync.busy import EVERY, Feeds
 from calsync.calendars import Calendar
 from calsync.calendars.lastknown import last_known
-from calsync.courier import Ports
 from calsync.errors import CalendarError
+from calsync.ports import Ports, absent
 from calsync.settings import Config
-from calsync.web import api, health, page, pair, problems, subscribe, subscription, week_api
+from calsync.web import api, conflicts_api, health, page, pair, problems, subscribe, subscription, week_api
 from calsync.web.access import RAW_HEADERS, Guard
 from calsync.web.metrics import Metrics
 from calsync.web.repeats import Repeats
@@ -42,6 +42,8 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now, ports
     metrics = Metrics()
     follower = Follower(calendar, config, clock(), last_known(config))
     service = Service(config, follower, clock, metrics, ports or Ports.of(config))
+    for sentence in absent(config):
+        _log.warning("%s", sentence)
     feeds = Feeds(config)
     follower.busy = feeds.known(follower.agenda.horizon, clock())
 
@@ -66,6 +68,7 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now, ports
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        telemetry={"metrics": False, "logs": False},  # /metrics and the log are calsync's own
         middleware=[
             Middleware(Repeats, service=service, always=RAW_HEADERS),
             Middleware(Guard, hosts=config.server.hosts, metrics=metrics, age=service.age),
@@ -73,7 +76,7 @@ def create_app(config: Config, calendar: Calendar, clock: Clock = utc_now, ports
     )
     app.state.service = service
     problems.install(app)
-    for module in (api, week_api, subscription, health, page, pair, subscribe):
+    for module in (api, conflicts_api, week_api, subscription, health, page, pair, subscribe):
         app.include_router(module.router)
     app.mount("/static", page.static, name="static")
     app.mount("/swagger", page.swagger, name="swagger")
@@ -104,10 +107,12 @@ async def _read_feeds(service: Service, feeds: Feeds) -> None:
 async def _deliver(service: Service) -> None:
     """Send what could not be sent before, here or by a process that has ended."""
     while True:
-        await asyncio.sleep(service.config.calendar.interval.total_seconds())
+        now = service.clock()
         try:
-            await asyncio.to_thread(service.courier.settle, service.clock())
+            await asyncio.to_thread(service.courier.settle, now)
         except CalendarError:
-            continue  # refresh says so
+            pass  # refresh says so
         except Exception:  # as above
             _log.exception("messages were not delivered")
+        pause = service.courier.pause(now) - (service.clock() - now).total_seconds()
+        await asyncio.sleep(max(0.0, pause))

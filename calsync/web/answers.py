@@ -145,7 +145,7 @@ class ReservationOut(BaseModel):
             changes=list(outcome.changes),
             primary=SeatOut.of(found.pair.primary, found.primary),
             backup=SeatOut.of(found.pair.backup, found.backup),
-            responsible=(found.responsible or found.pair.primary).name,
+            responsible=found.in_charge.name,
             slots=[SlotOut.of(slot) for slot in found.slots],
             skipped=[SlotOut.of(slot) for slot in outcome.skipped],
             cancelled=[SlotOut.of(slot) for slot in found.cancelled],

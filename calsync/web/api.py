@@ -1,42 +1,38 @@
-"""The JSON API under /api."""
+"""The JSON API under /api: reservations, windows, and what runs now."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Path, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from calsync import reservations
 from calsync.agenda import Agenda, Entry
-from calsync.conflicts import Conflict, People, check, nobody
+from calsync.conflicts import Conflict, check
 from calsync.errors import CalsyncError, Conflicted, Invalid, NotReserved
-from calsync.planning import next_week, train_slots
-from calsync.reservations import Outcome, held, inspect
+from calsync.planning import next_week
+from calsync.reservations import Outcome, held
 from calsync.settings import Config
 from calsync.watch import watch
 from calsync.web.access import Writer
 from calsync.web.answers import (
-    ConflictOut,
-    ConflictsOut,
     NowOut,
     ReservationOut,
     SlotOut,
     WindowOut,
     WindowsOut,
 )
-from calsync.web.bodies import ReservationIn, ReservationPatch, SlotsIn
+from calsync.web.bodies import Day, Instant, ReservationIn, ReservationPatch
 from calsync.web.problems import documented
-from calsync.web.service import Repeat, Service, TheService
+from calsync.web.service import Service, TheService
 from calsync.weeks import Week
-from calsync.windows import Slot, standing_windows, train_windows
-from calsync.zones import zone
+from calsync.windows import standing_windows, train_windows
 
 _log = logging.getLogger("calsync")
 
@@ -70,8 +66,8 @@ class WeekQuery(_Query):
 class RangeQuery(_Query):
     """From the day `start` to the day `end`, both included."""
 
-    start: date | None = None
-    end: date | None = None
+    start: Day | None = None
+    end: Day | None = None
 
     def span(self, agenda: Agenda, now: datetime) -> tuple[datetime, datetime]:
         """The instants from which and until which, in UTC: from today to the end of the horizon where it says nothing."""
@@ -87,16 +83,10 @@ class RangeQuery(_Query):
         return start, end
 
 
-class ConflictsQuery(RangeQuery):
-    """A week, or the days from `start` to `end`."""
-
-    week: str | None = None
-
-
 class AtQuery(_Query):
     """An instant with its offset; now, if left out."""
 
-    at: AwareDatetime | None = None
+    at: Instant | None = None
 
 
 def etags(if_match: str | None) -> tuple[str, ...] | None:
@@ -219,95 +209,6 @@ async def release_reservation(
         )
 
     return _answer(await _write(service, "release", author, call, dry_run=query.dry_run))
-
-
-@router.get("/conflicts", response_model=ConflictsOut)
-async def standing_conflicts(
-    query: Annotated[ConflictsQuery, Query()], request: Request, service: TheService
-) -> Response | ConflictsOut:
-    """The conflicts of the reserved slots in a week or from `start` to `end`; of all train slots in a week nobody holds."""
-    agenda, config, stale = service.agenda, service.config, service.age()
-    if query.week is not None and (query.start or query.end):
-        raise Invalid("Give either a week, or start and end.")
-    if query.week is None:
-        start, end = query.span(agenda, service.clock())
-        whole = query.start is None and query.end is None
-        return await run_in_threadpool(_conflicts, config, agenda, start, end, whole=whole, stale=stale)
-    week = Week.parse(query.week)
-    start = datetime.combine(week.monday - timedelta(days=1), time(), UTC)
-    end = start + timedelta(days=9)
-    found = await run_in_threadpool(_conflicts, config, agenda, start, end, week=week, stale=stale)
-    answer = Response(found.model_dump_json(), media_type="application/json")
-    if stale is None:
-        repeat = Repeat(answer.raw_headers, bytes(answer.body))
-        service.remember(agenda, b"/api/conflicts", request.scope["query_string"], repeat)
-    return answer
-
-
-def _conflicts(
-    config: Config,
-    agenda: Agenda,
-    start: datetime,
-    end: datetime,
-    *,
-    week: Week | None = None,
-    whole: bool = False,
-    stale: int | None = None,
-) -> ConflictsOut:
-    """The conflicts from `start` to `end` (UTC), of one week alone if it is given; `whole` stops where the horizon does."""
-    first, last = Week.containing(start.date()), Week.containing((end - timedelta(seconds=1)).date())
-    if not whole and (last.monday - first.monday).days > 7 * 60:
-        raise Invalid("From start to end is more than 60 weeks; ask for less.")
-    weeks = [week] if week else [first.shift(n) for n in range((last.monday - first.monday).days // 7 + 1)]
-    slots: list[Slot] = []
-    conflicts: list[Conflict] = []
-    reserved = False
-    for week in weeks:
-        entry = agenda.reservation(week)
-        standing = entry.reservation if entry else None
-        people: People = nobody
-        pair = standing.pair if standing else None
-        if entry is not None and standing is not None and not standing.released:
-            reserved, wanted, people, own = True, standing.slots, standing.on_duty, entry.href
-        else:
-            wanted, own = tuple(train_slots(config, train_windows(config), week)), ""
-        wanted = tuple(slot for slot in wanted if slot.start < end and start < slot.end)
-        if wanted and not agenda.covers(wanted[0].start, wanted[-1].end):
-            if whole:
-                break
-            raise Invalid(f"{week} is outside the calendar's horizon; choose a nearer week.")
-        slots += wanted
-        conflicts += check(config, agenda, wanted, people, own=own, pair=pair)
-    return ConflictsOut(
-        slots=[SlotOut.of(slot) for slot in slots],
-        conflicts=[ConflictOut.of(conflict) for conflict in dict.fromkeys(conflicts)],
-        reserved=reserved,
-        stale=stale,
-    )
-
-
-@router.post("/conflicts", responses=documented(413))
-def check_conflicts(body: SlotsIn | ReservationIn, service: TheService) -> ConflictsOut:
-    """Check a pair's week, or any spans, against the agenda; writes nothing and needs no token."""
-    agenda, config = service.agenda, service.config
-    if isinstance(body, ReservationIn):
-        return ConflictsOut.of(inspect(config, agenda, body.request(config), service.clock()), service.age())
-    utc = zone("UTC")
-    try:
-        spans = [(span.start.astimezone(utc), span.end.astimezone(utc)) for span in body.slots]
-    except OverflowError:
-        raise Invalid("A slot is too far away; choose a nearer time.") from None
-    slots = [Slot(str(n), start.date(), start, end) for n, (start, end) in enumerate(spans, start=1)]
-    for slot in slots:
-        if not agenda.covers(slot.start, slot.end):
-            raise Invalid(f"{slot.start:%Y-%m-%d} is outside the calendar's horizon; choose a nearer time.")
-    found = check(config, agenda, slots, train=False)
-    return ConflictsOut(
-        slots=[SlotOut.of(slot) for slot in slots],
-        conflicts=[ConflictOut.of(one) for one in found],
-        reserved=False,
-        stale=service.age(),
-    )
 
 
 @router.get("/windows")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from calsync.errors import Invalid
 from calsync.hours import Hours
@@ -17,6 +19,18 @@ from calsync.windows import Role
 
 Word = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+def _written(value: object) -> object:
+    """A day or an instant as text; a number, which would be taken for seconds since 1970, is a mistake."""
+    if not isinstance(value, str) or not re.match(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
+        raise ValueError("write a day as 2026-12-01, and an instant as 2026-12-01T10:00:00+01:00")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_written)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_written)]
+"""With its offset (RFC 3339)."""
 
 
 class In(BaseModel):
@@ -103,8 +117,8 @@ class ReservationPatch(In):
 class SpanIn(In):
     """A span of time."""
 
-    start: AwareDatetime
-    end: AwareDatetime
+    start: Instant
+    end: Instant
 
     @model_validator(mode="after")
     def _in_order(self) -> SpanIn:

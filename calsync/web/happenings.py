@@ -118,7 +118,7 @@ def _reserved(
 ) -> Happening:
     link = ticket_link(reservation.ticket, config.train.ticket_url)
     facts = [
-        " ".join(part for part in (reservation.title, reservation.train) if part),
+        reservation.train_title,
         _title(config, slot.window),
         *([f"Ticket {reservation.ticket}" + (f", {link}" if link else "")] if reservation.ticket else []),
     ]

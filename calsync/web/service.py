@@ -13,10 +13,11 @@ from fastapi import Depends, Request
 
 from calsync.agenda import Agenda, Follower
 from calsync.conflicts import blocking, standing
-from calsync.courier import Courier, Ports
+from calsync.courier import Courier
 from calsync.errors import CalendarError, Unreachable
 from calsync.feed import Feed, Filters, Renderer
 from calsync.memory import give_back
+from calsync.ports import Ports
 from calsync.settings import Config
 from calsync.web.metrics import Metrics
 
@@ -26,6 +27,8 @@ WRITERS = 64
 """How many calls may wait to write at a time, in threads of their own."""
 KEPT = 64 * 2**20
 """How many bytes of answers are kept, about."""
+NOT_IN_304 = {"content-length", "content-type", "last-modified"}
+"""What says something of a body; whoever has it, and its ETag, needs it no more (RFC 9110, section 15.4.5)."""
 
 Clock = Callable[[], datetime]
 """Tells the time, aware."""
@@ -138,7 +141,7 @@ class Service:
         """Keep the answer to a query for the feed, to be given again as long as `repeat` finds it right."""
         agenda, feeds = self._feeds
         if feeds.get(filters) is feed:  # otherwise it is of another agenda by now
-            fresh = [header for header in headers if header[0] not in (b"content-length", b"content-type")]
+            fresh = [header for header in headers if header[0].decode() not in NOT_IN_304]
             repeat = Repeat(headers, feed.body, feed.etag.encode(), fresh, feed.expires)
             self.remember(agenda, b"/deployments.ics", query, repeat)
 

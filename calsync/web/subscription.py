@@ -16,7 +16,7 @@ from calsync.errors import Invalid
 from calsync.feed import Feed, Filters
 from calsync.settings import Config, duration
 from calsync.web.problems import documented
-from calsync.web.service import TheService
+from calsync.web.service import NOT_IN_304, TheService
 
 router = APIRouter()
 
@@ -116,7 +116,7 @@ def _or_fresh(whole: Response, found: Feed, request: Request) -> Response:
     """The whole answer, or a 304 with its headers where the client has it."""
     if not _is_fresh(found, request.headers):
         return whole
-    headers = {name: value for name, value in whole.headers.items() if name not in ("content-length", "content-type")}
+    headers = {name: value for name, value in whole.headers.items() if name not in NOT_IN_304}
     return Response(status_code=304, headers=headers)
 
 

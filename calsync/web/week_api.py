@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from calsync import absences, rotation_feed
 from calsync.errors import Invalid
-from calsync.handoff import hand_off
+from calsync.handoff import hand_off, pass_on
 from calsync.reservations import held
 from calsync.rota import rotation
 from calsync.rotation import YEAR
@@ -157,7 +157,7 @@ def hand_over(
         service.follower, service.ports, Week.parse(week), to, body.note, now, etags=etags(if_match), author=author
     )
     _log.info("handoff by %s: %s goes from %s to %s", author or "anybody", week, found.former, to.name)
-    return HandoffOut.of(found, service.courier.deliver(found.href, found.about, service.clock()))
+    return HandoffOut.of(*pass_on(service.courier, service.follower, found, service.clock()))
 
 
 @router.post("/api/reservations/{week}/updates", responses=documented(401, 403, 404, 412, 413, 503))
