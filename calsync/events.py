@@ -188,7 +188,8 @@ def _invite(config: Config, event: Event, names: Sequence[str]) -> None:
     for name in names:
         known = config.roster.get(name)
         if known is not None and known.email:
-            event.add("ATTENDEE", f"mailto:{known.email}", parameters={"CN": name, "PARTSTAT": "NEEDS-ACTION", "RSVP": "TRUE"})
+            parameters = {"CN": name, "PARTSTAT": "NEEDS-ACTION", "RSVP": "TRUE"}
+            event.add("ATTENDEE", f"mailto:{known.email}", parameters=parameters)
 
 
 def _recurrence_ids(slots: Sequence[Slot]) -> list[datetime]:
