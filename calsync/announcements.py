@@ -98,5 +98,6 @@ def _about(slot: Slot, kind: Kind) -> str:
 
 
 def _called(config: Config, name: str) -> str:
-    nick = {entry.name: entry.irc for entry in config.conductors}.get(name)
+    known = config.roster.get(name)
+    nick = known.irc if known is not None else None
     return f"{name} ({nick})" if nick and nick != name else name

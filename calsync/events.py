@@ -184,11 +184,12 @@ def _component(config: Config, reservation: Reservation, slot: Slot, shared: Eve
 
 def _invite(config: Config, event: Event, names: Sequence[str]) -> None:
     """Make attendees of those who sit in the slot and whose address is known (RFC 5545, section 3.8.4.1)."""
-    addresses = {entry.name: entry.email for entry in config.conductors}
     event.add("ORGANIZER", f"mailto:{config.calendar.organizer}")
     for name in names:
-        if address := addresses.get(name):
-            event.add("ATTENDEE", f"mailto:{address}", parameters={"CN": name, "PARTSTAT": "NEEDS-ACTION", "RSVP": "TRUE"})
+        known = config.roster.get(name)
+        if known is not None and known.email:
+            parameters = {"CN": name, "PARTSTAT": "NEEDS-ACTION", "RSVP": "TRUE"}
+            event.add("ATTENDEE", f"mailto:{known.email}", parameters=parameters)
 
 
 def _recurrence_ids(slots: Sequence[Slot]) -> list[datetime]:

@@ -112,7 +112,7 @@ def _deliveries(
 ) -> Sequence[Delivery]:
     to, train = handed.in_charge, handed.train_title
     whose = f"{former.name} → {to.name}"
-    known = {entry.name: entry for entry in config.conductors}.get(to.name)
+    known = config.roster.get(to.name)
     user = known.ticket_user if known is not None else None
     comment = f"{note}\n\n{former.name} hands {train} ({handed.week}) to {to.name}."
     why = f"commented only: conductors.ticket_user of {to.name} is not set, so the ticket is not assigned"

@@ -212,7 +212,7 @@ def conductor(
     config: Config, who: str, *, timezone: str | None = None, hours: Hours | None = None, window: str | None = None
 ) -> Conductor:
     """The conductor called `who`: from the roster, or, with a timezone, anybody. What is given goes before the roster."""
-    known = {entry.name: entry for entry in config.conductors}.get(who)
+    known = config.roster.get(who)
     if known is not None:
         usual = known.working
         if hours is not None and hours.days == WORKDAYS:  # other hours for once, on their days
@@ -237,9 +237,8 @@ def person(config: Config, who: str, role: Role, *, hours: Hours | None = None, 
 
     Somebody unnamed is called by their role. Raises `Invalid` and `UnknownTimezone` for what is nobody.
     """
-    roster = {entry.name for entry in config.conductors}
     name, at, timezone = who.rpartition("@")
-    if who in roster or not at:
-        unnamed = who in pytz.all_timezones_set and who not in roster
+    if who in config.roster or not at:
+        unnamed = who in pytz.all_timezones_set and who not in config.roster
         name, timezone = (role, who) if unnamed else (who, "")
     return conductor(config, name or role, timezone=timezone or None, hours=hours, window=window)

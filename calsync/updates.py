@@ -134,11 +134,12 @@ def _delivery(
     now: datetime,
 ) -> Delivery:
     place = ", ".join(part for part in (reservation.train_title, reservation.ticket) if part)
-    nicks = {entry.name: entry.irc for entry in config.conductors}
+    known = config.roster.get(partner.name)
+    nick = known.irc if known is not None else None
     said = {
         "ticket": f"{text}\n\n{sender}",
         "log": f"!log {text} ({place}: {sender})",
-        "updates": f"{nicks.get(partner.name) or partner.name}: {text} ({sender}, {place})",
+        "updates": f"{nick or partner.name}: {text} ({sender}, {place})",
     }[target]
     ticket = reservation.ticket if target == "ticket" else None
     return deliveries.make(about, target, said, now, ticket=ticket, skipped=ports.missing(target, reservation))

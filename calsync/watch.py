@@ -117,7 +117,7 @@ def presence(config: Config, agenda: Agenda, conductor: Conductor, at: datetime)
     if not working:  # nobody has more than a week off between two working days
         until = min(opens for opens, _ in conductor.hours.around(at, at + timedelta(days=8), tz) if opens > at)
     gone = [one.end.astimezone(tz) for one in absences(agenda, conductor, at, at + _INSTANT) if one.certain]
-    known = {entry.name: entry for entry in config.conductors}.get(conductor.name)
+    known = config.roster.get(conductor.name)
     return Presence(
         conductor,
         working,
