@@ -12,9 +12,9 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from calsync.agenda import Follower
 from calsync.calendars import open_calendar
 from calsync.config import load
+from calsync.follower import Follower
 from calsync.web.service import Service
 
 

@@ -16,11 +16,12 @@ from benchmarks import calendars
 from benchmarks.calendars import Made
 from benchmarks.subscribers import Cost
 from calsync import reservations
-from calsync.agenda import Agenda, Follower, horizon
+from calsync.agenda import Agenda, horizon
 from calsync.calendars.sql import SqlCalendar
 from calsync.config import load
 from calsync.conflicts import blocking, check
 from calsync.errors import Invalid
+from calsync.follower import Follower
 from calsync.planning import Plan, plan
 from calsync.reservations import Request
 from calsync.settings import Config

@@ -14,11 +14,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
 
 from calsync import away
-from calsync.agenda import Agenda, Entry, Follower
+from calsync.agenda import Agenda
 from calsync.away import Away
 from calsync.conflicts import Conflict, standing
 from calsync.cover import watched
+from calsync.entries import Entry
 from calsync.errors import Invalid, NotReserved
+from calsync.follower import Follower
 from calsync.planning import Conductor, conductor
 from calsync.settings import Config
 from calsync.windows import Slot

@@ -2,77 +2,34 @@
 
 An `Agenda` is immutable. It holds what stands on the calendar within the horizon, and with it the standing windows and
 freezes of windows.toml, all as occurrences indexed by the quarter of the day, so that a question about a span costs what
-happens in it. A `Follower` keeps the current agenda: it asks the calendar for changes and swaps the whole agenda for the
-next one, which shares with it all but what changed, so that readers never wait and never see half of a change.
+happens in it. The next agenda shares with this one all but what changed.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
-from types import MappingProxyType
 from zlib import crc32
 
-from calsync import away, deliveries, events
+from calsync import away, events
 from calsync.away import Away, Busy, Diary
-from calsync.calendars import Calendar, Changes, Resource, SyncToken
-from calsync.calendars.lastknown import LastKnown
-from calsync.deliveries import Delivery
-from calsync.edits import as_it_stands
-from calsync.errors import CalendarError, Unreachable
-from calsync.occurrences import Occurrence, Reading, read, title
-from calsync.records import Reservation
+from calsync.calendars import Changes, SyncToken
+from calsync.entries import NO_ENTRIES, Entry, entry_of, pair_of
+from calsync.occurrences import Occurrence
 from calsync.recurrence import Horizon
 from calsync.settings import Config, freeze_span
 from calsync.shelves import Shelves
 from calsync.weeks import FIRST_YEAR, WEEKDAYS, Week
-from calsync.windows import Slot, standing_windows
+from calsync.windows import standing_windows
 from calsync.zones import resolve, zone
-
-TURN = timedelta(seconds=30)
-"""How long a writer waits for the writers before it."""
 
 LEAD = timedelta(weeks=4)
 """How long before the rotation's start a week may be that it follows."""
 
 _DAY = timedelta(days=1)
 _EVER = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One resource as it was read.
-
-    A reservation's has `reservation` (as it stands) and when the last of its slots `ends` (UTC), the `changes` that people
-    made to it since, the `mark` of its last write, its bytes, and the `deliveries` about it. An absence has `away`. Of a
-    train week that was over before the horizon, only `held` is kept: its part of `Agenda.held`.
-    """
-
-    href: str
-    etag: str
-    reading: Reading
-    reservation: Reservation | None = None
-    changes: tuple[str, ...] = ()
-    mark: str = ""
-    ics: bytes = b""
-    away: Away | None = None
-    deliveries: tuple[Delivery, ...] = ()
-    ends: datetime | None = None
-    held: tuple[str, ...] | None = None
-
-    @property
-    def is_special(self) -> bool:
-        """Whether it is more than somebody's event, or less."""
-        known = self.reservation or self.away or self.held
-        return known is not None or bool(self.ics or self.reading.defects)
-
-
-NO_ENTRIES: Mapping[bytes, Entry] = MappingProxyType({})
-"""No entries."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +118,7 @@ class Agenda:
             if entry.held is not None:
                 found[week] = entry.held
             elif reservation is not None and not reservation.released:
-                found[week] = _names(reservation)
+                found[week] = pair_of(reservation)
         return found
 
     @cached_property
@@ -198,7 +155,7 @@ class Agenda:
             touched |= self.entries.keys()
         if not touched:
             return replace(self, token=changes.token, synced=now)
-        fresh = {resource.href: _entry(resource, self.horizon, expected, self.since) for resource in changes.changed}
+        fresh = {resource.href: entry_of(resource, self.horizon, expected, self.since) for resource in changes.changed}
         gone = [entry for href in touched if (entry := self.entries.get(href)) is not None]
         quarters = dict(self.quarters)
         for quarter in {
@@ -234,115 +191,6 @@ def _since(config: Config) -> datetime | None:
         return None
     first = max(config.rotation.start.monday - LEAD, Week(FIRST_YEAR, 1).monday)
     return datetime.combine(first, time(), UTC)
-
-
-def _entry(resource: Resource, horizon: Horizon, expected: Mapping[bytes, Entry], since: datetime | None = None) -> Entry:
-    if (known := expected.get(resource.ics)) is not None and known.href == resource.href:
-        return replace(known, etag=resource.etag)
-    reading = read(resource.ics, resource.href, horizon)
-    week = events.week_of(resource.href)
-    if week is None:
-        absence = away.decode(resource.ics) if away.name_of(resource.href) is not None else None
-        if absence is not None and since is not None and since < horizon.start:
-            return _absence(resource, reading, absence, horizon, since)
-        return _without_history(Entry(resource.href, resource.etag, reading, away=absence), horizon)
-    # The feed draws a reservation from its record, never as it stands.
-    reading = replace(reading, published=b"", timezones={}, tzids=frozenset())
-    try:
-        written = events.decode(resource.ics)
-        if written.reservation.week != week:
-            raise ValueError(f"it is the reservation of {written.reservation.week}")
-    except ValueError as error:
-        reading = _as_slots(replace(reading, defects=(*reading.defects, f"the reservation cannot be read: {error}")))
-        return Entry(resource.href, resource.etag, reading, ics=resource.ics)
-    reading = _as_slots(reading, cancelled=written.cancelled)
-    reservation, changes = as_it_stands(written.reservation, reading.occurrences, horizon, cancelled=written.cancelled)
-    reading = replace(reading, over=None if changes or reading.defects else _over(reservation))
-    if since is not None and since.date() <= week.monday <= horizon.start.date():
-        reservation = _at_its_time(written, resource, Horizon(since, horizon.end))
-    sent = deliveries.read(resource.ics)
-    entry = Entry(
-        resource.href,
-        resource.etag,
-        reading,
-        reservation,
-        changes,
-        written.mark,
-        resource.ics,
-        deliveries=sent,
-        ends=_end(reservation.slots),
-    )
-    left = _without_history(entry, horizon)
-    counts = left.reservation is None and since is not None and since.date() <= week.monday and not reservation.released
-    return replace(left, held=_names(reservation)) if counts else left
-
-
-def _absence(resource: Resource, reading: Reading, absence: Away, horizon: Horizon, since: datetime) -> Entry:
-    """The entry of an absence, with what of it took place from `since` on; what is over stands on no feed."""
-    entry = _without_history(Entry(resource.href, resource.etag, reading, away=absence), horizon)
-    past = read(resource.ics, resource.href, Horizon(since, horizon.end)).occurrences
-    return replace(entry, reading=replace(entry.reading, occurrences=past, over=None), away=absence) if past else entry
-
-
-def _at_its_time(written: events.Written, resource: Resource, horizon: Horizon) -> Reservation:
-    """The reservation as it stood when it took place, though that is before what else is looked at."""
-    occurrences = _as_slots(read(resource.ics, resource.href, horizon), cancelled=written.cancelled).occurrences
-    return as_it_stands(written.reservation, occurrences, horizon, cancelled=written.cancelled)[0]
-
-
-def _names(reservation: Reservation) -> tuple[str, ...]:
-    return (reservation.pair.primary.name, reservation.pair.backup.name) if reservation.slots else ()
-
-
-def _over(reservation: Reservation) -> datetime | None:
-    return _end([*reservation.slots, *reservation.cancelled])
-
-
-def _end(slots: Sequence[Slot]) -> datetime | None:
-    return max((slot.end.astimezone(UTC) for slot in slots), default=None)
-
-
-def _without_history(entry: Entry, horizon: Horizon) -> Entry:
-    """The entry; of one that was over before the horizon no more than that it is, as if the calendar had not told of it."""
-    over = entry.reading.over
-    if over is not None and over < horizon.start:
-        return Entry(entry.href, entry.etag, Reading(over=over))
-    return replace(entry, reading=replace(entry.reading, over=None))
-
-
-def expected_entry(reservation: Reservation, mark: str, ics: bytes, horizon: Horizon) -> Entry | None:
-    """What reading the resource comes to that `events.encode` has just made of the reservation and of nothing else.
-
-    None where only reading tells: of line breaks and the like in a title not every one is read as it was written.
-    """
-    href = events.href(reservation.week)
-    slots = [*((slot, True) for slot in reservation.slots), *((slot, False) for slot in reservation.cancelled)]
-    if not all(events.summary(reservation, slot).isprintable() for slot, _ in slots):
-        return None
-    occurrences = tuple(
-        Occurrence(
-            slot.start.astimezone(UTC),
-            slot.end.astimezone(UTC),
-            href.removesuffix(".ics"),
-            title(events.summary(reservation, slot)),
-            href,
-            "slot",
-            slot.id,
-            events.CATEGORIES,
-            busy,
-        )
-        for slot, busy in sorted(slots, key=lambda pair: (pair[0].start, pair[0].window))
-        if slot.start < horizon.end and slot.end >= horizon.start
-    )
-    reading = Reading(occurrences, over=_over(reservation))
-    entry = Entry(href, "", reading, reservation, (), mark, ics, ends=_end(reservation.slots))
-    return _without_history(entry, horizon)
-
-
-def _as_slots(reading: Reading, *, cancelled: bool = False) -> Reading:
-    """The occurrences of a reservation's resource; those of one that people cancelled make nobody busy."""
-    slots = (replace(found, kind="slot", busy=found.busy and not cancelled) for found in reading.occurrences)
-    return replace(reading, occurrences=tuple(slots))
 
 
 def _standing(config: Config, horizon: Horizon) -> Iterator[Occurrence]:
@@ -419,68 +267,3 @@ def _add(quarters: dict[int, tuple[Occurrence, ...]], occurrences: Iterable[Occu
             added.setdefault(quarter, []).append(occurrence)
     for quarter, found in added.items():
         quarters[quarter] = (*quarters.get(quarter, ()), *found)
-
-
-class Follower:
-    """Keeps the current `agenda` of a calendar; safe to use from several threads.
-
-    One thread at a time syncs, and one at a time has its turn to write; readers take whatever agenda stands. `last_known`
-    is the copy on disk of a calendar that may be away.
-    """
-
-    def __init__(self, calendar: Calendar, config: Config, now: datetime, last_known: LastKnown | None = None) -> None:
-        self.calendar, self.config = calendar, config
-        self.agenda = blank(config, now)
-        self.busy: Mapping[str, Busy] = {}
-        """What people's own feeds say; every sync puts it into the agenda."""
-        self._writing = threading.Lock()
-        self._last_known = last_known
-        self._syncing = threading.Lock()
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Let one writer in at a time: those who wait then see what stands, instead of losing a race on the calendar."""
-        if not self._writing.acquire(timeout=TURN.total_seconds()):
-            raise Unreachable("The calendar is slow, and others are waiting to write; try again later.")
-        try:
-            yield
-        finally:
-            self._writing.release()
-
-    def recall(self, now: datetime) -> Agenda:
-        """Take the last known calendar from disk, if there is one, until the calendar itself answers."""
-        with self._syncing:
-            self.agenda = self._with_busy(self._recalled(self.agenda, now))
-            return self.agenda
-
-    def sync(self, now: datetime, expected: Entry | None = None) -> Agenda:
-        """Take in what changed on the calendar; raises its errors, and leaves the agenda as it is then.
-
-        When the day has changed, everything is read anew for the horizon of today. `expected` is an entry of which it is
-        known already what reading its bytes comes to, as of what was written just now.
-        """
-        with self._syncing:
-            agenda = self.agenda
-            if horizon(self.config, now) != agenda.horizon:
-                agenda = self._recalled(blank(self.config, now, changed=agenda.changed + timedelta(seconds=1)), now)
-                if agenda.token is not None:  # what is known of today, if the calendar is away
-                    self.agenda = self._with_busy(agenda)
-            changes = self.calendar.changes(agenda.token, agenda.entries, agenda.horizon.start, agenda.counted)
-            if self._last_known is not None:
-                self._last_known.save(changes, agenda.token, now)
-            agenda = agenda.after(changes, now, {expected.ics: expected} if expected else NO_ENTRIES)
-            self.agenda = self._with_busy(agenda)
-            if changes.complete:
-                with suppress(CalendarError):  # it only makes the next start quicker
-                    self.calendar.forget(self.agenda.history)
-            return self.agenda
-
-    def _recalled(self, agenda: Agenda, now: datetime) -> Agenda:
-        found = self._last_known.load() if self._last_known is not None else None
-        if found is None:
-            return agenda
-        changes, synced = found
-        return replace(agenda.after(changes, now), synced=synced)
-
-    def _with_busy(self, agenda: Agenda) -> Agenda:
-        return agenda if agenda.busy is self.busy else replace(agenda, busy=self.busy)

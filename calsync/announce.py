@@ -11,9 +11,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from calsync import announcements, courier
-from calsync.agenda import Follower
 from calsync.courier import Courier
 from calsync.errors import CalendarError
+from calsync.follower import Follower
 
 _log = logging.getLogger("calsync")
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from calsync import deliveries
-from calsync.agenda import Entry
 from calsync.deliveries import Delivery
+from calsync.entries import Entry
 from calsync.events import ticket_link
 from calsync.planning import spoken
 from calsync.records import Reservation

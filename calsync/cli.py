@@ -22,12 +22,12 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from starlette.types import ASGIApp
 
 from calsync import __version__, cli_week, config, errors, feed, reservations
-from calsync.agenda import Follower
 from calsync.busy import Feeds
 from calsync.calendars import Calendar, open_calendar
 from calsync.calendars.lastknown import last_known
 from calsync.conflicts import blocking
 from calsync.doctor import diagnose
+from calsync.follower import Follower
 from calsync.hours import Hours
 from calsync.planning import Conductor, Pair, person, plan
 from calsync.ports import absent

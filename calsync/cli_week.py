@@ -18,9 +18,9 @@ from pydantic import BaseModel
 from rich.markup import escape
 
 from calsync import absences, announce
-from calsync.agenda import Follower
 from calsync.courier import Courier
 from calsync.errors import Invalid
+from calsync.follower import Follower
 from calsync.handoff import hand_off, pass_on
 from calsync.planning import Conductor
 from calsync.ports import Ports, absent

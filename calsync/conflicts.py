@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from calsync.agenda import Agenda, Entry
+from calsync.agenda import Agenda
 from calsync.cover import Absence, Cover, absences, cover, unknown, watched
+from calsync.entries import Entry
 from calsync.planning import Conductor, Pair, Plan
 from calsync.records import Reservation
 from calsync.settings import KINDS, Config, Kind

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from calsync.agenda import Entry, Follower
 from calsync.announcements import retold
 from calsync.deliveries import LEASE, Delivery, NotSent, Unsure
+from calsync.entries import Entry
 from calsync.errors import CalendarError, Changed, Unreachable
+from calsync.follower import Follower
 from calsync.ports import Ports
-from calsync.reservations import attach
+from calsync.storing import attach
 from calsync.writes import trying
 
 GRACE = timedelta(seconds=10)

@@ -13,16 +13,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from calsync import deliveries, events
-from calsync.agenda import Entry, Follower
 from calsync.conflicts import Conflict, check
 from calsync.courier import Courier
 from calsync.deliveries import Delivery
+from calsync.entries import Entry
 from calsync.errors import Invalid
+from calsync.follower import Follower
 from calsync.planning import Conductor
 from calsync.ports import Ports
 from calsync.records import Reservation
-from calsync.reservations import Outcome, held, store
+from calsync.reservations import Outcome, held
 from calsync.settings import Config
+from calsync.storing import store
 from calsync.weeks import Week
 from calsync.writes import trying
 

@@ -1,28 +1,29 @@
-"""Reserve, change, release: the one place that writes to the calendar.
+"""Reserve, change, release a week: what people ask for, checked, and what becomes of it.
 
-A write is: read the agenda, check, one conditional write marked as ours, read it back, sync, check once more. If somebody
-else's event came in between and conflicts, the write is taken back, and the answer is the conflict. A condition that fails
-because somebody else wrote first is looked at anew: the same reservation by another hand is a success, all else is not.
+A reservation that conflicts is refused with places that are free. A condition that fails because somebody else wrote first
+is looked at anew: the same reservation by another hand is a success, all else is not.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
-from calsync import deliveries, events
-from calsync.agenda import Agenda, Entry, Follower, expected_entry
+from calsync import events
+from calsync.agenda import Agenda
 from calsync.conflicts import Alternative, Conflict, alternatives, blocking, check
-from calsync.deliveries import Delivery
-from calsync.errors import Changed, Conflicted, Invalid, NotReserved, Refused, ReservedByAnother, Unreachable
+from calsync.entries import Entry
+from calsync.errors import Changed, Conflicted, Invalid, NotReserved, ReservedByAnother
+from calsync.follower import Follower
 from calsync.planning import Pair, Plan, plan
 from calsync.records import Reservation
 from calsync.settings import Config
+from calsync.storing import look_again, same, stamp, store, store_checked
 from calsync.weeks import Week
 from calsync.windows import Slot
-from calsync.writes import ATTEMPTS, Overtaken, put, trying
+from calsync.writes import trying
 
 _MEND = "mend or remove {href} on the calendar (calsync doctor says what is wrong with it), then reserve the week anew."
 
@@ -102,7 +103,7 @@ def reserve(
         found = inspect(follower.config, agenda, request, now)
         if found.holder is not None and found.holder.mark == mark and found.holder.reservation is not None:
             # An earlier attempt of this call put it there, and the answer was lost.
-            _settle(follower, found.holder.reservation, found.holder, replaced, now)
+            look_again(follower, found.holder.reservation, found.holder, replaced, now)
             return Outcome(found.holder.reservation, found.holder.etag, True, found.plan.skipped, found.conflicts)
         if found.holder is not None:
             return _held(follower.config, found, request, agenda)
@@ -112,7 +113,7 @@ def reserve(
         _refuse(found, request.override)
         if dry_run:
             return Outcome(reservation, "", skipped=found.plan.skipped, warnings=found.conflicts)
-        written = _write(follower, reservation, entry, now, mark)
+        written = store_checked(follower, reservation, entry, now, mark)
         return Outcome(reservation, written.etag, True, found.plan.skipped, found.conflicts)
 
     return trying(follower, attempt)
@@ -180,19 +181,15 @@ def change(
         ahead = [slot for slot in reservation.slots if slot.end > now]
         conflicts = check(follower.config, agenda, ahead, reservation.on_duty, own=entry.href, pair=reservation.pair)
         found = replace(found, conflicts=conflicts)
-        if _same(reservation, standing):
+        if same(reservation, standing):
             return Outcome(standing, entry.etag, False, found.plan.skipped, found.conflicts, entry.changes)
         _refuse(found, request.override)
         if dry_run:
             return Outcome(reservation, entry.etag, False, found.plan.skipped, found.conflicts)
-        written = _write(follower, reservation, entry, now)
+        written = store_checked(follower, reservation, entry, now)
         return Outcome(reservation, written.etag, False, found.plan.skipped, found.conflicts)
 
     return trying(follower, attempt)
-
-
-def _same(reservation: Reservation, standing: Reservation) -> bool:
-    return standing == replace(reservation, modified=standing.modified, sequence=standing.sequence, author=standing.author)
 
 
 def release(
@@ -219,7 +216,7 @@ def release(
             standing,
             slots=tuple(slot for slot in standing.slots if slot.end <= now),
             cancelled=_given_up(standing, {slot.id for slot in standing.slots if slot.end <= now}),
-            modified=_stamp(now),
+            modified=stamp(now),
             sequence=standing.sequence + 1,
             author=author,
             released=True,
@@ -271,7 +268,7 @@ def _reservation(
         backup=planned.backup,
         slots=tuple(sorted(slots.values(), key=lambda slot: (slot.start, slot.window))),
         cancelled=_given_up(former, slots) if former is not None else (),
-        modified=_stamp(now),
+        modified=stamp(now),
         train=request.train,
         ticket=request.ticket,
         override=request.override,
@@ -286,107 +283,3 @@ def _reservation(
 def _given_up(former: Reservation, kept: Collection[str]) -> tuple[Slot, ...]:
     """The slots that `former` held, or had given up before, and whose ids are not among `kept`."""
     return tuple(slot for slot in (*former.slots, *former.cancelled) if slot.id not in kept)
-
-
-def _stamp(now: datetime) -> datetime:
-    return now.astimezone(UTC).replace(microsecond=0)
-
-
-def _write(
-    follower: Follower, reservation: Reservation, former: Entry | None, now: datetime, mark: str | None = None
-) -> Entry:
-    """Put the reservation in the place of `former`, look again, and take it back if something came in between.
-
-    Raises `Overtaken` if somebody wrote first, `Lost` if the write was lost, and `Conflicted` once it is taken back. A
-    calendar that goes away after the write leaves it standing: asking again finds it, as the very same reservation.
-    """
-    entry = store(follower, reservation, former, now, mark=mark)
-    _settle(follower, reservation, entry, former, now)
-    return entry
-
-
-def _settle(follower: Follower, reservation: Reservation, entry: Entry, former: Entry | None, now: datetime) -> None:
-    """Take the write that stands as `entry` back if something came in between, and raise `Conflicted` then."""
-    ahead = [slot for slot in reservation.slots if slot.end > now]
-    agenda, pair = follower.agenda, reservation.pair
-    after = check(follower.config, agenda, ahead, reservation.on_duty, own=entry.href, pair=pair)
-    if not blocking(after) or reservation.override:
-        return
-    message = f"Somebody else was quicker, and the reservation was taken back: {blocking(after)[0].message}"
-    if not _take_back(follower, entry, former, now):
-        message = f"Somebody else changed {reservation.week} meanwhile, and it conflicts: {blocking(after)[0].message}"
-    raise Conflicted(message, after)
-
-
-def store(
-    follower: Follower,
-    reservation: Reservation,
-    former: Entry | None,
-    now: datetime,
-    more: Sequence[Delivery] = (),
-    mark: str | None = None,
-) -> Entry:
-    """Put the reservation in the place of `former`, with `more` deliveries on it; what stands then is that, or it raises.
-
-    `mark` is by which the caller knows its write again.
-
-    Raises `Overtaken`, `Lost`, and the calendar's errors; `Refused` where the calendar keeps it otherwise, once it is taken
-    back.
-    """
-    href, mark = events.href(reservation.week), mark or uuid.uuid4().hex
-    ics = events.encode(follower.config, reservation, mark, former.ics if former is not None else b"")
-    if more:
-        known = former.deliveries if former is not None else ()
-        ics = deliveries.write(ics, deliveries.merged(known, more, now))
-    expected = None if former is not None or more else expected_entry(reservation, mark, ics, follower.agenda.horizon)
-    entry = put(follower, href, ics, former, now, lambda found: found.mark == mark, expected=expected)
-    standing = entry.reservation
-    if standing is not None and _same(standing, reservation) and not entry.changes:
-        return entry
-    if standing is not None and (standing.sequence, standing.modified) != (reservation.sequence, reservation.modified):
-        raise Overtaken(f"Somebody changed {href} as soon as it was written.")
-    _take_back(follower, entry, former, now, untold=more)
-    how = " ".join(entry.changes or entry.reading.defects) or "its text is another."
-    raise Refused(f"The calendar does not keep {href} as it was written, so it was taken back: {how}")
-
-
-def attach(follower: Follower, entry: Entry, more: Sequence[Delivery], now: datetime) -> Entry:
-    """Put `more` deliveries onto the week of `entry`, whose reservation and mark stay; read back like `store`."""
-    ics = deliveries.write(entry.ics, deliveries.merged(entry.deliveries, more, now))
-    return put(follower, entry.href, ics, entry, now, lambda found: set(more) <= set(found.deliveries))
-
-
-def _take_back(
-    follower: Follower, entry: Entry, former: Entry | None, now: datetime, *, untold: Sequence[Delivery] = ()
-) -> bool:
-    """Undo the write that stands as `entry`; False where somebody else has changed it meanwhile.
-
-    What was sent meanwhile stays sent; `untold` deliveries came with the write, and go with it. An answer that is lost is
-    looked for; a calendar that stays away raises `Unreachable`, and leaves the write standing.
-    """
-    before = former.reservation if former is not None else None
-    for _ in range(ATTEMPTS):
-        try:
-            if before is None:
-                follower.calendar.delete(entry.href, etag=entry.etag)
-            else:
-                # What people put on it since the write is kept, and subscribers see that it was changed once more.
-                again = replace(before, sequence=before.sequence + 2, modified=max(before.modified, _stamp(now)))
-                restored = events.encode(follower.config, again, uuid.uuid4().hex, entry.ics)
-                if untold:
-                    restored = deliveries.write(restored, [one for one in entry.deliveries if one not in untold])
-                follower.calendar.put(entry.href, restored, etag=entry.etag)
-        except Changed:
-            standing = follower.sync(now).entries.get(entry.href)
-            # Whoever settled a message has changed nothing that stands in the way.
-            if standing is None or standing.mark != entry.mark or standing.deliveries == entry.deliveries:
-                return False
-            entry = standing
-            continue
-        except Unreachable:
-            pass  # it may be undone all the same
-        standing = follower.sync(now).entries.get(entry.href)
-        if standing is None or standing.mark != entry.mark:
-            return True
-        entry = standing
-    raise Unreachable(f"{entry.href} conflicts with what came in between and is not taken back yet; release the week.")

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from typing import Literal
 
-from calsync.agenda import Agenda, Follower
+from calsync.agenda import Agenda
 from calsync.conflicts import Conflict, when
 from calsync.cover import absences, watched
 from calsync.errors import Changed, Conflicted, Invalid, Refused
+from calsync.follower import Follower
 from calsync.planning import Conductor, Pair, conductor, next_week, plan, seat, train_slots
 from calsync.reservations import Outcome, Request, reserve
 from calsync.rotation import Tally, Turn, rotate, tally, year_of

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from calsync import courier, deliveries, events
-from calsync.agenda import Agenda, Entry, Follower
+from calsync.agenda import Agenda
 from calsync.deliveries import Delivery, Target
+from calsync.entries import Entry
 from calsync.errors import Invalid
+from calsync.follower import Follower
 from calsync.planning import Conductor
 from calsync.ports import Ports
 from calsync.records import Reservation

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
-from calsync.agenda import Entry, Follower
+from calsync.entries import Entry
 from calsync.errors import CalendarError, Changed, Refused, Unreachable
+from calsync.follower import Follower
 
 ATTEMPTS = 8
 """How often a write is tried anew when the resource changed under it without standing in its way, or it was lost."""

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 import uvicorn
 from samples import PAIR, US, person
 
-from calsync.agenda import Follower
 from calsync.calendars import open_calendar
 from calsync.calendars.caldav import CalDavCalendar
+from calsync.follower import Follower
 from calsync.planning import Pair
 from calsync.reservations import Request, change, release, reserve
 from calsync.web import create_app

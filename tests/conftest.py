@@ -8,9 +8,9 @@ import pytest
 from engines import CALDAV, ENGINES, Place, Running
 from hypothesis import HealthCheck, settings
 
-from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.config import load
+from calsync.follower import Follower
 
 ROOT = Path(__file__).parent.parent
 

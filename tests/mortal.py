@@ -14,9 +14,9 @@ from conduit import TOKEN
 from samples import configured
 from test_handoff import MIDWEEK, NEAR, TEAM, handed
 
-from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.courier import Courier
+from calsync.follower import Follower
 from calsync.notify import Channels
 from calsync.ports import Ports
 from calsync.tickets import Conduit

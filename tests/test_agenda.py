@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import configured, event, ics, utc
 
-from calsync.agenda import Follower, blank, horizon
+from calsync.agenda import blank, horizon
 from calsync.calendars import Changes, Resource
 from calsync.errors import Unreachable
+from calsync.follower import Follower
 
 NOW = utc(2026, 11, 24, 12)
 CONFIG = configured(calendar={"horizon": {"past": "30d", "future": "60d"}})

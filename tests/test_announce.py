@@ -19,12 +19,12 @@ from test_cli import folder, run  # noqa: F401
 from test_handoff import ANA, BEN, NEAR, TEAM, W49, Ended, Fuse, Refusing, Room, handed, settled
 
 from calsync import announce, reservations
-from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.config import load
 from calsync.courier import Courier
 from calsync.deliveries import LEASE
 from calsync.errors import Refused, Unreachable
+from calsync.follower import Follower
 from calsync.notify import Channels
 from calsync.planning import Pair
 from calsync.ports import Ports

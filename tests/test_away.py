@@ -14,11 +14,11 @@ from test_cli import folder, run  # noqa: F401
 from test_web import WEEK, client, events, problem  # noqa: F401
 
 from calsync import absences, away, busy, reservations
-from calsync.agenda import Follower
 from calsync.away import Busy
 from calsync.busy import EVERY, STALE, Feeds
 from calsync.conflicts import check, standing
 from calsync.errors import Changed, ConfigInvalid, Invalid
+from calsync.follower import Follower
 from calsync.planning import Pair
 from calsync.reservations import Request
 from calsync.weeks import Week

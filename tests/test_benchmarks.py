@@ -16,9 +16,10 @@ from benchmarks.rows import Bound, Paired, Row, paired
 from benchmarks.stage import FULL, Scale, Stage
 from benchmarks.subscribers import Cost
 from benchmarks.tables import draw, of_rows
-from calsync.agenda import Follower, horizon
+from calsync.agenda import horizon
 from calsync.calendars.sql import SqlCalendar
 from calsync.conflicts import check
+from calsync.follower import Follower
 from calsync.planning import plan, train_slots
 from calsync.windows import train_windows
 

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from samples import EU, PAIR, US, configured, ics, person, utc
 
 from calsync import events
-from calsync.agenda import Follower, blank
+from calsync.agenda import blank
 from calsync.calendars import Changes, Resource
 from calsync.conflicts import alternatives, blocking, check
 from calsync.cover import cover
+from calsync.follower import Follower
 from calsync.hours import Hours
 from calsync.planning import Pair, conductor, plan
 from calsync.records import Reservation

@@ -17,11 +17,11 @@ from irc_servers import until
 from samples import SHIPPED
 from test_handoff import Room
 
-from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.config import load
 from calsync.courier import Courier
 from calsync.deliveries import LEASE
+from calsync.follower import Follower
 from calsync.notify import Channels
 from calsync.planning import next_week
 from calsync.ports import Ports

@@ -17,16 +17,17 @@ from test_occurrences import own_zone
 from test_web import TestClient
 
 from calsync import absences, events
-from calsync import agenda as agendas
-from calsync.agenda import Follower, blank, expected_entry
+from calsync.agenda import blank
 from calsync.away import Busy, Diary
 from calsync.calendars import Changes, Resource
 from calsync.calendars.sql import SqlCalendar
 from calsync.conflicts import _by_itself, check
 from calsync.contentlines import content_lines
+from calsync.entries import entry_of, expected_entry
 from calsync.errors import Invalid, NotReserved, ReservedByAnother
 from calsync.events import encode, href, summary
 from calsync.feed import Filters, Renderer, render
+from calsync.follower import Follower
 from calsync.occurrences import Occurrence, read
 from calsync.planning import Pair, plan
 from calsync.recurrence import Horizon, last_start
@@ -155,7 +156,7 @@ def test_what_a_write_is_expected_to_read_as_is_what_reading_it_gives(reservatio
     edge = timedelta(days=16 if near else 3)
     horizon = Horizon(monday - timedelta(days=9), monday + edge)
     ics = encode(CONFIG, reservation, "mark")
-    read = agendas._entry(Resource(href(reservation.week), "", ics), horizon, {})
+    read = entry_of(Resource(href(reservation.week), "", ics), horizon)
     expected = expected_entry(reservation, "mark", ics, horizon)
     if expected is None:
         assert any(not name.isprintable() for name in summaries(reservation))

@@ -22,7 +22,6 @@ from test_cli import folder, run  # noqa: F401
 from test_web import WEEK, client, events, problem, served  # noqa: F401
 
 from calsync import absences, courier, deliveries, reservations, updates
-from calsync.agenda import Follower
 from calsync.away import Busy
 from calsync.calendars.sql import SqlCalendar
 from calsync.conflicts import standing as standing_conflicts
@@ -30,6 +29,7 @@ from calsync.courier import REST, Courier
 from calsync.deliveries import LEASE, Delivery, NotSent, Unsure
 from calsync.errors import Changed, Conflicted, Invalid, Refused, Unreachable
 from calsync.events import encode
+from calsync.follower import Follower
 from calsync.handoff import hand_off, pass_on
 from calsync.notify import Channels
 from calsync.planning import Pair, conductor

@@ -14,9 +14,9 @@ from icalendar import Calendar
 from samples import PAIR, SHIPPED, utc
 
 from calsync import cli
-from calsync.agenda import Follower
 from calsync.calendars import Changes, Resource
 from calsync.calendars.lastknown import LastKnown, last_known
+from calsync.follower import Follower
 from calsync.reservations import Request, reserve
 from calsync.web import create_app
 from calsync.weeks import Week

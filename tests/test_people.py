@@ -10,9 +10,9 @@ from engines import wait_for
 from icalendar import Alarm, Calendar
 from samples import PAIR, ics
 
-from calsync.agenda import Follower
 from calsync.errors import Refused
 from calsync.events import decode
+from calsync.follower import Follower
 from calsync.reservations import Request, change, release, reserve
 from calsync.web import create_app
 from calsync.weeks import Week

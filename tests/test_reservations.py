@@ -9,9 +9,9 @@ import pytest
 from samples import EU, PAIR, US, ics, person, utc
 
 from calsync import events, reservations
-from calsync.agenda import Follower
 from calsync.calendars.sql import SqlCalendar
 from calsync.errors import Changed, Conflicted, Invalid, NotReserved, ReservedByAnother, Unreachable
+from calsync.follower import Follower
 from calsync.planning import Pair
 from calsync.reservations import Request, inspect, release, reserve
 from calsync.weeks import Week

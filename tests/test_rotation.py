@@ -12,11 +12,11 @@ from test_cli import folder, run  # noqa: F401
 from test_web import client, problem, served  # noqa: F401
 
 from calsync import away, reservations, rota, rotation_feed
-from calsync.agenda import Follower
 from calsync.calendars import Changes
 from calsync.calendars.sql import SqlCalendar
 from calsync.errors import Changed, ConfigInvalid, Invalid, Refused, Unreachable
 from calsync.events import href
+from calsync.follower import Follower
 from calsync.planning import Pair
 from calsync.reservations import Request
 from calsync.rotation import YEAR, rotate, tally, year_of

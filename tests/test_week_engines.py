@@ -10,10 +10,10 @@ from engines import Place
 from test_handoff import ANA, BEN, CEM, HREF, MIDWEEK, NOTE, TEAM, W49, Room, outcomes
 
 from calsync import absences
-from calsync.agenda import Follower
 from calsync.announce import announce
 from calsync.courier import Courier
 from calsync.errors import CalendarError
+from calsync.follower import Follower
 from calsync.handoff import hand_off
 from calsync.notify import Channels
 from calsync.planning import Pair

@@ -12,11 +12,11 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from calsync import __version__
-from calsync.agenda import Follower
 from calsync.busy import EVERY, Feeds
 from calsync.calendars import Calendar
 from calsync.calendars.lastknown import last_known
 from calsync.errors import CalendarError
+from calsync.follower import Follower
 from calsync.ports import Ports, absent
 from calsync.settings import Config
 from calsync.web import api, conflicts_api, health, page, pair, problems, subscribe, subscription, week_api

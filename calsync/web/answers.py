@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from calsync.agenda import Entry
 from calsync.conflicts import Alternative, Conflict, Event
+from calsync.entries import Entry
 from calsync.planning import Conductor, Plan, Seat
 from calsync.reservations import Check, Outcome
 from calsync.settings import Kind

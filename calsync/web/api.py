@@ -13,8 +13,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from calsync import reservations
-from calsync.agenda import Agenda, Entry
+from calsync.agenda import Agenda
 from calsync.conflicts import Conflict, check
+from calsync.entries import Entry
 from calsync.errors import CalsyncError, Conflicted, Invalid, NotReserved
 from calsync.planning import next_week
 from calsync.reservations import Outcome, held

@@ -11,11 +11,12 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
-from calsync.agenda import Agenda, Follower
+from calsync.agenda import Agenda
 from calsync.conflicts import blocking, standing
 from calsync.courier import Courier
 from calsync.errors import CalendarError, Unreachable
 from calsync.feed import Feed, Filters, Renderer
+from calsync.follower import Follower
 from calsync.memory import give_back
 from calsync.ports import Ports
 from calsync.settings import Config
