@@ -19,11 +19,11 @@ from itertools import accumulate
 
 from icalendar import Calendar, Event
 
+from calsync.events import PRODID
 from calsync.occurrences import Occurrence
 from calsync.zones import zone
 
 RECORD = "X-CALSYNC-AWAY"
-PRODID = "-//calsync//calsync//EN"
 
 _PREFIX, _SUFFIX = "away-", ".ics"
 _DAY = timedelta(days=1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from calsync import deliveries, events
 from calsync.conflicts import Conflict, check
@@ -24,7 +24,7 @@ from calsync.ports import Ports
 from calsync.records import Reservation
 from calsync.reservations import Outcome, held
 from calsync.settings import Config
-from calsync.storing import store
+from calsync.storing import stamp, store
 from calsync.weeks import Week
 from calsync.writes import trying
 
@@ -103,7 +103,7 @@ def _handed(standing: Reservation, to: Conductor, now: datetime, author: str | N
         standing,
         slots=tuple(slot if slot.end > now else replace(slot, who=standing.names(slot)) for slot in standing.slots),
         responsible=to,
-        modified=now.astimezone(UTC).replace(microsecond=0),
+        modified=stamp(now),
         sequence=standing.sequence + 1,
         author=author,
     )
