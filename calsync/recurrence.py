@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from inspect import CO_GENERATOR
 from types import FrameType
 from typing import Any
 
@@ -63,10 +64,10 @@ def processor_time(seconds: float) -> Iterator[None]:
 
     def watch(frame: FrameType, _event: str, _arg: Any) -> None:
         nonlocal over
-        # Asking for the time is dear next to most calls. What is raised in a callback of the garbage collector gets lost,
-        # and the hook with it, so it is raised in the work itself.
+        # Asking for the time is dear next to most calls. What is raised in a callback of the garbage collector, or in a
+        # generator that is being closed, gets lost, and the hook with it, so it is raised in the work itself.
         over = over or (not next(calls) % 256 and time.thread_time() > deadline)
-        if over and _package(frame) in _WORKERS:
+        if over and not frame.f_code.co_flags & CO_GENERATOR and _package(frame) in _WORKERS:
             raise OverBudget(f"its recurrence takes longer than {MAX_SECONDS} s to expand")
 
     before = sys.getprofile()
