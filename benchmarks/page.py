@@ -1,6 +1,6 @@
 """How long the page takes to its first byte with 10,000 events on the calendar, and how much of it goes over the wire.
 
-    python benchmarks/page.py [--json] [--events N]
+    python -m benchmarks.page [--json] [--events N]
 
 Both are measured on a real `calsync serve`. A row's ratio is what was measured over what is allowed, so it holds up to 1.
 """
@@ -10,16 +10,12 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import random
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,9 +23,9 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import serving
 from calsync.calendars.sql import SqlCalendar
 
-ROOT = Path(__file__).parent.parent
 FIRST_BYTE, WEIGHT = 0.050, 60_000
 """What is allowed: seconds to the first byte, and compressed bytes of a page with its style sheets and modules."""
 RUNS = 60
@@ -54,27 +50,8 @@ def events(count: int) -> Iterator[bytes]:
         ).encode()
 
 
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """The address of a `calsync serve` in `folder`, once it has read the calendar."""
-    log = folder / "log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "calsync", "serve", "--port", "0"],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        while (found := re.search(r"running on (http://\S+)", log.read_text())) is None:
-            if process.poll() is not None:
-                raise SystemExit(log.read_text())
-            time.sleep(0.05)
-        yield found[1]
-    finally:
-        process.terminate()
-        process.wait()
+def client_of(server: serving.Server) -> httpx.Client:
+    return httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60, trust_env=False)
 
 
 def first_bytes(client: httpx.Client, path: str) -> list[float]:
@@ -104,12 +81,12 @@ def weight(client: httpx.Client, path: str) -> dict[str, int]:
 def measure(count: int) -> Iterator[dict[str, object]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "windows.toml").write_bytes((ROOT / "windows.toml").read_bytes())
+        (folder / "windows.toml").write_bytes((serving.ROOT / "windows.toml").read_bytes())
         calendar = SqlCalendar.sqlite(folder / "deployments.db")
         for n, ics in enumerate(events(count)):
             calendar.put(f"event-{n}.ics", ics, etag=None)
         calendar.close()
-        with serving(folder) as address, httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
+        with serving.calsync(folder) as server, client_of(server) as client:
             week = f"{datetime.now(UTC) + timedelta(weeks=1):%G-W%V}"
             pair = {"week": week, "primary": "conductor-eu", "backup": "conductor-us", "override": "a benchmark"}
             client.post("/api/reservations", json=pair)
