@@ -15,7 +15,6 @@ from typing import Annotated, Literal, Protocol
 
 import typer
 from pydantic import BaseModel
-from rich.markup import escape
 
 from calsync import absences, announce
 from calsync.courier import Courier
@@ -27,7 +26,7 @@ from calsync.ports import Ports, absent
 from calsync.rota import FAILED, reserve_weeks, rotation
 from calsync.rotation import check_weeks
 from calsync.settings import Config, duration
-from calsync.tables import out, print_json, show_conflicts
+from calsync.tables import out, plain, print_json, show_conflicts
 from calsync.tables_week import show_away, show_deliveries, show_reserved, show_rotation
 from calsync.updates import update
 from calsync.web.week_answers import AwayOut, HandoffOut, ReservedOut, RotationOut, UpdateOut
@@ -133,7 +132,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
                 if as_json:
                     sys.stdout.write(json.dumps({"id": remove, "removed": True}, indent=2) + "\n")
                 else:
-                    out.print(f"[green]The absence {escape(remove)} is taken away.[/]")
+                    out.print(f"[green]The absence {plain(remove)} is taken away.[/]")
                 return
             person = absences.known(session.config, session.follower.agenda, who) if who is not None else None
             if who is None or person is None or start is None:
@@ -148,7 +147,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         for one in () if as_json else found:
             show_away(one)
         if not found and not as_json:
-            out.print(f"{escape(who or 'Nobody')} is {'not ' if who else ''}away.")
+            out.print(f"{plain(who or 'Nobody')} is {'not ' if who else ''}away.")
 
     @app.command(name="handoff", epilog='Example: calsync handoff 2026-W49 conductor-us --note "blocked on T400002"')
     def _handoff(
@@ -192,7 +191,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         if as_json:
             print_json(UpdateOut.of(str(which), found, sent))
             return
-        out.print(f"Why: {escape(found.route.reason)}.", soft_wrap=True)
+        out.print(f"Why: {plain(found.route.reason)}.", soft_wrap=True)
         show_deliveries(sent)
 
     @app.command(name="announce", epilog="Example: calsync announce --before 10m")

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Column, Table
 
 from calsync.absences import Standing
 from calsync.conflicts import when
 from calsync.deliveries import Delivery
 from calsync.rota import FAILED, Reserved, Rotation
-from calsync.tables import out, show_conflicts
+from calsync.tables import out, plain, show_conflicts
 
 _STATES = {"reserved": "reserved", "planned": "planned", "open": "[red]open[/]", "no-train": "[dim]no train[/]"}
 
@@ -24,38 +23,38 @@ def show_rotation(found: Rotation) -> None:
     table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, padding=(0, 0))
     for turn in found.turns:
         monday = turn.week.monday
-        names = (escape(name or "") for name in (turn.primary, turn.backup))
+        names = (plain(name or "") for name in (turn.primary, turn.backup))
         table.add_row(str(turn.week), f"{monday.day} {monday:%b}", *names, _STATES[turn.state])
     out.print(table)
     for turn in found.turns:
         for note in turn.notes:
-            out.print(f"[yellow]![/] {turn.week}: {escape(note)}", soft_wrap=True)
+            out.print(f"[yellow]![/] {turn.week}: {plain(note)}", soft_wrap=True)
     turns = ", ".join(f"{one.name} {one.turns}" for one in found.tallies)
-    out.print(f"Turns from {found.year[0]} to {found.year[1]}: {escape(turns)}.", soft_wrap=True)
+    out.print(f"Turns from {found.year[0]} to {found.year[1]}: {plain(turns)}.", soft_wrap=True)
     for one in found.tallies:
         if one.reason:
-            out.print(f"[yellow]![/] {escape(one.name)} has {one.turns}: {escape(one.reason)}.", soft_wrap=True)
+            out.print(f"[yellow]![/] {plain(one.name)} has {one.turns}: {plain(one.reason)}.", soft_wrap=True)
 
 
 def show_reserved(found: Reserved) -> None:
     """What became of one week."""
     mark = "[red]✗[/]" if found.result in FAILED else "[green]✓[/]" if found.result == "reserved" else "[dim]·[/]"
-    out.print(f"{mark} {escape(found.message)}", soft_wrap=True)
+    out.print(f"{mark} {plain(found.message)}", soft_wrap=True)
     show_conflicts(found.conflicts, ())
 
 
 def show_away(found: Standing) -> None:
     """An absence, and what it does to reserved slots."""
-    note = f": {found.away.note}" if found.away.note else ""
+    note = f": {' '.join(found.away.note.split())}" if found.away.note else ""
     if isinstance(found.start, datetime) and isinstance(found.end, datetime):
         span = f"{when(found.start, found.end)} {found.away.timezone}"
     else:
         span = f"{found.start:%a %Y-%m-%d}" + (f" to {found.end:%a %Y-%m-%d}" if found.end > found.start else "")
-    out.print(f"{escape(found.away.conductor)} is away {span}{escape(note)} [dim]({found.name})[/]", soft_wrap=True)
+    out.print(f"{plain(found.away.conductor)} is away {span}{plain(note)} [dim]({found.name})[/]", soft_wrap=True)
     show_conflicts(found.conflicts, ())
     for conflict in found.conflicts:
         for one in conflict.cover:
-            out.print(f"[green]cover[/] for {conflict.slot}: {escape(one.reason)}", soft_wrap=True)
+            out.print(f"[green]cover[/] for {conflict.slot}: {plain(one.reason)}", soft_wrap=True)
 
 
 def show_deliveries(found: Sequence[Delivery]) -> None:
@@ -64,8 +63,9 @@ def show_deliveries(found: Sequence[Delivery]) -> None:
     marks = {"sent": "[green]✓[/]", "skipped": "[dim]·[/]", "pending": "[yellow]![/]", "claimed": "[yellow]![/]"}
     states = {"pending": "not sent yet, and tried again", "claimed": "being sent", "unknown": "may have arrived or not"}
     for one in found:
-        place = f"{places.get(one.target, one.target)}{f' {one.ticket}' if one.ticket else ''}"
-        detail = f": {escape(one.detail)}" if one.detail else ""
+        place = plain(f"{places.get(one.target, one.target)}{f' {one.ticket}' if one.ticket else ''}")
+        detail = f": {plain(one.detail)}" if one.detail else ""
         out.print(
-            f"{marks.get(one.state, '[red]✗[/]')} {place}: {states.get(one.state, one.state)}{detail}", soft_wrap=True
+            f"{marks.get(one.state, '[red]✗[/]')} {place}: {states.get(one.state, one.state)}{detail}",
+            soft_wrap=True,
         )
