@@ -28,8 +28,6 @@ WRITERS = 64
 """How many calls may wait to write at a time, in threads of their own."""
 KEPT = 64 * 2**20
 """How many bytes of answers are kept, about."""
-NOT_IN_304 = {"content-length", "content-type", "last-modified"}
-"""What says something of a body; whoever has it, and its ETag, needs it no more (RFC 9110, section 15.4.5)."""
 
 Clock = Callable[[], datetime]
 """Tells the time, aware."""
@@ -138,11 +136,17 @@ class Service:
             found = feeds[filters] = self._renderer.render(agenda, now, filters)
         return found
 
-    def remember_feed(self, query: bytes, filters: Filters, feed: Feed, headers: list[tuple[bytes, bytes]]) -> None:
+    def remember_feed(
+        self,
+        query: bytes,
+        filters: Filters,
+        feed: Feed,
+        headers: list[tuple[bytes, bytes]],
+        fresh: list[tuple[bytes, bytes]],
+    ) -> None:
         """Keep the answer to a query for the feed, to be given again as long as `repeat` finds it right."""
         agenda, feeds = self._feeds
         if feeds.get(filters) is feed:  # otherwise it is of another agenda by now
-            fresh = [header for header in headers if header[0].decode() not in NOT_IN_304]
             repeat = Repeat(headers, feed.body, feed.etag.encode(), fresh, feed.expires)
             self.remember(agenda, b"/deployments.ics", query, repeat)
 

@@ -16,7 +16,7 @@ from calsync.errors import Invalid
 from calsync.feed import Feed, Filters
 from calsync.settings import Config, duration
 from calsync.web.problems import documented
-from calsync.web.service import NOT_IN_304, TheService
+from calsync.web.service import TheService
 
 router = APIRouter()
 
@@ -92,7 +92,8 @@ def feed(query: Annotated[FeedQuery, Query()], request: Request, service: TheSer
     found = service.feed(filters)
     whole = _whole(found, now)
     if found.modified <= now:
-        service.remember_feed(request.scope["query_string"], filters, found, whole.raw_headers)
+        query_string = request.scope["query_string"]
+        service.remember_feed(query_string, filters, found, whole.raw_headers, _fresh(whole).raw_headers)
     return _or_fresh(whole, found, request)
 
 
@@ -113,10 +114,14 @@ def _whole(found: Feed, now: datetime) -> Response:
 
 
 def _or_fresh(whole: Response, found: Feed, request: Request) -> Response:
-    """The whole answer, or a 304 with its headers where the client has it."""
-    if not _is_fresh(found, request.headers):
-        return whole
-    headers = {name: value for name, value in whole.headers.items() if name not in NOT_IN_304}
+    """The whole answer, or a 304 where the client has it."""
+    return _fresh(whole) if _is_fresh(found, request.headers) else whole
+
+
+def _fresh(whole: Response) -> Response:
+    """The 304 for whoever has the whole answer: nothing in it is about a body (RFC 9110, section 15.4.5)."""
+    about_body = {"content-length", "content-type", "last-modified"}
+    headers = {name: value for name, value in whole.headers.items() if name not in about_body}
     return Response(status_code=304, headers=headers)
 
 
