@@ -114,14 +114,14 @@ def listed(config: Config, agenda: Agenda, after: datetime) -> list[Standing]:
 
 def known(config: Config, agenda: Agenda, who: str) -> Conductor:
     """The person of that name: one of the roster, or of a pair on the calendar."""
-    if who in {entry.name for entry in config.conductors}:
+    if who in config.roster:
         return conductor(config, who)
     for entry in reversed(agenda.reservations):
         pair = entry.reservation.pair if entry.reservation else None
         for person in (pair.primary, pair.backup) if pair else ():
             if person.name == who and who not in ("primary", "backup"):
                 return person
-    names = ", ".join(entry.name for entry in config.conductors) or "nobody"
+    names = ", ".join(config.roster) or "nobody"
     raise Invalid(
         f'"{who[:60]}" is neither in the roster ({names}) nor in the pair of any week; add them as [[conductors]].'
     )

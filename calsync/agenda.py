@@ -16,7 +16,7 @@ from zlib import crc32
 from calsync import away, events
 from calsync.away import Away, Busy, Diary
 from calsync.calendars import Changes, SyncToken
-from calsync.entries import NO_ENTRIES, Entry, entry_of, pair_of
+from calsync.entries import NO_ENTRIES, Entry, entry_of, names_of
 from calsync.occurrences import Occurrence
 from calsync.recurrence import Horizon
 from calsync.settings import Config, freeze_span
@@ -118,7 +118,7 @@ class Agenda:
             if entry.held is not None:
                 found[week] = entry.held
             elif reservation is not None and not reservation.released:
-                found[week] = pair_of(reservation)
+                found[week] = names_of(reservation)
         return found
 
     @cached_property

@@ -98,6 +98,5 @@ def _about(slot: Slot, kind: Kind) -> str:
 
 
 def _called(config: Config, name: str) -> str:
-    known = config.roster.get(name)
-    nick = known.irc if known is not None else None
+    nick = config.nick(name)
     return f"{name} ({nick})" if nick and nick != name else name

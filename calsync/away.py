@@ -19,9 +19,9 @@ from itertools import accumulate
 
 from icalendar import Calendar, Event
 
-from calsync.events import PRODID
+from calsync.contentlines import vcalendar
 from calsync.occurrences import Occurrence
-from calsync.zones import zone
+from calsync.zones import stamp, zone
 
 RECORD = "X-CALSYNC-AWAY"
 
@@ -96,8 +96,8 @@ def encode(away: Away, name: str, start: date, end: date, now: datetime, *, canc
     """
     event = Event()
     event.add("UID", f"{_PREFIX}{name}")
-    event.add("DTSTAMP", now.astimezone(UTC).replace(microsecond=0))
-    event.add("LAST-MODIFIED", now.astimezone(UTC).replace(microsecond=0))
+    event.add("DTSTAMP", stamp(now))
+    event.add("LAST-MODIFIED", stamp(now))
     if isinstance(start, datetime) and isinstance(end, datetime):
         event.add("DTSTART", start.astimezone(UTC))
         event.add("DTEND", end.astimezone(UTC))
@@ -119,8 +119,7 @@ def encode(away: Away, name: str, start: date, end: date, now: datetime, *, canc
         "author": away.author,
     }
     event.add(RECORD, base64.urlsafe_b64encode(json.dumps(record, separators=(",", ":")).encode()).decode())
-    head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()
-    return head + bytes(event.to_ical()) + b"END:VCALENDAR\r\n"
+    return vcalendar(event.to_ical())
 
 
 def decode(ics: bytes) -> Away | None:

@@ -10,8 +10,15 @@ from collections.abc import Iterator, Sequence
 
 from icalendar import Component
 
+PRODID = "-//calsync//calsync//EN"
 LONGEST = 75
 """How many octets a line has at most, without its line break."""
+
+
+def vcalendar(*components: bytes) -> bytes:
+    """One iCalendar object of calsync's, with these components as they are written (section 3.4)."""
+    head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()
+    return b"".join([head, *components, b"END:VCALENDAR\r\n"])
 
 
 def content_lines(components: Sequence[Component]) -> bytes:

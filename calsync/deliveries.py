@@ -19,13 +19,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from icalendar import Calendar, Event, vText
 from pydantic import AwareDatetime, TypeAdapter
 
 from calsync.weeks import LAST_YEAR
+from calsync.zones import stamp
 
 PROPERTY = "X-CALSYNC-DELIVERY"
 LEASE = timedelta(minutes=5)
@@ -87,7 +88,7 @@ class Delivery:
 
     def claim(self, by: str, now: datetime) -> Delivery:
         """The same, about to be sent; `by` is this claim's own, so that whoever made it knows it from all others."""
-        return replace(self, state="claimed", by=by, claimed=_stamp(now), attempts=self.attempts + 1)
+        return replace(self, state="claimed", by=by, claimed=stamp(now), attempts=self.attempts + 1)
 
     def settle(self, state: State, detail: str | None = None) -> Delivery:
         """The same, with its outcome."""
@@ -96,7 +97,7 @@ class Delivery:
     def retry(self, why: str, now: datetime) -> Delivery:
         """The same, to be tried again after a while that doubles from time to time."""
         wait = min(FIRST_RETRY * 2 ** min(self.attempts - 1, 10), LAST_RETRY)
-        return replace(self, state="pending", detail=why, due=_stamp(now) + wait, claimed=None, by=None)
+        return replace(self, state="pending", detail=why, due=stamp(now) + wait, claimed=None, by=None)
 
 
 _record = TypeAdapter(Delivery)
@@ -115,7 +116,7 @@ def make(
     skipped: str | None = None,
 ) -> Delivery:
     """A delivery that is due at `now` (aware) and given up when it `lasts` no more; one that is `skipped` says why."""
-    made = _stamp(now)
+    made = stamp(now)
     found = Delivery(f"{about}-{target}", about, target, text, made, made + lasts, made, ticket, assign, remark=remark)
     return found if skipped is None else found.settle("skipped", skipped)
 
@@ -173,7 +174,3 @@ def _tokens(event: Event) -> list[str]:
 
 def _to_token(delivery: Delivery) -> str:
     return base64.urlsafe_b64encode(_record.dump_json(delivery, exclude_none=True)).decode()
-
-
-def _stamp(now: datetime) -> datetime:
-    return now.astimezone(UTC).replace(microsecond=0)

@@ -99,7 +99,7 @@ def entry_of(
     )
     left = _without_history(entry, horizon)
     counts = left.reservation is None and since is not None and since.date() <= week.monday and not reservation.released
-    return replace(left, held=pair_of(reservation)) if counts else left
+    return replace(left, held=names_of(reservation)) if counts else left
 
 
 def _absence(resource: Resource, reading: Reading, absence: Away, horizon: Horizon, since: datetime) -> Entry:
@@ -115,7 +115,7 @@ def _at_its_time(written: events.Written, resource: Resource, horizon: Horizon) 
     return as_it_stands(written.reservation, occurrences, horizon, cancelled=written.cancelled)[0]
 
 
-def pair_of(reservation: Reservation) -> tuple[str, ...]:
+def names_of(reservation: Reservation) -> tuple[str, ...]:
     """The names of the primary and the backup; of a week whose slots were all given up, nobody's."""
     return (reservation.pair.primary.name, reservation.pair.backup.name) if reservation.slots else ()
 

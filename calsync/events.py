@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from icalendar import Calendar, Event, Parameters, Timezone, vDatetime, vDDDTypes, vRecur, vText, vUri
 
-from calsync.contentlines import content_lines
+from calsync.contentlines import PRODID, content_lines, vcalendar
 from calsync.edits import keep
 from calsync.errors import Invalid
 from calsync.occurrences import SLOT
@@ -34,7 +34,6 @@ from calsync.windows import Slot
 from calsync.zones import resolve, zone
 
 CATEGORIES = ("train",)
-PRODID = "-//calsync//calsync//EN"
 
 _HREF = re.compile(r"train-(\d{4}-W\d{2})\.ics", re.ASCII)
 
@@ -109,8 +108,7 @@ def encode(config: Config, reservation: Reservation, mark: str, former: bytes = 
     if former:
         with contextlib.suppress(ValueError):  # nothing of calsync's could be read there, so nothing is known to keep
             return _merged(config, _calendar(components, timezones), former)
-    head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()
-    return b"".join([head, *(vtimezone(name) for name in timezones), content_lines(components), b"END:VCALENDAR\r\n"])
+    return vcalendar(*(vtimezone(name) for name in timezones), content_lines(components))
 
 
 def _merged(config: Config, ours: Calendar, former: bytes) -> bytes:

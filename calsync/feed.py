@@ -16,9 +16,9 @@ from datetime import UTC, datetime, time, timedelta
 from icalendar import Alarm, Calendar, Event, vDuration
 
 from calsync.agenda import Agenda
-from calsync.contentlines import content_lines
+from calsync.contentlines import PRODID, content_lines
 from calsync.entries import Entry
-from calsync.events import PRODID, add_conference, description, summary, ticket_link
+from calsync.events import add_conference, description, summary, ticket_link
 from calsync.occurrences import Occurrence
 from calsync.records import Reservation
 from calsync.settings import Config

@@ -24,9 +24,10 @@ from calsync.ports import Ports
 from calsync.records import Reservation
 from calsync.reservations import Outcome, held
 from calsync.settings import Config
-from calsync.storing import stamp, store
+from calsync.storing import store
 from calsync.weeks import Week
 from calsync.writes import trying
+from calsync.zones import stamp
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,11 @@ from calsync.follower import Follower
 from calsync.planning import Pair, Plan, plan
 from calsync.records import Reservation
 from calsync.settings import Config
-from calsync.storing import look_again, same, stamp, store, store_checked
+from calsync.storing import look_again, same, store, store_checked
 from calsync.weeks import Week
 from calsync.windows import Slot
 from calsync.writes import trying
+from calsync.zones import stamp
 
 _MEND = "mend or remove {href} on the calendar (calsync doctor says what is wrong with it), then reserve the week anew."
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Literal
 
@@ -92,7 +92,7 @@ def _away(config: Config, agenda: Agenda, name: str, week: Week, primary: str | 
     """
     who = conductor(config, name)
     # Most weeks have none, and where somebody would sit takes longer to work out.
-    start = _before(week)
+    start = week.eve
     if not any(absences(agenda, who, start, start + 10 * _DAY + config.conflicts.watch_after, feed=not over)):
         return None
     for slot in _slots(config, who, week, primary):
@@ -110,13 +110,8 @@ def _slots(config: Config, who: Conductor, week: Week, primary: str | None) -> S
         windows = train_windows(config)
         sits = seat(config, windows, who, week).window
         return train_slots(config, [window for window in windows if window.name == sits], week)
-    planned = plan(config, Pair(conductor(config, primary), who), week, _before(week))
+    planned = plan(config, Pair(conductor(config, primary), who), week, week.eve)
     return [slot for slot in planned.slots if who in planned.conductors(slot)]
-
-
-def _before(week: Week) -> datetime:
-    """An instant before the first slot of the week, wherever its windows are."""
-    return datetime.combine(week.monday, time(), UTC) - _DAY
 
 
 def pair_of(config: Config, turn: Turn) -> Pair:
@@ -144,7 +139,7 @@ def reserve_weeks(follower: Follower, weeks: int, now: datetime, *, author: str 
 def _reserve(follower: Follower, turn: Turn, now: datetime, author: str | None) -> Reserved:
     week, config = turn.week, follower.config
     if turn.state == "reserved":
-        return Reserved(turn, "stands", f"{week} is reserved already, for {turn.primary} and {turn.backup}.")
+        return Reserved(turn, "stands", _sentence(turn, "is reserved already,"))
     if turn.state == "no-train":
         why = config.declined.get(week) or f"{_CANCELLED}; release the week to have one all the same"
         return Reserved(turn, "no-train", f"{week} has no train: {why}.")
@@ -158,7 +153,7 @@ def _reserve(follower: Follower, turn: Turn, now: datetime, author: str | None) 
     except Conflicted as error:
         return Reserved(turn, "conflict", f"{week} is not reserved: {error}", conflicts=error.conflicts)
     except Invalid as error:
-        result: Result = "beyond" if follower.agenda.horizon.end < _before(week.shift(1)) else "invalid"
+        result: Result = "beyond" if follower.agenda.horizon.end < week.shift(1).eve else "invalid"
         return Reserved(turn, result, f"{week} is not reserved: {error}")
     except (Changed, Refused) as error:
         return Reserved(turn, "refused", f"{week} is not reserved: {error}")

@@ -42,9 +42,7 @@ def _events(config: Config, agenda: Agenda, now: datetime, weeks: int) -> Iterat
                 yield slot_event(config, entry.reservation, slot)
         elif turn.state == "planned":
             try:
-                planned = plan(
-                    config, pair_of(config, turn), turn.week, datetime.combine(turn.week.monday, time(), UTC) - _DAY
-                )
+                planned = plan(config, pair_of(config, turn), turn.week, turn.week.eve)
             except Invalid:  # a window that both clocks and settings leave without a slot
                 continue
             wished = Reservation(

@@ -313,6 +313,10 @@ class Config(BaseModel):
         """The people of the roster, by name."""
         return {entry.name: entry for entry in self.conductors}
 
+    def nick(self, name: str) -> str | None:
+        """The IRC nick of somebody of the roster, if it is known."""
+        return self.roster[name].irc if name in self.roster else None
+
     @cached_property
     def declined(self) -> dict[Week, str]:
         """The weeks without a train, and why."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from calsync import deliveries, events
 from calsync.conflicts import blocking, check
@@ -19,11 +19,7 @@ from calsync.errors import Changed, Conflicted, Refused, Unreachable
 from calsync.follower import Follower
 from calsync.records import Reservation
 from calsync.writes import ATTEMPTS, Overtaken, put
-
-
-def stamp(now: datetime) -> datetime:
-    """`now` as it stands in LAST-MODIFIED: UTC, whole seconds."""
-    return now.astimezone(UTC).replace(microsecond=0)
+from calsync.zones import stamp
 
 
 def store_checked(

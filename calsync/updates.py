@@ -136,12 +136,10 @@ def _delivery(
     now: datetime,
 ) -> Delivery:
     place = ", ".join(part for part in (reservation.train_title, reservation.ticket) if part)
-    known = config.roster.get(partner.name)
-    nick = known.irc if known is not None else None
     said = {
         "ticket": f"{text}\n\n{sender}",
         "log": f"!log {text} ({place}: {sender})",
-        "updates": f"{nick or partner.name}: {text} ({sender}, {place})",
+        "updates": f"{config.nick(partner.name) or partner.name}: {text} ({sender}, {place})",
     }[target]
     ticket = reservation.ticket if target == "ticket" else None
     return deliveries.make(about, target, said, now, ticket=ticket, skipped=ports.missing(target, reservation))

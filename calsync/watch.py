@@ -124,6 +124,6 @@ def presence(config: Config, agenda: Agenda, conductor: Conductor, at: datetime)
         until.astimezone(tz),
         away=max(gone, default=None),
         unknown=unknown(agenda, conductor),
-        irc=known.irc if known else None,
+        irc=config.nick(conductor.name),
         video=known.video if known else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Self
 
 from calsync.errors import Invalid
@@ -56,6 +56,11 @@ class Week:
     def monday(self) -> date:
         """The week's first day."""
         return date.fromisocalendar(self.year, self.number, 1)
+
+    @property
+    def eve(self) -> datetime:
+        """An instant (UTC) before the week has begun anywhere on earth."""
+        return datetime.combine(self.monday - timedelta(days=1), time(), UTC)
 
     def day(self, weekday: str) -> date:
         """The date of `weekday` (`mon` … `sun`) in this week."""

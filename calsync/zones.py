@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 import zoneinfo
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from typing import Literal
 
@@ -57,6 +57,11 @@ def resolve(wall: datetime, tz: BaseTzInfo) -> tuple[datetime, Oddity | None]:
         return tz.normalize(tz.localize(wall, is_dst=False)), "skipped"
     except pytz.AmbiguousTimeError:
         return min(tz.localize(wall, is_dst=True), tz.localize(wall, is_dst=False)), "repeated"
+
+
+def stamp(moment: datetime) -> datetime:
+    """The aware moment as iCalendar has it in DTSTAMP and LAST-MODIFIED: in UTC and whole seconds (RFC 5545, 3.8.7)."""
+    return moment.astimezone(UTC).replace(microsecond=0)
 
 
 def clock_change(start: datetime, end: datetime, tz: BaseTzInfo) -> timedelta:

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from icalendar import Calendar, Event
 
 from calsync.calendars import Promise
+from calsync.contentlines import PRODID
 from calsync.errors import CalendarError, Unreachable
-from calsync.events import PRODID
 from calsync.records import MARK
 
 ROUNDS = 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -45,8 +45,7 @@ async def standing_conflicts(
         whole = query.start is None and query.end is None
         return await run_in_threadpool(_conflicts, config, agenda, start, end, whole=whole, stale=stale)
     week = Week.parse(query.week)
-    start = datetime.combine(week.monday - timedelta(days=1), time(), UTC)
-    end = start + timedelta(days=9)
+    start, end = week.eve, week.eve + timedelta(days=9)
     found = await run_in_threadpool(_conflicts, config, agenda, start, end, week=week, stale=stale)
     answer = Response(found.model_dump_json(), media_type="application/json")
     if stale is None:
