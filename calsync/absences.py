@@ -23,6 +23,7 @@ from calsync.errors import Invalid, NotReserved
 from calsync.follower import Follower
 from calsync.planning import Conductor, conductor
 from calsync.settings import Config
+from calsync.texts import SENTENCE, check_line
 from calsync.windows import Slot
 from calsync.writes import put, trying
 from calsync.zones import resolve, zone
@@ -59,11 +60,13 @@ def absent(
 ) -> Standing:
     """Write down that somebody is away from `start` to `end`: two dates, both included, or two aware instants.
 
-    Instants count in whole seconds. Raises `Invalid` for somebody nobody knows and for spans that make no sense, and the
-    calendar's errors.
+    Instants count in whole seconds. Raises `Invalid` for somebody nobody knows, for spans that make no sense and for a note
+    that is no line, and the calendar's errors.
     """
     if isinstance(start, datetime) and isinstance(end, datetime):
         start, end = start.replace(microsecond=0), end.replace(microsecond=0)
+
+    check_line("note", note, SENTENCE)
 
     def attempt() -> Standing:
         agenda = follower.sync(now)

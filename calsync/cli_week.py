@@ -141,7 +141,8 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
             else:
                 first = _moment(start, person.timezone)
                 last = _moment(end, person.timezone) if end is not None else first
-                found = [absences.absent(session.follower, who, first, last, session.now, note=note, author=author())]
+                why = _line(note) if note else None
+                found = [absences.absent(session.follower, who, first, last, session.now, note=why, author=author())]
         if as_json:
             _print_list([AwayOut.of(one) for one in found])
         for one in () if as_json else found:
@@ -220,11 +221,8 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
 
 
 def _line(text: str) -> str:
-    """A text of one line and of the length that the API takes too."""
-    words = " ".join(text.split())
-    if not 1 <= len(words) <= 500:
-        raise Invalid("Write between 1 and 500 characters.")
-    return words
+    """A text that a shell may have broken into lines."""
+    return " ".join(text.split())
 
 
 def _moment(text: str, timezone: str) -> date:

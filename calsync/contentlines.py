@@ -15,6 +15,9 @@ LONGEST = 75
 """How many octets a line has at most, without its line break."""
 
 
+_CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))
+
+
 def vcalendar(*components: bytes) -> bytes:
     """One iCalendar object of calsync's, with these components as they are written (section 3.4)."""
     head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:{PRODID}\r\n".encode()
@@ -22,8 +25,11 @@ def vcalendar(*components: bytes) -> bytes:
 
 
 def content_lines(components: Sequence[Component]) -> bytes:
-    """The components one after the other, with what they contain, in CRLF lines."""
-    return b"".join(line + b"\r\n" for line in _lines(components, {}))
+    """The components one after the other, with what they contain, in CRLF lines.
+
+    Control characters are left out; no text may have them (section 3.3.11).
+    """
+    return b"".join(line + b"\r\n" for line in _lines(components, {})).translate(None, _CONTROLS)
 
 
 def _lines(components: Sequence[Component], known: dict[tuple[str, int], bytes]) -> Iterator[bytes]:

@@ -14,12 +14,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from calsync.announcements import retold
-from calsync.deliveries import LEASE, Delivery, NotSent, Unsure
+from calsync.deliveries import LEASE, Delivery, Hopeless, NotSent, Unsure
 from calsync.entries import Entry
 from calsync.errors import CalendarError, Changed, Unreachable
 from calsync.follower import Follower
 from calsync.ports import Ports
+from calsync.settings import Config
 from calsync.storing import attach
+from calsync.texts import shown
 from calsync.writes import trying
 
 GRACE = timedelta(seconds=10)
@@ -30,6 +32,8 @@ REST = timedelta(minutes=1)
 """How long a week is left alone on which the calendar refused a write."""
 FORSAKEN = 2 * LEASE
 """How long a message must be over until a process that could not have sent it settles it."""
+LATE = timedelta(minutes=5)
+"""How old a message is that says when it was written."""
 ATTEMPTS = 12
 """How often a write is tried anew when somebody else wrote to the week first."""
 
@@ -158,7 +162,7 @@ class Courier:
         if known.state == "pending" and now >= known.until:
             self._write(href, known, known.settle("failed", known.detail or "its time was over"), now)
             return
-        mine = known.claim(uuid.uuid4().hex[:12], now)
+        mine = self._addressed(href, known).claim(uuid.uuid4().hex[:12], now)
         try:
             if not self._write(href, known, mine, now):
                 return  # somebody else has it
@@ -169,6 +173,13 @@ class Courier:
         outcome = self._recover(href, mine, now) if known.state == "claimed" else self._send(href, mine, now)
         _log.info("%s of %s is %s%s", mine.id, href, outcome.state, f": {outcome.detail}" if outcome.detail else "")
         self._record(href, mine, outcome, now)
+
+    def _addressed(self, href: str, known: Delivery) -> Delivery:
+        """The message for the ticket that the week has now; one that is claimed is looked for where it may be."""
+        entry = self._follower.agenda.entries.get(href)
+        if known.target != "ticket" or known.state == "claimed" or entry is None or entry.reservation is None:
+            return known
+        return replace(known, ticket=entry.reservation.ticket)
 
     def _record(self, href: str, mine: Delivery, outcome: Delivery, now: datetime) -> None:
         """Write an outcome down, or keep it until the calendar is back."""
@@ -195,28 +206,30 @@ class Courier:
         return stood
 
     def _send(self, href: str, mine: Delivery, now: datetime) -> Delivery:
-        if mine.target == "announcements":
-            # The claim was written onto the week as it stands now.
-            mine = retold(self._follower.config, self._follower.agenda.entries.get(href), mine, now)
-            if mine.settled:
-                return mine
+        # The claim was written onto the week as it stands now.
+        config, entry = self._follower.config, self._follower.agenda.entries.get(href)
+        mine = retold(config, entry, mine, now) if mine.target == "announcements" else _still_true(config, entry, mine)
+        if mine.settled:
+            return mine
         try:
             if mine.target == "ticket":
-                return self._to_ticket(href, mine)
+                return self._to_ticket(href, mine, now)
             channel = self._ports.channel(mine.target)
             assert channel is not None  # it would have been left alone
-            channel.send(mine.text)
+            channel.send(_said(mine, now))
+        except Hopeless as error:
+            return mine.settle("failed", str(error))
         except NotSent as error:
             return mine.retry(str(error), now)
         except Exception as error:  # whatever went wrong, the message may be out
             return self._doubt(href, mine, error)
         return mine.settle("sent")
 
-    def _to_ticket(self, href: str, mine: Delivery) -> Delivery:
+    def _to_ticket(self, href: str, mine: Delivery, now: datetime) -> Delivery:
         assert self._ports.tickets is not None  # as above
         if mine.ticket is None:
-            raise NotSent("it names no ticket")
-        comment = f"{mine.text}\n\n##{mark(href, mine)}##"
+            raise Hopeless("the week has no ticket any more")
+        comment = f"{_said(mine, now)}\n\n##{mark(href, mine)}##"
         self._ports.tickets.post(mine.ticket, comment, assign=mine.assign)
         return mine.settle("sent", mine.remark)
 
@@ -251,6 +264,27 @@ class Courier:
         if self._ports.tickets is None or mine.ticket is None:
             raise NotSent("no ticket system is set up here")
         return self._ports.tickets.has(mine.ticket, mark(href, mine))
+
+
+def _still_true(config: Config, entry: Entry | None, made: Delivery) -> Delivery:
+    """A hand-off or update as it is to be sent of the week as it stands: people hand off again, and release."""
+    reservation = entry.reservation if entry is not None else None
+    if reservation is None or not made.about.startswith("handoff-"):
+        return made
+    if reservation.released:
+        return made.settle("skipped", f"{reservation.week} was released meanwhile")
+    known = config.roster.get(reservation.in_charge.name)
+    if made.assign is None or (known is not None and known.ticket_user == made.assign):
+        return made
+    return replace(made, assign=None, remark=f"commented only: {reservation.in_charge.name} is responsible by now")
+
+
+def _said(message: Delivery, now: datetime) -> str:
+    """What is sent of a message at `now`: one that comes late says of when it is."""
+    text = shown(message.text)
+    if message.target == "announcements" or now - message.made < LATE:
+        return text
+    return f"{text} [of {message.made:%a} {message.made.day} {message.made:%b %H:%M} UTC]"
 
 
 def _clock(now: datetime) -> Callable[[], datetime]:

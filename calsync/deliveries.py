@@ -44,6 +44,10 @@ class NotSent(Exception):
     """The message certainly did not arrive; the text says why."""
 
 
+class Hopeless(NotSent):
+    """The message did not arrive, and will not however often it is tried."""
+
+
 class Unsure(Exception):
     """The message may have arrived or not; the text says why that is not known."""
 

@@ -25,6 +25,7 @@ from calsync.records import Reservation
 from calsync.reservations import Outcome, held
 from calsync.settings import Config
 from calsync.storing import store
+from calsync.texts import SENTENCE, check_line
 from calsync.weeks import Week
 from calsync.writes import trying
 from calsync.zones import stamp
@@ -53,8 +54,10 @@ def hand_off(
 ) -> HandedOff:
     """Hand the week's train to `to`, from `now` (aware) on; the same hand-off again changes and tells nothing.
 
-    Raises `Invalid` where the train is over or theirs already, `NotReserved`, `Changed`, and the calendar's errors.
+    Raises `Invalid` where the train is over or theirs already and for a note that is no line, `NotReserved`, `Changed`, and
+    the calendar's errors.
     """
+    check_line("note", note, SENTENCE)
     digest = hashlib.sha256(f"{to.name}\n{note}".encode()).hexdigest()[:10]
 
     def attempt() -> HandedOff:
@@ -135,8 +138,8 @@ def _deliveries(
 
 
 def _against(follower: Follower, standing: Reservation, to: Conductor, now: datetime) -> tuple[Conflict, ...]:
-    """What speaks against the new responsible person in the slots ahead: that they are away, or may be."""
+    """What speaks against the new responsible person in the slots ahead: that they are away, or may be, or do not work."""
     ahead = [slot for slot in standing.slots if slot.end > now]
     href = events.href(standing.week)
     found = check(follower.config, follower.agenda, ahead, lambda _slot: (to,), own=href, pair=standing.pair)
-    return tuple(conflict for conflict in found if conflict.kind in ("busy", "unknown"))
+    return tuple(conflict for conflict in found if conflict.kind in ("busy", "unknown", "hours"))

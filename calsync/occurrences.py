@@ -10,7 +10,6 @@ compares them brings the timezone of the observer.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -37,7 +36,6 @@ from calsync.recurrence import (
 )
 from calsync.zones import resolve, zone
 
-_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # not allowed in a text (RFC 5545, section 3.3.11)
 MAX_TITLE = 500
 """How many characters of a title are shown; the feed has it whole."""
 SLOT = "X-CALSYNC-SLOT"
@@ -339,4 +337,4 @@ def _published(event: Event, *, private: bool) -> bytes:
         for name in [name for name in shown if name.upper() not in TIME_PROPERTIES]:
             del shown[name]
         shown.add("SUMMARY", "busy")
-    return _CONTROLS.sub(b"", content_lines([shown]))
+    return content_lines([shown])

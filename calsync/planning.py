@@ -18,6 +18,7 @@ import pytz
 from calsync.errors import Invalid
 from calsync.hours import DEFAULT_HOURS, WORKDAYS, Hours
 from calsync.settings import Config
+from calsync.texts import WORD, check_line
 from calsync.weeks import Week
 from calsync.windows import Role, Slot, Window, train_windows
 from calsync.zones import suggestions, zone
@@ -211,7 +212,10 @@ def _slots(config: Config, windows: Sequence[Window], primary: Seat, backup: Sea
 def conductor(
     config: Config, who: str, *, timezone: str | None = None, hours: Hours | None = None, window: str | None = None
 ) -> Conductor:
-    """The conductor called `who`: from the roster, or, with a timezone, anybody. What is given goes before the roster."""
+    """The conductor called `who`: from the roster, or, with a timezone, anybody. What is given goes before the roster.
+
+    Raises `Invalid` and `UnknownTimezone` for what is nobody.
+    """
     known = config.roster.get(who)
     if known is not None:
         usual = known.working
@@ -228,6 +232,7 @@ def conductor(
                 else "; give a timezone too, or add them as [[conductors]]."
             )
         )
+    check_line("A name", who, WORD)
     zone(timezone)
     return Conductor(who, timezone, hours or DEFAULT_HOURS, window)
 

@@ -19,8 +19,9 @@ from calsync.errors import Changed, Conflicted, Invalid, NotReserved, ReservedBy
 from calsync.follower import Follower
 from calsync.planning import Pair, Plan, plan
 from calsync.records import Reservation
-from calsync.settings import Config
+from calsync.settings import Config, is_task
 from calsync.storing import look_again, same, store, store_checked
+from calsync.texts import SENTENCE, WORD, check_line
 from calsync.weeks import Week
 from calsync.windows import Slot
 from calsync.writes import trying
@@ -70,7 +71,11 @@ class Outcome:
 
 
 def inspect(config: Config, agenda: Agenda, request: Request, now: datetime) -> Check:
-    """Plan the request and check it against the agenda; writes nothing. Raises `Invalid` as `plan` does."""
+    """Plan the request and check it against the agenda; writes nothing.
+
+    Raises `Invalid` as `plan` does, and for texts and tickets that are none.
+    """
+    _check_texts(config, request)
     planned = plan(config, request.pair, request.week, now)
     if not agenda.covers(planned.slots[0].start, planned.slots[-1].end):
         raise Invalid(
@@ -85,6 +90,14 @@ def inspect(config: Config, agenda: Agenda, request: Request, now: datetime) -> 
     entry = agenda.reservation(planned.week)
     holder = entry if entry is not None and not (entry.reservation and entry.reservation.released) else None
     return Check(planned, conflicts, free, holder)
+
+
+def _check_texts(config: Config, request: Request) -> None:
+    check_line("train", request.train, WORD)
+    check_line("ticket", request.ticket, WORD)
+    check_line("override", request.override, SENTENCE)
+    if request.ticket is not None and config.tickets.url is not None and not is_task(request.ticket):
+        raise Invalid(f'"{request.ticket}" is no task of {config.tickets.url}; write its number as T123.')
 
 
 def reserve(
@@ -184,10 +197,13 @@ def change(
         found = replace(found, conflicts=conflicts)
         if same(reservation, standing):
             return Outcome(standing, entry.etag, False, found.plan.skipped, found.conflicts, entry.changes)
-        _refuse(found, request.override)
+        # What stands already is not refused for its new ticket.
+        moves = (reservation.pair, reservation.slots) != (standing.pair, standing.slots)
+        if moves:
+            _refuse(found, request.override)
         if dry_run:
             return Outcome(reservation, entry.etag, False, found.plan.skipped, found.conflicts)
-        written = store_checked(follower, reservation, entry, now)
+        written = (store_checked if moves else store)(follower, reservation, entry, now)
         return Outcome(reservation, written.etag, False, found.plan.skipped, found.conflicts)
 
     return trying(follower, attempt)
@@ -204,7 +220,8 @@ def release(
 ) -> Outcome:
     """Give the week up: its slots that are not over are cancelled, and subscribers see that they are.
 
-    A week that is released already stays as it is. Raises `NotReserved`, `Changed`, and the calendar's errors.
+    A week that is released already stays as it is. Raises `Invalid` for a train that is over, `NotReserved`, `Changed`, and
+    the calendar's errors.
     """
 
     def attempt() -> Outcome:
@@ -213,6 +230,8 @@ def release(
         if etags is None and entry is not None and entry.reservation is not None and entry.reservation.released:
             return Outcome(entry.reservation, entry.etag)
         entry, standing = held(agenda, week, etags)
+        if standing.slots and all(slot.end <= now for slot in standing.slots):
+            raise Invalid(f"The train of {week} is over; there is nothing to release.")
         released = replace(
             standing,
             slots=tuple(slot for slot in standing.slots if slot.end <= now),

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from calsync.errors import Invalid, UnknownTimezone
 from calsync.hours import DEFAULT_HOURS, Hours
+from calsync.texts import check_line
 from calsync.weeks import WEEKDAYS, Week
 from calsync.zones import resolve, zone
 
@@ -113,6 +114,14 @@ def _email(value: object) -> str:
     raise ValueError("write a mail address, such as ana@example.org")
 
 
+def _line(text: str) -> str:
+    try:
+        check_line("the text", text, 200)
+    except Invalid as error:
+        raise ValueError(str(error).removesuffix(".")) from None
+    return text
+
+
 Timezone = Annotated[str, BeforeValidator(_timezone)]
 Duration = Annotated[timedelta, BeforeValidator(duration)]
 WallClock = Annotated[time, BeforeValidator(_wall_clock)]
@@ -122,7 +131,7 @@ WorkingHours = Annotated[Hours, BeforeValidator(_hours)]
 IsoWeek = Annotated[Week, BeforeValidator(_week)]
 WebAddress = Annotated[str, BeforeValidator(_web_address)]
 SecretAddress = Annotated[SecretStr, BeforeValidator(_web_address)]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
+Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]
 
 
 class Section(BaseModel):
@@ -277,6 +286,14 @@ class NotifySection(Section):
 
     operations: SecretStr | None = None
     updates: SecretStr | None = None
+
+
+_TASK = re.compile(r"T[1-9]\d{0,11}", re.ASCII)
+
+
+def is_task(ticket: str) -> bool:
+    """Whether a ticket is one of Phabricator's tasks: `T123`."""
+    return _TASK.fullmatch(ticket) is not None
 
 
 class TicketsSection(Section):

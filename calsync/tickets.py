@@ -7,16 +7,15 @@ Conduit takes a form in which lists and tables are nested keys, as PHP reads the
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import niquests
 
-from calsync.deliveries import NotSent, Unsure
+from calsync.deliveries import Hopeless, NotSent, Unsure
 from calsync.exchange import TooLong, exchange
-from calsync.settings import Config
+from calsync.settings import Config, is_task
 
 TIMEOUT = 15.0
 """How long one call may take in all, from looking up the host to the last byte of its answer, in seconds."""
@@ -27,8 +26,6 @@ MAX_BYTES = 10_000_000
 PAGES = 20
 """How many pages of a ticket's history are looked through for a comment."""
 
-_TASK = re.compile(r"T([1-9]\d{0,11})", re.ASCII)
-
 
 class Tickets(Protocol):
     """A ticket system in which a comment can be found again."""
@@ -36,7 +33,8 @@ class Tickets(Protocol):
     def post(self, ticket: str, comment: str, *, assign: str | None) -> None:
         """Put a comment on the ticket, and assign it to the user called `assign`, both or neither.
 
-        Raises `NotSent` where nothing was written, and `Unsure` where that is not known.
+        Raises `NotSent` where nothing was written (`Hopeless` where that is how it stays), and `Unsure` where that is not
+        known.
         """
 
     def has(self, ticket: str, mark: str) -> bool:
@@ -75,10 +73,9 @@ class Conduit:
 
     def _task(self, ticket: str, until: float) -> str:
         """The PHID of a task such as T123."""
-        match = _TASK.fullmatch(ticket)
-        if match is None:
-            raise NotSent(f"{ticket} is not a task such as T123")
-        found = self._call("maniphest.search", {"constraints": {"ids": [int(match[1])]}}, until)
+        if not is_task(ticket):
+            raise Hopeless(f"{ticket} is not a task such as T123")
+        found = self._call("maniphest.search", {"constraints": {"ids": [int(ticket[1:])]}}, until)
         if not found["data"]:
             raise NotSent(f"there is no task {ticket}, or the token may not see it")
         return str(found["data"][0]["phid"])

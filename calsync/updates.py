@@ -22,6 +22,7 @@ from calsync.ports import Ports
 from calsync.records import Reservation
 from calsync.reservations import held
 from calsync.settings import Config
+from calsync.texts import SENTENCE, check_line
 from calsync.watch import presence
 from calsync.weeks import Week
 from calsync.zones import zone
@@ -85,8 +86,10 @@ def update(
 ) -> Told:
     """Put an update onto the week, to be delivered by its route; the same words again within a while are the same update.
 
-    Where the route's place is not set up the other one is taken; raises `Invalid` where neither is, and `NotReserved`.
+    Where the route's place is not set up the other one is taken; raises `Invalid` where neither is and for a text that is
+    no line, and `NotReserved`.
     """
+    check_line("text", text, SENTENCE)
     agenda = follower.sync(now)
     _, reservation = held(agenda, week, None)
     partner = partner_of(reservation, sender)

@@ -186,7 +186,13 @@ def test_absences_of_who_took_over_count_and_those_of_who_handed_over_count_no_m
 def test_the_answer_says_when_the_new_person_is_away(known, ports):
     absences.absent(known, "ben", date(2026, 12, 3), date(2026, 12, 3), MIDWEEK)
     found, _ = handed(known, ports)
-    assert [conflict.slot for conflict in found.outcome.warnings] == ["2026-12-03-european", "2026-12-03-american"]
+    warned = [conflict.slot for conflict in found.outcome.warnings if conflict.kind == "busy"]
+    assert warned == ["2026-12-03-european", "2026-12-03-american"]
+
+
+def test_the_answer_says_which_slots_are_outside_the_new_persons_working_hours(known, ports):
+    found, _ = handed(known, ports)
+    assert [(one.kind, one.slot) for one in found.outcome.warnings] == [("hours", "2026-12-03-european")]
 
 
 @pytest.mark.parametrize(
@@ -218,8 +224,9 @@ def test_what_was_sent_while_a_change_is_taken_back_stays_sent(known, calendar, 
                 Courier(other, ports).settle(MIDWEEK + timedelta(minutes=1))
             return written
 
+    another = Pair(ANA, replace(BEN, name="eve"))
     with pytest.raises(Conflicted):
-        reservations.change(Follower(Busy(), team, MIDWEEK), W49, lambda kept: Request(kept.pair, train="2"), MIDWEEK)
+        reservations.change(Follower(Busy(), team, MIDWEEK), W49, lambda kept: Request(another, train="2"), MIDWEEK)
     assert standing(known).reservation.train == "1.46.0-wmf.5"
     assert outcomes(standing(known).deliveries) == {"updates": "sent"}
     settled(calendar, team, ports, MIDWEEK + timedelta(minutes=2))
@@ -364,6 +371,70 @@ def test_what_cannot_be_sent_within_a_day_is_given_up_and_says_why(known, calend
     found = settled(calendar, team, ports, MIDWEEK + timedelta(days=1, hours=1), rounds=2)
     log = next(one for one in found if one.target == "log")
     assert (log.state, log.detail, room.said) == ("failed", "the channel is down", [])
+
+
+def test_a_hand_off_that_comes_late_leaves_the_ticket_to_who_is_responsible_by_then(known, calendar, team, server, ports):
+    server.down = 1
+    assert outcomes(handed(known, ports)[1])["ticket"] == "pending"
+    handed(known, ports, ANA, "back again", at=MIDWEEK + timedelta(seconds=1))
+    assert server.owner() == "Ana"
+    late = settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1))
+    assert [(one.state, one.remark) for one in late if one.target == "ticket"] == [
+        ("sent", "commented only: ana is responsible by now"),
+        ("sent", None),
+    ]
+    assert (server.owner(), len(server.comments())) == ("Ana", 2)
+
+
+def test_a_message_that_comes_late_says_of_when_it_is(known, calendar, team, server, room, ports):
+    room.down = server.down = 1
+    handed(known, ports)
+    settled(calendar, team, ports, MIDWEEK + timedelta(minutes=6), rounds=1)
+    assert room.said[0].endswith("ana → ben) [of Wed 2 Dec 12:00 UTC]")
+    assert "[of Wed 2 Dec 12:00 UTC]" in server.comments()[0]
+
+
+def test_a_hand_off_of_a_week_that_was_released_meanwhile_is_told_no_more(known, calendar, team, server, room, ports):
+    room.down = server.down = 1
+    handed(known, ports)
+    reservations.release(known, W49, MIDWEEK + timedelta(seconds=1))
+    found = settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1))
+    assert {(one.state, one.detail) for one in found} == {("skipped", "2026-W49 was released meanwhile")}
+    assert (room.said, server.comments()) == ([], [])
+
+
+def test_a_message_goes_onto_the_ticket_that_the_week_has_when_it_is_sent(known, calendar, team, server, ports):
+    server.down = 1
+    handed(known, ports)
+    reservations.change(known, W49, lambda kept: Request(kept.pair, ticket="T400002"), MIDWEEK)
+    settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1))
+    assert (len(server.comments(400001)), len(server.comments(400002))) == (0, 1)
+    assert (server.owner(400001), server.owner(400002)) == (None, "Ben")
+
+
+def test_a_message_for_a_ticket_that_was_taken_away_fails_and_says_so(known, calendar, team, server, ports):
+    server.down = 1
+    handed(known, ports)
+    reservations.change(known, W49, lambda kept: Request(kept.pair), MIDWEEK)
+    found = settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1), rounds=1)
+    assert [(one.state, one.detail) for one in found if one.target == "ticket"] == [
+        ("failed", "the week has no ticket any more")
+    ]
+
+
+def test_what_is_no_task_fails_at_once(known, ports):
+    reservations.change(known, W49, lambda kept: Request(kept.pair, ticket="hello world"), MIDWEEK)
+    (ticket, _) = handed(known, ports)[1]
+    assert (ticket.state, ticket.detail) == ("failed", "hello world is not a task such as T123")
+
+
+def test_where_the_ticket_system_is_set_up_what_is_no_task_is_refused_with_the_remedy(calendar, now):
+    follower = Follower(calendar, secret(), now)
+    with pytest.raises(
+        Invalid, match=r'"hello world" is no task of https://phabricator.example.org; write its number as T123'
+    ):
+        reservations.reserve(follower, Request(Pair(ANA, BEN), W49, ticket="hello world"), now)
+    assert follower.sync(now).reservation(W49) is None
 
 
 def test_retries_come_ever_later(known, ports, room, now):

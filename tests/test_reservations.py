@@ -420,8 +420,25 @@ def test_a_slot_that_people_moved_into_a_conflict_is_named_before_anything_is_wr
     calendar.put("in-the-way.ics", ics("DTSTART:20261203T183000Z", "DTEND:20261203T184500Z", uid="w"), etag=None)
     before = calendar.changes(None)
     with pytest.raises(Conflicted, match="in the way of 2026-W49"):
-        change(follower, WEEK, replace(REQUEST, ticket="T2"), now)
+        change(follower, WEEK, replace(REQUEST, pair=replace(PAIR, backup=replace(PAIR.backup, name="eve"))), now)
     assert calendar.changes(None) == before
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_train_that_is_over_cannot_be_released_and_says_so(follower, calendar, now, dry_run):
+    reserve(follower, REQUEST, now)
+    before = calendar.changes(None)
+    with pytest.raises(Invalid, match="The train of 2026-W49 is over; there is nothing to release"):
+        release(follower, WEEK, now + timedelta(weeks=3), dry_run=dry_run)
+    assert calendar.changes(None) == before
+
+
+def test_a_new_ticket_moves_nothing_so_that_conflicts_warn_and_do_not_refuse_it(follower, calendar, now):
+    reserve(follower, REQUEST, now)
+    calendar.put("in-the-way.ics", ics("DTSTART:20261201T093000Z", "DTEND:20261201T094500Z", uid="w"), etag=None)
+    found = change(follower, WEEK, replace(REQUEST, ticket="T2"), now)
+    assert (found.reservation.ticket, [one.kind for one in found.warnings]) == ("T2", ["overlap"])
+    assert follower.sync(now).reservation(WEEK).reservation.ticket == "T2"
 
 
 def test_slots_that_people_took_off_the_calendar_do_not_come_back_with_a_ticket(follower, calendar, now):

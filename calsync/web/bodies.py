@@ -14,11 +14,12 @@ from calsync.planning import Conductor, Pair, conductor
 from calsync.records import Reservation
 from calsync.reservations import Request
 from calsync.settings import Config
+from calsync.texts import LINE, SENTENCE, WORD
 from calsync.weeks import Week
 from calsync.windows import Role
 
-Word = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Sentence = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Word = Annotated[str, Field(min_length=1, max_length=WORD, pattern=LINE)]
+Sentence = Annotated[str, Field(min_length=1, max_length=SENTENCE, pattern=LINE)]
 
 
 def _written(value: object) -> object:

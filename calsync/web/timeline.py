@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from typing import Literal
 
+from calsync.texts import UNSEEN
 from calsync.weeks import Week
 from calsync.windows import Role
 from calsync.zones import resolve, zone
@@ -33,8 +34,7 @@ _LEAST = 30
 Kind = Literal["slot", "planned", "free", "open", "standing", "event", "freeze", "unknown", "cancelled"]
 """What happens: a reserved slot, one that would be reserved, a free alternative, a train window nobody holds, …"""
 
-# Overrides and isolates of the bidirectional algorithm, control characters, and what XML has no place for.
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]+")
+_UNSEEN = re.compile(rf"[{UNSEEN}\ud800-\udfff\ufffe\uffff]+")  # and what XML has no place for
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,70 @@
+"""What people write: one check for the command line and the API, and nothing that moves a terminal or ends a line."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import PAIR, configured
+from test_cli import calendar, folder, run  # noqa: F401
+
+from calsync.errors import ConfigInvalid, Invalid
+from calsync.planning import conductor
+from calsync.reservations import Request, inspect
+from calsync.texts import LINE, SENTENCE, check_line, shown
+
+ODD = ["\x1b[31mred", "two\nlines", "two\rlines", "\x9b31m", "a\u2028b", "\u202egnp.exe", "\u2066x", "\x7f", "\x02bold"]
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_the_check_and_the_pattern_of_the_api_agree(text):
+    try:
+        check_line("note", text, SENTENCE)
+        sound = True
+    except Invalid:
+        sound = False
+    surrogates = any("\ud800" <= char <= "\udfff" for char in text)  # which cannot come in as JSON
+    assert sound == (re.fullmatch(LINE, text) is not None and not surrogates)
+
+
+@given(st.text(max_size=30))
+def test_what_is_shown_passes_the_check_line_by_line_and_lacks_no_visible_character(text):
+    for line in shown(text).split("\n"):
+        if line:
+            check_line("note", line, SENTENCE)
+    assert [char for char in text if char.isprintable()] == [char for char in shown(text) if char.isprintable()]
+
+
+def test_words_of_any_script_and_joined_emoji_are_lines():
+    for text in ("naïve 火車", "عربي", "👩‍💻 deploys", "a" * SENTENCE):
+        check_line("note", text, SENTENCE)
+    with pytest.raises(Invalid, match="note has 501 characters; write between 1 and 500"):
+        check_line("note", "a" * 501, SENTENCE)
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_names_versions_tickets_and_reasons_are_lines(follower, now, odd):
+    config = configured()
+    with pytest.raises(Invalid, match="A name has a line break or another control character"):
+        conductor(config, odd, timezone="Europe/Paris")
+    for field in ("train", "ticket", "override"):
+        with pytest.raises(Invalid, match=f"{field} has a line break"):
+            inspect(config, follower.agenda, Request(PAIR, **{field: odd}), now)
+    with pytest.raises(ConfigInvalid, match=r"calendar.name: .*line break"):
+        configured(calendar={"name": odd})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("reserve", "\x1b[31mana@Europe/Paris", "ben@America/Denver"),
+        ("reserve", "ana@Europe/Paris", "ben@America/Denver", "--override", "a\x07b"),
+        ("reserve", "ana@Europe/Paris", "ben@America/Denver", "--train", "x" * 101),
+    ],
+)
+def test_the_command_line_refuses_them_and_writes_nothing(run, calendar, command):  # noqa: F811
+    said = run(*command)
+    assert said.code == 2
+    assert "control character" in said.err or "write between 1 and 100" in said.err
+    assert "\x1b" not in said.err
+    assert list(calendar.changes(None).changed) == []
