@@ -5,13 +5,17 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import PAIR, configured
+from samples import EU, PAIR, US, configured
 from test_cli import calendar, folder, run  # noqa: F401
 
+from calsync import absences
 from calsync.errors import ConfigInvalid, Invalid
+from calsync.handoff import hand_off
 from calsync.planning import conductor
-from calsync.reservations import Request, inspect
+from calsync.ports import Ports
+from calsync.reservations import Request, inspect, reserve
 from calsync.texts import LINE, SENTENCE, check_line, shown
+from calsync.updates import update
 
 ODD = ["\x1b[31mred", "two\nlines", "two\rlines", "\x9b31m", "a\u2028b", "\u202egnp.exe", "\u2066x", "\x7f", "\x02bold"]
 
@@ -52,6 +56,20 @@ def test_names_versions_tickets_and_reasons_are_lines(follower, now, odd):
             inspect(config, follower.agenda, Request(PAIR, **{field: odd}), now)
     with pytest.raises(ConfigInvalid, match=r"calendar.name: .*line break"):
         configured(calendar={"name": odd})
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_notes_and_news_are_lines_and_nothing_is_written_for_others(follower, calendar, now, odd):
+    reserve(follower, Request(PAIR), now)
+    week = follower.agenda.reservations[0].reservation.week
+    before = calendar.changes(None)
+    with pytest.raises(Invalid, match="note has a line break"):
+        absences.absent(follower, EU.name, week.monday, week.monday, now, note=odd)
+    with pytest.raises(Invalid, match="note has a line break"):
+        hand_off(follower, Ports(), week, US, odd, now)
+    with pytest.raises(Invalid, match="text has a line break"):
+        update(follower, Ports(), week, EU.name, odd, now)
+    assert calendar.changes(None) == before
 
 
 @pytest.mark.parametrize(
