@@ -59,7 +59,7 @@ def test_names_versions_tickets_and_reasons_are_lines(follower, now, odd):
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_notes_and_news_are_lines_and_nothing_is_written_for_others(follower, calendar, now, odd):
+def test_notes_and_news_are_lines_and_nothing_is_written_for_others(follower, calendar, now, odd):  # noqa: F811
     reserve(follower, Request(PAIR), now)
     week = follower.agenda.reservations[0].reservation.week
     before = calendar.changes(None)
