@@ -1,5 +1,6 @@
 """Calendar clients import what calsync writes and show what it means."""
 
+import atexit
 import json
 import os
 import shutil
@@ -7,7 +8,9 @@ import subprocess
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import recurring_ical_events
@@ -32,18 +35,32 @@ def need(condition, what):
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{what} is missing; .ci/run installs it")
 
 
-def ical_js(text, start, end):
+@cache
+def expander():
+    """A process of ical.js, which expands one feed after the other."""
     node = shutil.which("node")
     need(node, "node")
     need((CLIENTS / "node_modules" / "ical.js").is_dir(), "ical.js")
-    span = [f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (start, end)]
-    done = subprocess.run([node, CLIENTS / "expand.mjs", *span], input=text, capture_output=True, timeout=60, check=False)
-    assert not done.returncode, done.stderr.decode()
+    process = subprocess.Popen([node, CLIENTS / "expand.mjs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.communicate)  # at the end of its input it ends
+    return process
+
+
+def ical_js(text, start, end):
+    process = expander()
+    span = {name: f"{moment:%Y-%m-%dT%H:%M:%SZ}" for name, moment in (("start", start), ("end", end))}
+    late = Timer(60, process.kill)
+    late.start()
+    process.stdin.write(json.dumps({"text": text.decode(), **span}) + "\n")
+    process.stdin.flush()
+    line = process.stdout.readline()
+    late.cancel()
+    assert line, "ical.js gave up; what it says stands above"
 
     def moment(shown):
         return datetime.fromisoformat(shown) if "T" in shown else date.fromisoformat(shown)
 
-    return [(one["uid"], one["summary"], moment(one["start"]), moment(one["end"])) for one in json.loads(done.stdout)]
+    return [(one["uid"], one["summary"], moment(one["start"]), moment(one["end"])) for one in json.loads(line)]
 
 
 def ical(text, start, end):
