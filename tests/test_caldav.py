@@ -11,6 +11,7 @@ from samples import ics
 
 from calsync.calendars import caldav as engine
 from calsync.calendars import collection
+from calsync.calendars.dav import Failed
 from calsync.errors import Changed, Refused, Unreachable
 
 KEEPS = {"overwrites": False, "creates_missing": False, "deletes_anyway": False, "races": False}
@@ -205,6 +206,32 @@ def test_writes_carry_one_condition_and_their_length_and_never_go_to_the_calenda
         assert b"transfer-encoding" not in head.lower()
         assert head.split()[1].endswith(b"/a.ics")
         assert not body or re.search(rb"\r\nContent-Length: (\d+)", head, re.IGNORECASE)[1] == str(len(body)).encode()
+
+
+def test_on_a_server_that_was_found_careless_ones_own_write_is_known_again(caldav):
+    calendar = caldav.open()
+    calendar._careless = True
+    calendar._pause = lambda _seconds: None
+    first = put(calendar, "a.ics", "one")
+    assert written(standing(calendar)) == "one"
+    put(calendar, "a.ics", "two", etag=first.etag)
+    with pytest.raises(Changed):
+        put(calendar, "a.ics", "three", etag=first.etag)
+    assert written(standing(calendar)) == "two"
+
+
+def test_a_write_that_stands_although_its_answer_is_an_error_is_known_again(caldav, monkeypatch):
+    calendar = caldav.open()
+    first = put(calendar, "a.ics", "one")
+    write = calendar._put
+
+    def written_and_failed(*arguments):
+        write(*arguments)
+        raise Failed(502)
+
+    monkeypatch.setattr(calendar, "_put", written_and_failed)
+    made = calendar.put("a.ics", event("two", "a.ics"), etag=first.etag)
+    assert (made.etag, written(standing(calendar))) == (standing(calendar)["a.ics"].etag, "two")
 
 
 def test_an_event_is_never_written_over_the_calendar_whatever_a_server_makes_of_that(unruly):

@@ -196,6 +196,6 @@ class CalDavCalendar:
 
 
 def marks(ics: bytes) -> frozenset[bytes]:
-    """The marks of the write that a resource is of."""
+    """The marks of the write that a resource is of, whether its lines end in CRLF or, as XML makes of them, in LF."""
     unfolded = re.sub(rb"\r?\n[ \t]", b"", ics)
-    return frozenset(re.findall(rb"^" + MARK.encode() + rb"[:;].*?\r?$", unfolded, re.MULTILINE))
+    return frozenset(re.findall(rb"^" + MARK.encode() + rb"[:;][^\r\n]*", unfolded, re.MULTILINE))
