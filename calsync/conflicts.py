@@ -27,9 +27,12 @@ STEP = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a slot conflicts with: an event, window, freeze or reservation; `start` and `end` are aware."""
+    """What a slot conflicts with: an event, window, freeze or reservation; `start` and `end` are aware.
 
-    uid: str
+    What stands in a person's own busy feed has no `uid` here, since it is private.
+    """
+
+    uid: str | None
     summary: str
     start: datetime
     end: datetime

@@ -18,9 +18,12 @@ from calsync.windows import Slot
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """Somebody's absence from `start` to `end` (aware). One that is not `certain` may take place in that time."""
+    """Somebody's absence from `start` to `end` (aware). One that is not `certain` may take place in that time.
 
-    uid: str
+    `uid` is that of the event on the calendar; what stands in somebody's own feed is private, and has None.
+    """
+
+    uid: str | None
     start: datetime
     end: datetime
     note: str | None = None
@@ -42,7 +45,7 @@ def absences(agenda: Agenda, who: Conductor, start: datetime, end: datetime, *, 
         for occurrence, away in diary.near(start, end) if diary else ():
             begin, finish = occurrence.span(away.timezone if away else who.timezone)
             if begin < end and start < finish:
-                yield Absence(occurrence.uid, begin, finish, away.note if away else None, occurrence.certain)
+                yield Absence(occurrence.uid if away else None, begin, finish, away.note if away else None, occurrence.certain)
 
 
 def watched(config: Config, slot: Slot) -> tuple[datetime, datetime]:

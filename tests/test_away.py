@@ -373,6 +373,7 @@ def test_a_meeting_in_somebodys_own_calendar_is_an_absence_without_its_title(fed
     assert kinds(fed, now) == [("busy", "2026-12-01-european")]
     (conflict,) = next(standing(feeding, fed.agenda, now))[2]
     assert "Board" not in conflict.message + conflict.event.summary
+    assert conflict.event.uid is None
     assert conflict.cover[0].name == "ben"
 
 
