@@ -194,7 +194,7 @@ def _with_absences(
         if why := unknown(agenda, conductor):
             message = f"Whether {conductor.name} is away during {place} is not known: {why}."
             yield Conflict("unknown", config.conflicts.blocks("unknown"), slot.id, message)
-        found = list(absences(agenda, conductor, *watched(config, slot)))
+        found = list(absences(config, agenda, conductor, *watched(config, slot)))
         certain = [absence for absence in found if absence.certain]
         if found and not certain:
             message = f"{conductor.name} may be away during {place}: what says so cannot be read in full, or ends before."

@@ -4,23 +4,30 @@ import contextlib
 import http.server
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from dripping import Dripping
+from hypothesis import given
+from hypothesis import strategies as st
 from icalendar import Calendar
 from samples import configured, ics, person
 from test_cli import folder, run  # noqa: F401
 from test_web import WEEK, client, events, problem  # noqa: F401
 
-from calsync import absences, away, busy, reservations
+from calsync import absences, away, busy, cover, reservations
+from calsync.agenda import blank
 from calsync.away import Busy
 from calsync.busy import EVERY, STALE, Feeds
 from calsync.conflicts import check, standing
 from calsync.errors import Changed, ConfigInvalid, Invalid
 from calsync.follower import Follower
+from calsync.occurrences import Occurrence
 from calsync.planning import Pair
 from calsync.reservations import Request
+from calsync.rota import rotation
+from calsync.watch import presence
 from calsync.weeks import Week
 
 W49 = Week(2026, 49)
@@ -375,6 +382,72 @@ def test_a_meeting_in_somebodys_own_calendar_is_an_absence_without_its_title(fed
     assert "Board" not in conflict.message + conflict.event.summary
     assert conflict.event.uid is None
     assert conflict.cover[0].name == "ben"
+
+
+@pytest.mark.parametrize(
+    ("meetings", "shortest", "hit"),
+    [
+        ([("1130", "1200")], "0m", True),
+        ([("1130", "1200")], "30m", True),
+        ([("1130", "1200")], "31m", False),
+        ([("1130", "1200"), ("1200", "1230")], "1h", True),
+        ([("1230", "1300"), ("1300", "1330")], "1h", True),  # the second is behind what is watched
+        ([("1100", "1110"), ("1030", "1105"), ("1105", "1130")], "1h", True),
+        ([("1030", "1105"), ("1106", "1130")], "1h", False),
+        ([("1130", "1200"), ("1201", "1231")], "1h", False),
+    ],
+)
+def test_what_a_feed_calls_busy_for_a_shorter_time_is_no_absence(fed, meetings, shortest, hit, now):
+    spans = [(utc(1, int(a[:2]), int(a[2:])), utc(1, int(b[:2]), int(b[2:]))) for a, b in meetings]
+    fed.busy = {"ana": Busy(tuple(Occurrence(*span, f"{n}@example.org", "x") for n, span in enumerate(spans)))}
+    fed.config = configured(conductors=TEAM, conflicts={"shortest_busy": shortest})
+    assert kinds(fed, now) == ([("busy", "2026-12-01-european")] if hit else [])
+    assert (presence(fed.config, fed.agenda, ANA, spans[0][0]).away is not None) == hit
+
+
+def test_short_absences_on_the_calendar_and_what_cannot_be_read_in_full_always_count(fed, now):
+    fed.config = configured(conductors=TEAM, conflicts={"shortest_busy": "12h"})
+    absences.absent(fed, "ana", utc(1, 11), utc(1, 11, 5), now)
+    fed.busy = {"ana": Busy((Occurrence(utc(2, 9), utc(2, 9, 5), "x", "x", certain=False),))}
+    assert kinds(fed, now) == [("busy", "2026-12-01-european"), ("unknown", "2026-12-02-european")]
+
+
+def test_a_weekly_meeting_behind_a_slot_passes_its_owner_over_unless_it_is_too_short(fed, feeding, server, tmp_path, now):
+    server.body = ics("SUMMARY:Sync", "DTSTART:20261201T113000Z", "DTEND:20261201T120000Z", "RRULE:FREQ=WEEKLY;COUNT=60")
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    turns = {"order": ["ana", "ben", "cem"], "start": "2026-W50"}
+    for conflicts, passed in (({}, True), ({"shortest_busy": "1h"}, False)):
+        config = configured(conductors=TEAM, rotation=turns, conflicts=conflicts)
+        found = rotation(config, fed.sync(now), now, 12)
+        assert any("ana" in turn.passed for turn in found.turns) == passed
+        assert any(turn.primary == "ana" for turn in found.turns) != passed
+
+
+MINUTES = st.lists(st.tuples(st.integers(-200, 400), st.integers(1, 90)), max_size=12)
+
+
+@given(MINUTES, st.integers(0, 180))
+def test_busy_time_counts_by_the_length_of_its_unbroken_run(meetings, shortest):
+    begin = utc(1, 9)
+    spans = {(begin + timedelta(minutes=start), begin + timedelta(minutes=start + length)) for start, length in meetings}
+    known = Busy(tuple(Occurrence(*span, "x", "x") for span in spans))
+    config = configured(conductors=TEAM, conflicts={"shortest_busy": f"{shortest}m"})
+    agenda = replace(blank(config, begin), busy={"ana": known})
+    found = [(one.start, one.end) for one in cover.absences(config, agenda, ANA, begin, begin + timedelta(hours=2))]
+    minutes = {
+        start + timedelta(minutes=n) for start, end in spans for n in range(int((end - start).total_seconds()) // 60)
+    }
+
+    def run(at):
+        first = last = at
+        while first - timedelta(minutes=1) in minutes:
+            first -= timedelta(minutes=1)
+        while last + timedelta(minutes=1) in minutes:
+            last += timedelta(minutes=1)
+        return last - first + timedelta(minutes=1)
+
+    near = [(start, end) for start, end in spans if start < begin + timedelta(hours=2) and begin < end]
+    assert found == sorted(span for span in near if run(span[0]) >= timedelta(minutes=shortest))
 
 
 def test_free_and_cancelled_events_and_the_slots_themselves_are_no_absence(fed, feeding, server, tmp_path, now):
