@@ -26,7 +26,7 @@ from calsync.ports import Ports, absent
 from calsync.rota import FAILED, reserve_weeks, rotation
 from calsync.rotation import check_weeks
 from calsync.settings import Config, duration
-from calsync.tables import out, plain, print_json, show_conflicts
+from calsync.tables import err, out, plain, print_json, show_conflicts
 from calsync.tables_week import show_away, show_deliveries, show_reserved, show_rotation
 from calsync.updates import update
 from calsync.web.week_answers import AwayOut, HandoffOut, ReservedOut, RotationOut, UpdateOut
@@ -134,10 +134,12 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
                 else:
                     out.print(f"[green]The absence {plain(remove)} is taken away.[/]")
                 return
+            doubts: Sequence[str] = ()
             person = absences.known(session.config, session.follower.agenda, who) if who is not None else None
             if who is None or person is None or start is None:
                 found = absences.listed(session.config, session.follower.agenda, session.now)
                 found = [one for one in found if who in (None, one.away.conductor)]
+                doubts = absences.doubts(session.config, session.follower.agenda, session.now, who)
             else:
                 first = _moment(start, person.timezone)
                 last = _moment(end, person.timezone) if end is not None else first
@@ -146,7 +148,9 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
             _print_list([AwayOut.of(one) for one in found])
         for one in () if as_json else found:
             show_away(one)
-        if not found and not as_json:
+        for doubt in doubts:
+            (err if as_json else out).print(f"[yellow]![/] {plain(doubt)}", soft_wrap=True)
+        if not found and not doubts and not as_json:
             out.print(f"{plain(who or 'Nobody')} is {'not ' if who else ''}away.")
 
     @app.command(name="handoff", epilog='Example: calsync handoff 2026-W49 conductor-us --note "blocked on T400002"')

@@ -2,6 +2,8 @@
 
 import contextlib
 import http.server
+import json
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -12,14 +14,15 @@ from dripping import Dripping
 from hypothesis import given
 from hypothesis import strategies as st
 from icalendar import Calendar
-from samples import configured, ics, person
+from samples import configured, event, ics, person
 from test_cli import folder, run  # noqa: F401
-from test_web import WEEK, client, events, problem  # noqa: F401
+from test_web import WEEK, client, events, problem, served  # noqa: F401
 
 from calsync import absences, away, busy, cover, reservations
 from calsync.agenda import blank
 from calsync.away import Busy
 from calsync.busy import EVERY, STALE, Feeds
+from calsync.config import load
 from calsync.conflicts import check, standing
 from calsync.errors import Changed, ConfigInvalid, Invalid
 from calsync.follower import Follower
@@ -438,7 +441,7 @@ def test_busy_time_counts_by_the_length_of_its_unbroken_run(meetings, shortest):
         start + timedelta(minutes=n) for start, end in spans for n in range(int((end - start).total_seconds()) // 60)
     }
 
-    def run(at):
+    def unbroken(at):
         first = last = at
         while first - timedelta(minutes=1) in minutes:
             first -= timedelta(minutes=1)
@@ -447,7 +450,7 @@ def test_busy_time_counts_by_the_length_of_its_unbroken_run(meetings, shortest):
         return last - first + timedelta(minutes=1)
 
     near = [(start, end) for start, end in spans if start < begin + timedelta(hours=2) and begin < end]
-    assert found == sorted(span for span in near if run(span[0]) >= timedelta(minutes=shortest))
+    assert found == sorted(span for span in near if unbroken(span[0]) >= timedelta(minutes=shortest))
 
 
 def test_free_and_cancelled_events_and_the_slots_themselves_are_no_absence(fed, feeding, server, tmp_path, now):
@@ -600,11 +603,117 @@ def test_what_nobody_foresaw_about_one_feed_is_told_without_its_address(server, 
     assert "secret" not in caplog.text
 
 
-def test_commands_that_are_not_about_people_wait_for_no_feed(run, folder, server):  # noqa: F811
+def test_what_a_feed_says_of_reserved_slots_is_listed_with_the_absences_by_start(fed, feeding, server, tmp_path, now):
+    server.body = ics(
+        *MEETING,
+        before="\n".join(
+            event(*lines, uid=f"{n}@example.org")
+            for n, lines in enumerate(
+                [
+                    ("DTSTART:20261202T120000Z", "DTEND:20261202T140000Z"),  # soon after a slot
+                    ("DTSTART:20261201T140000Z", "DTEND:20261201T150000Z"),  # neither in one nor soon after it
+                    ("DTSTART;VALUE=DATE:20261203", "DTEND;VALUE=DATE:20261205"),
+                ]
+            )
+        ),
+    )
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    told = absences.absent(fed, "ben", utc(1, 9, 45), utc(1, 20), now)
+    absences.absent(fed, "ben", date(2026, 12, 1), date(2026, 12, 1), now)  # from 07:00 in UTC
+
+    def rows(at):
+        found = absences.listed(fed.config, fed.agenda, at)
+        return [(one.source, one.away.conductor, one.start, one.end, one.all_day) for one in found]
+
+    paris = [(utc(1, 9, 30), utc(1, 10)), (utc(2, 12), utc(2, 14))]
+    assert rows(now) == [
+        ("calendar", "ben", date(2026, 12, 1), date(2026, 12, 1), True),
+        ("feed", "ana", *paris[0], False),
+        ("calendar", "ben", utc(1, 9, 45), utc(1, 20), False),
+        ("feed", "ana", *paris[1], False),
+        ("feed", "ana", date(2026, 12, 3), date(2026, 12, 4), True),
+    ]
+    found = absences.listed(fed.config, fed.agenda, now)[1]
+    assert (found.name, found.etag, found.away) == (None, None, away.Away("ana", "Europe/Paris"))
+    assert [conflict.slot for conflict in found.conflicts] == ["2026-12-01-european"]
+    assert rows(utc(1, 10))[1:2] == [("calendar", "ben", told.start, told.end, False)]  # the meeting is over
+    fed.config = configured(conductors=TEAM, conflicts={"shortest_busy": "90m"})
+    assert [one[2] for one in rows(now) if one[0] == "feed"] == [paris[1][0], date(2026, 12, 3)]
+
+
+def feed_in(folder, server):  # noqa: F811
+    """Make conductor-eu's busy feed known to the command line."""
     file = folder / "windows.toml"
     text = file.read_text()
     file.write_text(text.replace('name = "conductor-eu"', f'name = "conductor-eu"\ncalendar = "{server.url}"', 1))
     assert file.read_text() != text
+    return file
+
+
+def test_the_command_line_lists_what_feeds_say_and_never_calls_free_what_is_not_known(run, folder, server):  # noqa: F811
+    feed_in(folder, server)
+    run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49")
+    assert run("away").out == "Nobody is away."
+    shutil.rmtree(folder / ".calsync")
+    server.body = ics(*MEETING)
+    said = run("away")
+    assert "conductor-eu is away Tue 1 Dec 10:30–11:00 Europe/Paris (from their busy feed)" in said.out
+    assert "✗ busy: conductor-eu is away" in said.out
+    assert "cover for 2026-12-01-european: conductor-us is the partner" in said.out
+    assert run("away", "conductor-us").out == "conductor-us is not away."
+    (row,) = run("away", "--json").json
+    assert (row["id"], row["source"], row["start"]) == (None, "feed", "2026-12-01T10:30:00+01:00")
+    shutil.rmtree(folder / ".calsync")
+    server.status = 404
+    unsure = "! Whether conductor-eu is away is not known: their busy feed cannot be read (it answers 404)."
+    assert run("away").out == run("away", "conductor-eu").out == unsure
+    assert run("away", "conductor-us").out == "conductor-us is not away."
+    said = run("away", "--json")
+    assert (said.json, said.err) == ([], unsure)
+    run("away", "conductor-us", "2026-12-10")
+    said = run("away")
+    assert "conductor-us is away Thu 2026-12-10" in said.out
+    assert unsure in said.out
+    server.status, server.body = 200, freebusy("DTSTART:20261101T000000Z", "DTEND:20261202T000000Z")
+    assert run("away", "conductor-eu").out == (
+        "! Whether conductor-eu is away is not known: "
+        "what says so around 2026-12-02-european cannot be read in full, or ends before."
+    )
+
+
+def shown(site, path, has):
+    """The text at the path once the server has read the feeds, and with them what is looked for."""
+    until = time.monotonic() + 10
+    while has not in (text := site.get(path).text) and time.monotonic() < until:
+        time.sleep(0.02)
+        site.app.state.service.refresh()
+    return text
+
+
+def test_the_api_and_the_page_show_what_feeds_say_and_no_uid_of_theirs(calendar, folder, server, now):  # noqa: F811
+    config = load(feed_in(folder, server), {})
+    server.body = ics(*MEETING, uid="secret-1@example.org")
+    with served(config, calendar, now) as site:
+        site.post("/api/reservations", json=WEEK | {"override": "agreed"})
+        (row,) = json.loads(shown(site, "/api/away", "feed"))
+        assert (row["id"], row["source"], row["conductor"], row["note"]) == (None, "feed", "conductor-eu", None)
+        assert (row["start"], row["end"]) == ("2026-12-01T10:30:00+01:00", "2026-12-01T11:00:00+01:00")
+        assert (row["conflicts"][0]["event"]["uid"], row["conflicts"][0]["cover"][0]["name"]) == (None, "conductor-us")
+        paths = ["/api/away", "/api/conflicts?week=2026-W49", "/api/reservations/2026-W49", "/deployments.ics", "/"]
+        assert [path for path in paths if "secret" in site.get(path).text] == []
+        page = " ".join(site.get("/week/2026-W49").text.split())
+        assert "Tue 01 Dec 10:30 to Tue 01 Dec 11:00 Europe/Paris (from their busy feed)" in page
+        assert "is not known" not in page
+    server.status = 404
+    shutil.rmtree(folder / ".calsync")
+    with served(config, calendar, now) as site:
+        assert site.get("/api/away").json() == []
+        page = shown(site, "/week/2026-W49", "it answers 404")
+        assert "Whether conductor-eu is away is not known: their busy feed cannot be read (it answers 404)." in page
+
+
+def test_commands_that_are_not_about_people_wait_for_no_feed(run, folder, server):  # noqa: F811
+    feed_in(folder, server)
     run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49")
     assert len(server.seen) == 1
     for arguments in (["feed"], ["handoff", "2026-W49", "conductor-us", "--note", "x"], ["release", "2026-W49"]):
