@@ -681,6 +681,23 @@ def test_the_command_line_lists_what_feeds_say_and_never_calls_free_what_is_not_
     )
 
 
+def test_doctor_names_the_feeds_that_cannot_be_read_also_where_a_copy_counts(run, folder, server):  # noqa: F811
+    feed_in(folder, server)
+    assert run("doctor").code == 0
+    server.status = 404
+    copied = "their busy feed cannot be read (it answers 404); that of 2026-11-24 12:00 UTC counts"
+    later = datetime(2026, 11, 24, 13, tzinfo=UTC)
+    said, body = run("doctor", at=later), run("doctor", "--json", at=later)
+    assert (said.code, body.code) == (0, 0)
+    assert f"! conductor-eu: {copied}." in said.out
+    assert body.json["feeds"] == {"conductor-eu": copied}
+    assert "secret" not in said.out + said.err + body.raw + body.err
+    shutil.rmtree(folder / ".calsync")
+    said = run("doctor")
+    assert (said.code, "! conductor-eu: their busy feed cannot be read (it answers 404)." in said.out) == (0, True)
+    assert "Everything on it can be read" not in said.out
+
+
 def shown(site, path, has):
     """The text at the path once the server has read the feeds, and with them what is looked for."""
     until = time.monotonic() + 10
