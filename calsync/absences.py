@@ -20,7 +20,7 @@ from calsync.away import Away
 from calsync.conflicts import Conflict, standing
 from calsync.cover import absences, watched
 from calsync.entries import Entry
-from calsync.errors import Invalid, NotReserved
+from calsync.errors import Invalid, NotAway
 from calsync.follower import Follower
 from calsync.planning import Conductor, conductor
 from calsync.settings import Config
@@ -97,13 +97,13 @@ def absent(
 
 
 def present(follower: Follower, name: str, now: datetime) -> None:
-    """Take the absence called `name` away; `NotReserved` where there is none."""
+    """Take the absence called `name` away; `NotAway` where there is none."""
 
     def attempt() -> None:
         entry = follower.sync(now).entries.get(away.href(name))
         span = _span(entry) if entry is not None else None
         if entry is None or entry.away is None or span is None:
-            raise NotReserved(f'There is no absence called "{name[:60]}"; GET /api/away and calsync away list them.')
+            raise NotAway(f'There is no absence called "{name[:60]}"; GET /api/away and calsync away list them.')
         ics = away.encode(entry.away, name, *span, now, cancelled=True)
         put(follower, entry.href, ics, entry, now, lambda found: found.away is None)
 

@@ -328,7 +328,7 @@ def feed_command(
 
 @app.command(epilog="Example: calsync doctor --config /etc/calsync/windows.toml")
 def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Check the configuration, the calendar, channels and busy feeds, and say what is wrong; exits with 1 if that needs care.
+    """Check configuration, calendar, channels and busy feeds, and say what is wrong; exits with 1 where it needs care.
 
     A CalDAV server is tried out with a few events of the year 2000, which are removed again.
     """

@@ -271,7 +271,9 @@ def test_the_api_takes_lists_and_gives_back_absences(client):  # noqa: F811
     feed = events(client.get("/deployments.ics"))
     assert str(feed[f"away-{found['id']}"]["SUMMARY"]) == "conductor-eu is away"
     assert client.delete(f"/api/away/{found['id']}").status_code == 204
-    problem(client.delete(f"/api/away/{found['id']}"), 404, "not-reserved")
+    gone = problem(client.delete(f"/api/away/{found['id']}"), 404, "not-away")
+    assert gone["title"] == "There is no such absence"
+    assert gone["detail"].startswith(f'There is no absence called "{found["id"]}"')
     problem(client.post("/api/away", json=body | {"who": "ana"}), 422, "invalid")
     for start in ("2026-12-01T10:00:00", "2026-12-01T00:00:00", 1796774400, "1796774400", "20261201", None, True):
         wrong = problem(client.post("/api/away", json=body | {"start": start}), 422, "invalid")
@@ -296,6 +298,8 @@ def test_the_command_line_says_who_could_cover(run):  # noqa: F811
     assert run("away", "nobody").code == 2
     assert run("away", "--remove", listed.json[1]["id"]).code == 0
     assert run("away", "conductor-us").out == "conductor-us is not away."
+    again = run("away", "--remove", listed.json[1]["id"])
+    assert (again.code, "There is no absence called" in again.err) == (2, True)
     removed = run("away", "--remove", listed.json[0]["id"], "--json")
     assert removed.json == {"id": listed.json[0]["id"], "removed": True}
     assert run("away").out == "Nobody is away."
