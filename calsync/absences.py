@@ -169,8 +169,10 @@ def _name(who: str, start: date, end: date) -> str:
 def _check_span(agenda: Agenda, who: Conductor, start: date, end: date, now: datetime) -> None:
     if isinstance(start, datetime) != isinstance(end, datetime):
         raise Invalid("Give start and end in the same form: two dates, or two times with their offsets.")
-    if end < start or (isinstance(start, datetime) and end == start):
+    if end < start:
         raise Invalid("end is before start; swap them.")
+    if end == start and isinstance(start, datetime):
+        raise Invalid("end is the same as start; choose a later end.")
     if end - start > LONGEST:
         raise Invalid(f"An absence has at most {LONGEST.days} days; write a longer one as several.")
     if isinstance(start, datetime) and isinstance(end, datetime):

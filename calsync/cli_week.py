@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import sys
 import threading
@@ -118,8 +119,8 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
     def _away(
         context: typer.Context,
         who: Annotated[str | None, typer.Argument(help="A name of the roster or of a pair.", show_default=False)] = None,
-        start: Annotated[str | None, typer.Argument(help="A date, or a time such as 2026-12-01T14:00.")] = None,
-        end: Annotated[str | None, typer.Argument(help="The last day, or the end; the day of start, if left out.")] = None,
+        start: Annotated[str | None, typer.Argument(help="A date, a week, or a time such as 2026-12-01T14:00.")] = None,
+        end: Annotated[str | None, typer.Argument(help="The last day, a week for its last day, or the end.")] = None,
         note: Annotated[str | None, typer.Option(help="Why, for people to read.")] = None,
         remove: Annotated[str | None, typer.Option(help="Take the absence of this id away.", metavar="ID")] = None,
         file: ConfigFile = DEFAULT_CONFIG,
@@ -141,8 +142,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
                 found = [one for one in found if who in (None, one.away.conductor)]
                 doubts = absences.doubts(session.config, session.follower.agenda, session.now, who)
             else:
-                first = _moment(start, person.timezone)
-                last = _moment(end, person.timezone) if end is not None else first
+                first, last = _span(start, end, person.timezone)
                 found = [absences.absent(session.follower, who, first, last, session.now, note=note, author=author())]
         if as_json:
             _print_list([AwayOut.of(one) for one in found])
@@ -231,6 +231,25 @@ def _line(text: str) -> str:
     return words
 
 
+def _span(start: str, end: str | None, timezone: str) -> tuple[date, date]:
+    """From when until when, both included where they are dates: a day, a week from Monday to Sunday, or what `end` adds."""
+    first, last = _edges(start, timezone)
+    if end is not None:
+        return first, _edges(end, timezone)[1]
+    if isinstance(first, datetime):
+        raise Invalid("A time needs an end; write it behind the start, such as 2026-12-01T14:00 2026-12-01T15:30.")
+    return first, last
+
+
+def _edges(text: str, timezone: str) -> tuple[date, date]:
+    """The first and the last day of a week; of anything else, that itself twice."""
+    if re.fullmatch(r"\d{4}-?W\d{2}", text, re.ASCII | re.IGNORECASE):
+        week = Week.parse(text)
+        return week.monday, week.day("sun")
+    moment = _moment(text, timezone)
+    return moment, moment
+
+
 def _moment(text: str, timezone: str) -> date:
     """A date, or a time: aware, on the clocks of `timezone` where it has no offset."""
     try:
@@ -238,7 +257,7 @@ def _moment(text: str, timezone: str) -> date:
             return date.fromisoformat(text)
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise Invalid(f'"{text[:40]}" is no date and no time; write 2026-12-01 or 2026-12-01T14:00.') from None
+        raise Invalid(f'"{text[:40]}" is no date, week or time; write 2026-12-01, 2026-W49 or 2026-12-01T14:00.') from None
     return moment if moment.tzinfo is not None else resolve(moment, zone(timezone))[0]
 
 

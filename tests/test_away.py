@@ -230,7 +230,8 @@ def test_an_absence_can_be_taken_away_whatever_its_note_says(known, now, note):
     [
         ("zoe", date(2026, 12, 1), date(2026, 12, 1), "is neither in the roster"),
         ("ana", date(2026, 12, 2), date(2026, 12, 1), "end is before start"),
-        ("ana", utc(1, 9), utc(1, 9), "end is before start"),
+        ("ana", utc(1, 10), utc(1, 9), "end is before start"),
+        ("ana", utc(1, 9), utc(1, 9), "end is the same as start; choose a later end"),
         ("ana", date(2026, 12, 1), utc(1, 9), "in the same form"),
         ("ana", date(2026, 11, 20), date(2026, 11, 22), "over already"),
         ("ana", date(2026, 12, 1), date(2028, 1, 1), "at most 366 days"),
@@ -304,6 +305,40 @@ def test_the_command_line_says_who_could_cover(run):  # noqa: F811
     assert removed.json == {"id": listed.json[0]["id"], "removed": True}
     assert run("away").out == "Nobody is away."
     assert run("away", "conductor-eu", "soon").code == 2
+
+
+@pytest.mark.parametrize(
+    ("span", "start", "end"),
+    [
+        (["2026-W51"], "2026-12-14", "2026-12-20"),
+        (["2026w51"], "2026-12-14", "2026-12-20"),
+        (["2026-W51", "2026-W52"], "2026-12-14", "2026-12-27"),
+        (["2026-W53", "2027-01-05"], "2026-12-28", "2027-01-05"),
+        (["2026-12-10", "2026-W51"], "2026-12-10", "2026-12-20"),
+        (["2026-12-10"], "2026-12-10", "2026-12-10"),
+    ],
+)
+def test_a_week_is_its_seven_days_on_the_command_line(run, span, start, end):  # noqa: F811
+    (found,) = run("away", "conductor-eu", *span, "--json").json
+    assert (found["start"], found["end"], found["all_day"]) == (start, end, True)
+
+
+@pytest.mark.parametrize(
+    ("span", "said"),
+    [
+        (["2026-12-01T14:00"], "A time needs an end; write it behind the start"),
+        (["2026-12-01T14:00", "2026-12-01T14:00"], "end is the same as start; choose a later end."),
+        (["2026-12-01T14:00", "2026-12-01T13:00"], "end is before start; swap them."),
+        (["2026-W51", "2026-W50"], "end is before start; swap them."),
+        (["2026-12-01T14:00", "2026-W50"], "in the same form"),
+        (["2026-W54"], "2026-W54 does not exist; 2026 has the weeks W01 to W53."),
+        (["2026-W5"], "is no date, week or time"),
+    ],
+)
+def test_a_span_that_makes_no_sense_is_told_in_its_own_words(run, span, said):  # noqa: F811
+    found = run("away", "conductor-eu", *span)
+    assert (found.code, said in found.err) == (2, True), found.err
+    assert run("away").out == "Nobody is away."
 
 
 # Busy feeds
