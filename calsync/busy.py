@@ -81,6 +81,19 @@ class Feeds:
                 self._known = found
             return self._known
 
+    def failures(self, horizon: Horizon, now: datetime) -> Mapping[str, str]:
+        """Why the last try to read a feed failed, or it cannot be relied upon, by name; without its address."""
+        found = {}
+        for name, busy in self.known(horizon, now).items():
+            copy = self._copies[name]
+            if busy.unknown is not None:
+                found[name] = busy.unknown
+            elif copy.failure is not None:
+                found[name] = (
+                    f"their busy feed cannot be read ({copy.failure}); that of {copy.at:%Y-%m-%d %H:%M} UTC counts"
+                )
+        return found
+
     def refresh(self, horizon: Horizon, now: datetime) -> Mapping[str, Busy]:
         """Ask for every feed that was not asked for within `EVERY`, all at once, and tell what is known then.
 

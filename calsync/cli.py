@@ -29,6 +29,7 @@ from calsync.conflicts import blocking
 from calsync.doctor import diagnose
 from calsync.follower import Follower
 from calsync.hours import Hours
+from calsync.notify import faults
 from calsync.planning import Conductor, Pair, person, plan
 from calsync.ports import absent
 from calsync.records import Reservation
@@ -86,10 +87,11 @@ _WORKERS_CONFIG = "CALSYNC_WORKERS_CONFIG"  # how the processes of one server ar
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One call of the command line: the configuration, the calendar that was just read, and the time."""
+    """One call of the command line: the configuration, the calendar just read, people's busy feeds, and the time."""
 
     config: Config
     follower: Follower
+    feeds: Feeds
     now: datetime
 
 
@@ -122,7 +124,7 @@ def _session(
                     raise
                 err.print(f"[yellow]calsync:[/] {plain(str(error))}", soft_wrap=True)
                 err.print(f"[yellow]calsync:[/] This is what was known at {known.synced:%Y-%m-%d %H:%M:%S} UTC.")
-        yield Session(settings, follower, now)
+        yield Session(settings, follower, feeds, now)
     finally:
         calendar.close()
 
@@ -326,14 +328,15 @@ def feed_command(
 
 @app.command(epilog="Example: calsync doctor --config /etc/calsync/windows.toml")
 def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Check the configuration and the calendar, and say what is wrong in words; exits with 1 where something needs care.
+    """Check configuration, calendar, channels and busy feeds, and say what is wrong; exits with 1 where it needs care.
 
     A CalDAV server is tried out with a few events of the year 2000, which are removed again.
     """
     with _session(context, file, needs="calendar") as session:
         promises = session.follower.calendar.probe()
         agenda = session.follower.agenda
-        found = diagnose(session.config, agenda, session.now)
+        unread = session.feeds.failures(agenda.horizon, session.now)
+        found = diagnose(session.config, agenda, session.now, channels=faults(session.config), feeds=unread)
     if as_json:
         report = {
             "calendar": session.config.calendar.url,
@@ -345,6 +348,8 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
             "messages": [
                 {"week": str(week), **DeliveryOut.of(message).model_dump(mode="json")} for week, message in found.messages
             ],
+            "channels": list(found.channels),
+            "feeds": dict(found.feeds),
         }
         sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     else:

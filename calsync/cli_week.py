@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import sys
 import threading
@@ -26,7 +27,7 @@ from calsync.ports import Ports, absent
 from calsync.rota import FAILED, reserve_weeks, rotation
 from calsync.rotation import check_weeks
 from calsync.settings import Config, duration
-from calsync.tables import out, plain, print_json, show_conflicts
+from calsync.tables import err, out, plain, print_json, show_conflicts
 from calsync.tables_week import show_away, show_deliveries, show_reserved, show_rotation
 from calsync.updates import update
 from calsync.web.week_answers import AwayOut, HandoffOut, ReservedOut, RotationOut, UpdateOut
@@ -118,8 +119,8 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
     def _away(
         context: typer.Context,
         who: Annotated[str | None, typer.Argument(help="A name of the roster or of a pair.", show_default=False)] = None,
-        start: Annotated[str | None, typer.Argument(help="A date, or a time such as 2026-12-01T14:00.")] = None,
-        end: Annotated[str | None, typer.Argument(help="The last day, or the end; the day of start, if left out.")] = None,
+        start: Annotated[str | None, typer.Argument(help="A date, a week, or a time such as 2026-12-01T14:00.")] = None,
+        end: Annotated[str | None, typer.Argument(help="The last day, a week for its last day, or the end.")] = None,
         note: Annotated[str | None, typer.Option(help="Why, for people to read.")] = None,
         remove: Annotated[str | None, typer.Option(help="Take the absence of this id away.", metavar="ID")] = None,
         file: ConfigFile = DEFAULT_CONFIG,
@@ -134,20 +135,23 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
                 else:
                     out.print(f"[green]The absence {plain(remove)} is taken away.[/]")
                 return
+            doubts: Sequence[str] = ()
             person = absences.known(session.config, session.follower.agenda, who) if who is not None else None
             if who is None or person is None or start is None:
                 found = absences.listed(session.config, session.follower.agenda, session.now)
                 found = [one for one in found if who in (None, one.away.conductor)]
+                doubts = absences.doubts(session.config, session.follower.agenda, session.now, who)
             else:
-                first = _moment(start, person.timezone)
-                last = _moment(end, person.timezone) if end is not None else first
+                first, last = _span(start, end, person.timezone)
                 why = _line(note) if note else None
                 found = [absences.absent(session.follower, who, first, last, session.now, note=why, author=author())]
         if as_json:
             _print_list([AwayOut.of(one) for one in found])
         for one in () if as_json else found:
             show_away(one)
-        if not found and not as_json:
+        for doubt in doubts:
+            (err if as_json else out).print(f"[yellow]![/] {plain(doubt)}", soft_wrap=True)
+        if not found and not doubts and not as_json:
             out.print(f"{plain(who or 'Nobody')} is {'not ' if who else ''}away.")
 
     @app.command(name="handoff", epilog='Example: calsync handoff 2026-W49 conductor-us --note "blocked on T400002"')
@@ -225,6 +229,25 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
+def _span(start: str, end: str | None, timezone: str) -> tuple[date, date]:
+    """From when until when, both included where they are dates: a day, a week from Monday to Sunday, or what `end` adds."""
+    first, last = _edges(start, timezone)
+    if end is not None:
+        return first, _edges(end, timezone)[1]
+    if isinstance(first, datetime):
+        raise Invalid("A time needs an end; write it behind the start, such as 2026-12-01T14:00 2026-12-01T15:30.")
+    return first, last
+
+
+def _edges(text: str, timezone: str) -> tuple[date, date]:
+    """The first and the last day of a week; of anything else, that itself twice."""
+    if re.fullmatch(r"\d{4}-?W\d{2}", text, re.ASCII | re.IGNORECASE):
+        week = Week.parse(text)
+        return week.monday, week.day("sun")
+    moment = _moment(text, timezone)
+    return moment, moment
+
+
 def _moment(text: str, timezone: str) -> date:
     """A date, or a time: aware, on the clocks of `timezone` where it has no offset."""
     try:
@@ -232,7 +255,7 @@ def _moment(text: str, timezone: str) -> date:
             return date.fromisoformat(text)
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise Invalid(f'"{text[:40]}" is no date and no time; write 2026-12-01 or 2026-12-01T14:00.') from None
+        raise Invalid(f'"{text[:40]}" is no date, week or time; write 2026-12-01, 2026-W49 or 2026-12-01T14:00.') from None
     return moment if moment.tzinfo is not None else resolve(moment, zone(timezone))[0]
 
 

@@ -40,6 +40,7 @@ from calsync.weeks import FIRST_YEAR, LAST_YEAR, WEEKDAYS
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*", re.ASCII)
 _FAR = timedelta(days=3660)
+_HALF_A_DAY = timedelta(hours=12)
 _FEED = "CALSYNC_BUSY_"
 _OPEN_CHANNEL = re.compile(
     r"ircs?://([^\s:@/?#]+@)?(\[[0-9a-f:]+\]|[^\s:@/?#]+)(:\d+)?/[^\s:@?]+(\?((auth|account)=[^\s&=]*&?)*)?", re.IGNORECASE
@@ -229,6 +230,8 @@ def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any], named:
             yield f'conflicts.warn: "{kind}" is in conflicts.block too; keep it in one of them'
     if conflicts is not None and "reserved" in conflicts.warn:
         yield 'conflicts.warn: "reserved" always blocks, since no week is reserved twice; take it out'
+    if conflicts is not None and conflicts.shortest_busy > _HALF_A_DAY:
+        yield 'conflicts.shortest_busy: ask for twelve hours at most, so that whole days away always count; "1h" is long'
     if parts["calendar"] is not None:
         yield from _calendar_contradictions(parts["calendar"])
 

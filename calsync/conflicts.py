@@ -27,9 +27,12 @@ STEP = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a slot conflicts with: an event, window, freeze or reservation; `start` and `end` are aware."""
+    """What a slot conflicts with: an event, window, freeze or reservation; `start` and `end` are aware.
 
-    uid: str
+    What stands in a person's own busy feed has no `uid` here, since it is private.
+    """
+
+    uid: str | None
     summary: str
     start: datetime
     end: datetime
@@ -191,7 +194,7 @@ def _with_absences(
         if why := unknown(agenda, conductor):
             message = f"Whether {conductor.name} is away during {place} is not known: {why}."
             yield Conflict("unknown", config.conflicts.blocks("unknown"), slot.id, message)
-        found = list(absences(agenda, conductor, *watched(config, slot)))
+        found = list(absences(config, agenda, conductor, *watched(config, slot)))
         certain = [absence for absence in found if absence.certain]
         if found and not certain:
             message = f"{conductor.name} may be away during {place}: what says so cannot be read in full, or ends before."

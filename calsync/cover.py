@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from calsync.agenda import Agenda
+from calsync.away import Diary
 from calsync.planning import Conductor, Pair, clock_spans, conductor
 from calsync.settings import Config
 from calsync.windows import Slot
@@ -18,9 +19,12 @@ from calsync.windows import Slot
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """Somebody's absence from `start` to `end` (aware). One that is not `certain` may take place in that time."""
+    """Somebody's absence from `start` to `end` (aware). One that is not `certain` may take place in that time.
 
-    uid: str
+    `uid` is that of the event on the calendar; what stands in somebody's own feed is private, and has None.
+    """
+
+    uid: str | None
     start: datetime
     end: datetime
     note: str | None = None
@@ -35,14 +39,43 @@ class Cover:
     reason: str
 
 
-def absences(agenda: Agenda, who: Conductor, start: datetime, end: datetime, *, feed: bool = True) -> Iterator[Absence]:
-    """Their absences that overlap the span from `start` to `end` (aware): on the calendar, then those of their `feed`."""
+def absences(
+    config: Config, agenda: Agenda, who: Conductor, start: datetime, end: datetime, *, feed: bool = True
+) -> Iterator[Absence]:
+    """Their absences that overlap the span from `start` to `end` (aware): on the calendar, then those of their `feed`.
+
+    What the feed calls busy for a shorter time than `conflicts.shortest_busy` is none.
+    """
     written, busy = agenda.away.get(who.name), agenda.busy.get(who.name) if feed else None
-    for diary in (written, busy.diary if busy else None):
-        for occurrence, away in diary.near(start, end) if diary else ():
-            begin, finish = occurrence.span(away.timezone if away else who.timezone)
-            if begin < end and start < finish:
-                yield Absence(occurrence.uid, begin, finish, away.note if away else None, occurrence.certain)
+    for occurrence, away in written.near(start, end) if written else ():
+        begin, finish = occurrence.span(away.timezone if away else who.timezone)
+        if begin < end and start < finish:
+            yield Absence(occurrence.uid, begin, finish, away.note if away else None, occurrence.certain)
+    for one in _busy(busy.diary, who, config.conflicts.shortest_busy, start, end) if busy else ():
+        if one.start < end and start < one.end:
+            yield one
+
+
+def _busy(diary: Diary, who: Conductor, shortest: timedelta, start: datetime, end: datetime) -> Iterator[Absence]:
+    """What their own feed says around the span, by start; meetings without a break between them are as long as all of them.
+
+    What is not `certain` may be longer than can be read, and so always counts.
+    """
+    near = [(*occurrence.span(who.timezone), occurrence) for occurrence, _ in diary.near(start - shortest, end + shortest)]
+    unbroken: list[Absence] = []
+    until = None
+    for begin, finish, occurrence in sorted(near, key=lambda found: found[:2]):
+        absence = Absence(None, begin, finish, certain=occurrence.certain)
+        if not absence.certain:
+            yield absence
+            continue
+        if until is not None and begin > until:
+            yield from unbroken if until - unbroken[0].start >= shortest else ()
+            unbroken, until = [], None
+        unbroken.append(absence)
+        until = finish if until is None else max(until, finish)
+    if until is not None and until - unbroken[0].start >= shortest:
+        yield from unbroken
 
 
 def watched(config: Config, slot: Slot) -> tuple[datetime, datetime]:
@@ -58,7 +91,7 @@ def unknown(agenda: Agenda, who: Conductor) -> str | None:
 
 def is_free(config: Config, agenda: Agenda, who: Conductor, slot: Slot) -> bool:
     """Whether nothing says, or may hide, that they are away during the slot or soon after it."""
-    return unknown(agenda, who) is None and not any(absences(agenda, who, *watched(config, slot)))
+    return unknown(agenda, who) is None and not any(absences(config, agenda, who, *watched(config, slot)))
 
 
 def cover(config: Config, agenda: Agenda, slot: Slot, absent: Conductor, pair: Pair | None) -> tuple[Cover, ...]:

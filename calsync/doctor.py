@@ -1,8 +1,11 @@
-"""What needs care: what cannot be read, what people changed on reservations, conflicts of their slots, lost messages."""
+"""What needs care: what cannot be read, what people changed on reservations, conflicts of their slots, lost messages.
+
+And of what is asked elsewhere: channels that cannot be opened, busy feeds that cannot be read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,27 +20,38 @@ from calsync.weeks import Week
 class Diagnosis:
     """The findings: defects by href, changes by people in sentences, conflicts of slots that are not over, and `messages`.
 
-    Those failed, or nobody knows whether they arrived; each has the week that it is about.
+    Those failed, or nobody knows whether they arrived, or they are tried again after having failed; each has the week that
+    it is about. `channels` are sentences about addresses of `[notify]`; `feeds` says by name why a busy feed was not read.
     """
 
     defects: Mapping[str, tuple[str, ...]]
     changes: tuple[str, ...]
     conflicts: tuple[Conflict, ...]
-    messages: tuple[tuple[Week, Delivery], ...] = ()
+    messages: tuple[tuple[Week, Delivery], ...]
+    channels: tuple[str, ...]
+    feeds: Mapping[str, str]
 
     @property
     def needs_care(self) -> bool:
         """Whether somebody should look; warnings alone do not ask for that."""
-        return bool(self.defects or self.changes or blocking(self.conflicts) or self.messages)
+        lost = any(message.state != "pending" for _, message in self.messages)
+        return bool(self.defects or self.changes or blocking(self.conflicts) or lost or self.channels)
 
     @property
     def is_clean(self) -> bool:
         """Whether there is nothing at all to say."""
-        return not (self.defects or self.changes or self.conflicts or self.messages)
+        return not (self.defects or self.changes or self.conflicts or self.messages or self.channels or self.feeds)
 
 
-def diagnose(config: Config, agenda: Agenda, now: datetime) -> Diagnosis:
-    """Look at everything on the agenda at `now` (aware)."""
+def diagnose(
+    config: Config,
+    agenda: Agenda,
+    now: datetime,
+    *,
+    channels: Sequence[str],
+    feeds: Mapping[str, str],
+) -> Diagnosis:
+    """Look at everything on the agenda at `now` (aware), beside what was found of channels and busy feeds."""
     held = list(standing(config, agenda, now))
     this_week = Week.containing(now.date())
     return Diagnosis(
@@ -50,8 +64,16 @@ def diagnose(config: Config, agenda: Agenda, now: datetime) -> Diagnosis:
         ),
         # Those without a slot are about the defects.
         conflicts=tuple(conflict for _, _, found in held for conflict in found if conflict.slot is not None),
-        messages=tuple((week, one) for week, one in unsent(agenda, now) if one.state in ("failed", "unknown")),
+        messages=tuple(
+            (week, one) for week, one in unsent(agenda, now) if one.state in ("failed", "unknown") or _was_tried(one)
+        ),
+        channels=tuple(channels),
+        feeds=feeds,
     )
+
+
+def _was_tried(message: Delivery) -> bool:
+    return message.state == "pending" and message.attempts > 0
 
 
 def unsent(agenda: Agenda, now: datetime) -> tuple[tuple[Week, Delivery], ...]:

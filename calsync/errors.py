@@ -5,6 +5,7 @@
     │   ├── UnknownTimezone   a name pytz does not know
     │   └── ConfigInvalid     every mistake in windows.toml at once
     ├── NotReserved           the week has no reservation
+    ├── NotAway               there is no such absence
     ├── Conflicted            conflicts stand in the way of the slots
     │   └── ReservedByAnother another reservation holds the week
     ├── Unauthorized          writing needs a token
@@ -58,6 +59,10 @@ class ConfigInvalid(Invalid):
 
 class NotReserved(CalsyncError):
     """The week has no reservation."""
+
+
+class NotAway(CalsyncError):
+    """There is no such absence on the calendar."""
 
 
 class Conflicted(CalsyncError):

@@ -130,6 +130,17 @@ def open_channels(config: Config) -> Channels:
     return Channels(operations, updates)
 
 
+def faults(config: Config) -> tuple[str, ...]:
+    """Why addresses of `[notify]` cannot be used, a sentence each, without the address, which is often a secret."""
+    found = []
+    for setting in ("operations", "updates"):
+        try:
+            _open(setting, getattr(config.notify, setting))
+        except Invalid as error:
+            found.append(str(error))
+    return tuple(found)
+
+
 def _open(setting: str, url: SecretStr | None) -> Channel | None:
     if url is None or is_elsewhere(url):
         return None

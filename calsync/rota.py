@@ -93,10 +93,11 @@ def _away(config: Config, agenda: Agenda, name: str, week: Week, primary: str | 
     who = conductor(config, name)
     # Most weeks have none, and where somebody would sit takes longer to work out.
     start = week.eve
-    if not any(absences(agenda, who, start, start + 10 * _DAY + config.conflicts.watch_after, feed=not over)):
+    until = start + 10 * _DAY + config.conflicts.watch_after
+    if not any(absences(config, agenda, who, start, until, feed=not over)):
         return None
     for slot in _slots(config, who, week, primary):
-        near = absences(agenda, who, *watched(config, slot), feed=not over)
+        near = absences(config, agenda, who, *watched(config, slot), feed=not over)
         found = next((one for one in near if one.certain), None)
         if found is not None:
             start, end = (edge.astimezone(zone(who.timezone)) for edge in (found.start, found.end))

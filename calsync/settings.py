@@ -243,13 +243,17 @@ class ConductorSection(Section):
 
 
 class ConflictsSection(Section):
-    """`[conflicts]`: which kinds block a reservation and which only warn; a kind in neither list does as by default."""
+    """`[conflicts]`: which kinds block a reservation and which only warn; a kind in neither list does as by default.
+
+    What a person's own feed calls busy for a shorter time than `shortest_busy` is no absence.
+    """
 
     block: tuple[Kind, ...] = ("overlap", "freeze", "reserved", "busy", "unknown")
     warn: tuple[Kind, ...] = ("hours", "dst")
     ignore_categories: tuple[str, ...] = ()
     buffer: Duration = timedelta(0)
     watch_after: Duration = timedelta(hours=2)
+    shortest_busy: Duration = timedelta(0)
 
     def blocks(self, kind: Kind) -> bool:
         """Whether a conflict of this kind stands in the way of a reservation."""

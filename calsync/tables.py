@@ -112,10 +112,16 @@ def show_diagnosis(found: Diagnosis) -> None:
     for change in found.changes:
         out.print(f"[yellow]![/] {plain(change)}", soft_wrap=True)
     show_conflicts(found.conflicts, ())
+    for fault in found.channels:
+        out.print(f"[red]✗[/] {plain(fault)}", soft_wrap=True)
+    for name, why in found.feeds.items():
+        out.print(f"[yellow]![/] {plain(name)}: {plain(why)}.", soft_wrap=True)
     states = {"failed": "did not arrive", "unknown": "may have arrived or not"}
     for week, message in found.messages:
         detail = f" ({message.detail})" if message.detail else ""
-        line = f"{week}: a message ({message.target}) {states[message.state]}{detail}: {message.text}"
-        out.print(f"[red]✗[/] {plain(' '.join(line.split()))}", soft_wrap=True)
+        state = states.get(message.state, f"did not arrive yet, and is tried again from {message.due:%H:%M:%S} UTC on")
+        mark = "[yellow]![/]" if message.state == "pending" else "[red]✗[/]"
+        line = f"{week}: a message ({message.target}) {state}{detail}: {message.text}"
+        out.print(f"{mark} {plain(' '.join(line.split()))}", soft_wrap=True)
     if found.is_clean:
         out.print("[green]✓[/] Everything on it can be read, and nothing conflicts with a reserved slot.")

@@ -50,7 +50,8 @@ def show_away(found: Standing) -> None:
         span = f"{when(found.start, found.end)} {found.away.timezone}"
     else:
         span = f"{found.start:%a %Y-%m-%d}" + (f" to {found.end:%a %Y-%m-%d}" if found.end > found.start else "")
-    out.print(f"{plain(found.away.conductor)} is away {span}{plain(note)} [dim]({found.name})[/]", soft_wrap=True)
+    by = found.name or "from their busy feed"
+    out.print(f"{plain(found.away.conductor)} is away {span}{plain(note)} [dim]({plain(by)})[/]", soft_wrap=True)
     show_conflicts(found.conflicts, ())
     for conflict in found.conflicts:
         for one in conflict.cover:

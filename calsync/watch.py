@@ -116,7 +116,7 @@ def presence(config: Config, agenda: Agenda, conductor: Conductor, at: datetime)
     working = until > at
     if not working:  # nobody has more than a week off between two working days
         until = min(opens for opens, _ in conductor.hours.around(at, at + timedelta(days=8), tz) if opens > at)
-    gone = [one.end.astimezone(tz) for one in absences(agenda, conductor, at, at + _INSTANT) if one.certain]
+    gone = [one.end.astimezone(tz) for one in absences(config, agenda, conductor, at, at + _INSTANT) if one.certain]
     known = config.roster.get(conductor.name)
     return Presence(
         conductor,

@@ -2,25 +2,35 @@
 
 import contextlib
 import http.server
+import json
+import shutil
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from dripping import Dripping
+from hypothesis import given
+from hypothesis import strategies as st
 from icalendar import Calendar
-from samples import configured, ics, person
+from samples import configured, event, ics, person
 from test_cli import folder, run  # noqa: F401
-from test_web import WEEK, client, events, problem  # noqa: F401
+from test_web import WEEK, client, events, problem, served  # noqa: F401
 
-from calsync import absences, away, busy, reservations
+from calsync import absences, away, busy, cover, reservations
+from calsync.agenda import blank
 from calsync.away import Busy
 from calsync.busy import EVERY, STALE, Feeds
+from calsync.config import load
 from calsync.conflicts import check, standing
 from calsync.errors import Changed, ConfigInvalid, Invalid
 from calsync.follower import Follower
+from calsync.occurrences import Occurrence
 from calsync.planning import Pair
 from calsync.reservations import Request
+from calsync.rota import rotation
+from calsync.watch import presence
 from calsync.weeks import Week
 
 W49 = Week(2026, 49)
@@ -220,7 +230,8 @@ def test_an_absence_can_be_taken_away_whatever_its_note_says(known, now, note):
     [
         ("zoe", date(2026, 12, 1), date(2026, 12, 1), "is neither in the roster"),
         ("ana", date(2026, 12, 2), date(2026, 12, 1), "end is before start"),
-        ("ana", utc(1, 9), utc(1, 9), "end is before start"),
+        ("ana", utc(1, 10), utc(1, 9), "end is before start"),
+        ("ana", utc(1, 9), utc(1, 9), "end is the same as start; choose a later end"),
         ("ana", date(2026, 12, 1), utc(1, 9), "in the same form"),
         ("ana", date(2026, 11, 20), date(2026, 11, 22), "over already"),
         ("ana", date(2026, 12, 1), date(2028, 1, 1), "at most 366 days"),
@@ -261,7 +272,9 @@ def test_the_api_takes_lists_and_gives_back_absences(client):  # noqa: F811
     feed = events(client.get("/deployments.ics"))
     assert str(feed[f"away-{found['id']}"]["SUMMARY"]) == "conductor-eu is away"
     assert client.delete(f"/api/away/{found['id']}").status_code == 204
-    problem(client.delete(f"/api/away/{found['id']}"), 404, "not-reserved")
+    gone = problem(client.delete(f"/api/away/{found['id']}"), 404, "not-away")
+    assert gone["title"] == "There is no such absence"
+    assert gone["detail"].startswith(f'There is no absence called "{found["id"]}"')
     problem(client.post("/api/away", json=body | {"who": "ana"}), 422, "invalid")
     for start in ("2026-12-01T10:00:00", "2026-12-01T00:00:00", 1796774400, "1796774400", "20261201", None, True):
         wrong = problem(client.post("/api/away", json=body | {"start": start}), 422, "invalid")
@@ -286,10 +299,46 @@ def test_the_command_line_says_who_could_cover(run):  # noqa: F811
     assert run("away", "nobody").code == 2
     assert run("away", "--remove", listed.json[1]["id"]).code == 0
     assert run("away", "conductor-us").out == "conductor-us is not away."
+    again = run("away", "--remove", listed.json[1]["id"])
+    assert (again.code, "There is no absence called" in again.err) == (2, True)
     removed = run("away", "--remove", listed.json[0]["id"], "--json")
     assert removed.json == {"id": listed.json[0]["id"], "removed": True}
     assert run("away").out == "Nobody is away."
     assert run("away", "conductor-eu", "soon").code == 2
+
+
+@pytest.mark.parametrize(
+    ("span", "start", "end"),
+    [
+        (["2026-W51"], "2026-12-14", "2026-12-20"),
+        (["2026w51"], "2026-12-14", "2026-12-20"),
+        (["2026-W51", "2026-W52"], "2026-12-14", "2026-12-27"),
+        (["2026-W53", "2027-01-05"], "2026-12-28", "2027-01-05"),
+        (["2026-12-10", "2026-W51"], "2026-12-10", "2026-12-20"),
+        (["2026-12-10"], "2026-12-10", "2026-12-10"),
+    ],
+)
+def test_a_week_is_its_seven_days_on_the_command_line(run, span, start, end):  # noqa: F811
+    (found,) = run("away", "conductor-eu", *span, "--json").json
+    assert (found["start"], found["end"], found["all_day"]) == (start, end, True)
+
+
+@pytest.mark.parametrize(
+    ("span", "said"),
+    [
+        (["2026-12-01T14:00"], "A time needs an end; write it behind the start"),
+        (["2026-12-01T14:00", "2026-12-01T14:00"], "end is the same as start; choose a later end."),
+        (["2026-12-01T14:00", "2026-12-01T13:00"], "end is before start; swap them."),
+        (["2026-W51", "2026-W50"], "end is before start; swap them."),
+        (["2026-12-01T14:00", "2026-W50"], "in the same form"),
+        (["2026-W54"], "2026-W54 does not exist; 2026 has the weeks W01 to W53."),
+        (["2026-W5"], "is no date, week or time"),
+    ],
+)
+def test_a_span_that_makes_no_sense_is_told_in_its_own_words(run, span, said):  # noqa: F811
+    found = run("away", "conductor-eu", *span)
+    assert (found.code, said in found.err) == (2, True), found.err
+    assert run("away").out == "Nobody is away."
 
 
 # Busy feeds
@@ -373,7 +422,74 @@ def test_a_meeting_in_somebodys_own_calendar_is_an_absence_without_its_title(fed
     assert kinds(fed, now) == [("busy", "2026-12-01-european")]
     (conflict,) = next(standing(feeding, fed.agenda, now))[2]
     assert "Board" not in conflict.message + conflict.event.summary
+    assert conflict.event.uid is None
     assert conflict.cover[0].name == "ben"
+
+
+@pytest.mark.parametrize(
+    ("meetings", "shortest", "hit"),
+    [
+        ([("1130", "1200")], "0m", True),
+        ([("1130", "1200")], "30m", True),
+        ([("1130", "1200")], "31m", False),
+        ([("1130", "1200"), ("1200", "1230")], "1h", True),
+        ([("1230", "1300"), ("1300", "1330")], "1h", True),  # the second is behind what is watched
+        ([("1100", "1110"), ("1030", "1105"), ("1105", "1130")], "1h", True),
+        ([("1030", "1105"), ("1106", "1130")], "1h", False),
+        ([("1130", "1200"), ("1201", "1231")], "1h", False),
+    ],
+)
+def test_what_a_feed_calls_busy_for_a_shorter_time_is_no_absence(fed, meetings, shortest, hit, now):
+    spans = [(utc(1, int(a[:2]), int(a[2:])), utc(1, int(b[:2]), int(b[2:]))) for a, b in meetings]
+    fed.busy = {"ana": Busy(tuple(Occurrence(*span, f"{n}@example.org", "x") for n, span in enumerate(spans)))}
+    fed.config = configured(conductors=TEAM, conflicts={"shortest_busy": shortest})
+    assert kinds(fed, now) == ([("busy", "2026-12-01-european")] if hit else [])
+    assert (presence(fed.config, fed.agenda, ANA, spans[0][0]).away is not None) == hit
+
+
+def test_short_absences_on_the_calendar_and_what_cannot_be_read_in_full_always_count(fed, now):
+    fed.config = configured(conductors=TEAM, conflicts={"shortest_busy": "12h"})
+    absences.absent(fed, "ana", utc(1, 11), utc(1, 11, 5), now)
+    fed.busy = {"ana": Busy((Occurrence(utc(2, 9), utc(2, 9, 5), "x", "x", certain=False),))}
+    assert kinds(fed, now) == [("busy", "2026-12-01-european"), ("unknown", "2026-12-02-european")]
+
+
+def test_a_weekly_meeting_behind_a_slot_passes_its_owner_over_unless_it_is_too_short(fed, feeding, server, tmp_path, now):
+    server.body = ics("SUMMARY:Sync", "DTSTART:20261201T113000Z", "DTEND:20261201T120000Z", "RRULE:FREQ=WEEKLY;COUNT=60")
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    turns = {"order": ["ana", "ben", "cem"], "start": "2026-W50"}
+    for conflicts, passed in (({}, True), ({"shortest_busy": "1h"}, False)):
+        config = configured(conductors=TEAM, rotation=turns, conflicts=conflicts)
+        found = rotation(config, fed.sync(now), now, 12)
+        assert any("ana" in turn.passed for turn in found.turns) == passed
+        assert any(turn.primary == "ana" for turn in found.turns) != passed
+
+
+MINUTES = st.lists(st.tuples(st.integers(-200, 400), st.integers(1, 90)), max_size=12)
+
+
+@given(MINUTES, st.integers(0, 180))
+def test_busy_time_counts_by_the_length_of_its_unbroken_run(meetings, shortest):
+    begin = utc(1, 9)
+    spans = {(begin + timedelta(minutes=start), begin + timedelta(minutes=start + length)) for start, length in meetings}
+    known = Busy(tuple(Occurrence(*span, "x", "x") for span in spans))
+    config = configured(conductors=TEAM, conflicts={"shortest_busy": f"{shortest}m"})
+    agenda = replace(blank(config, begin), busy={"ana": known})
+    found = [(one.start, one.end) for one in cover.absences(config, agenda, ANA, begin, begin + timedelta(hours=2))]
+    minutes = {
+        start + timedelta(minutes=n) for start, end in spans for n in range(int((end - start).total_seconds()) // 60)
+    }
+
+    def unbroken(at):
+        first = last = at
+        while first - timedelta(minutes=1) in minutes:
+            first -= timedelta(minutes=1)
+        while last + timedelta(minutes=1) in minutes:
+            last += timedelta(minutes=1)
+        return last - first + timedelta(minutes=1)
+
+    near = [(start, end) for start, end in spans if start < begin + timedelta(hours=2) and begin < end]
+    assert found == sorted(span for span in near if unbroken(span[0]) >= timedelta(minutes=shortest))
 
 
 def test_free_and_cancelled_events_and_the_slots_themselves_are_no_absence(fed, feeding, server, tmp_path, now):
@@ -526,11 +642,134 @@ def test_what_nobody_foresaw_about_one_feed_is_told_without_its_address(server, 
     assert "secret" not in caplog.text
 
 
-def test_commands_that_are_not_about_people_wait_for_no_feed(run, folder, server):  # noqa: F811
+def test_what_a_feed_says_of_reserved_slots_is_listed_with_the_absences_by_start(fed, feeding, server, tmp_path, now):
+    server.body = ics(
+        *MEETING,
+        before="\n".join(
+            event(*lines, uid=f"{n}@example.org")
+            for n, lines in enumerate(
+                [
+                    ("DTSTART:20261202T120000Z", "DTEND:20261202T140000Z"),  # soon after a slot
+                    ("DTSTART:20261201T140000Z", "DTEND:20261201T150000Z"),  # neither in one nor soon after it
+                    ("DTSTART;VALUE=DATE:20261203", "DTEND;VALUE=DATE:20261205"),
+                ]
+            )
+        ),
+    )
+    with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
+    told = absences.absent(fed, "ben", utc(1, 9, 45), utc(1, 20), now)
+    absences.absent(fed, "ben", date(2026, 12, 1), date(2026, 12, 1), now)  # from 07:00 in UTC
+
+    def rows(at):
+        found = absences.listed(fed.config, fed.agenda, at)
+        return [(one.source, one.away.conductor, one.start, one.end, one.all_day) for one in found]
+
+    paris = [(utc(1, 9, 30), utc(1, 10)), (utc(2, 12), utc(2, 14))]
+    assert rows(now) == [
+        ("calendar", "ben", date(2026, 12, 1), date(2026, 12, 1), True),
+        ("feed", "ana", *paris[0], False),
+        ("calendar", "ben", utc(1, 9, 45), utc(1, 20), False),
+        ("feed", "ana", *paris[1], False),
+        ("feed", "ana", date(2026, 12, 3), date(2026, 12, 4), True),
+    ]
+    found = absences.listed(fed.config, fed.agenda, now)[1]
+    assert (found.name, found.etag, found.away) == (None, None, away.Away("ana", "Europe/Paris"))
+    assert [conflict.slot for conflict in found.conflicts] == ["2026-12-01-european"]
+    assert rows(utc(1, 10))[1:2] == [("calendar", "ben", told.start, told.end, False)]  # the meeting is over
+    fed.config = configured(conductors=TEAM, conflicts={"shortest_busy": "90m"})
+    assert [one[2] for one in rows(now) if one[0] == "feed"] == [paris[1][0], date(2026, 12, 3)]
+
+
+def feed_in(folder, server):  # noqa: F811
+    """Make conductor-eu's busy feed known to the command line."""
     file = folder / "windows.toml"
     text = file.read_text()
     file.write_text(text.replace('name = "conductor-eu"', f'name = "conductor-eu"\ncalendar = "{server.url}"', 1))
     assert file.read_text() != text
+    return file
+
+
+def test_the_command_line_lists_what_feeds_say_and_never_calls_free_what_is_not_known(run, folder, server):  # noqa: F811
+    feed_in(folder, server)
+    run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49")
+    assert run("away").out == "Nobody is away."
+    shutil.rmtree(folder / ".calsync")
+    server.body = ics(*MEETING)
+    said = run("away")
+    assert "conductor-eu is away Tue 1 Dec 10:30–11:00 Europe/Paris (from their busy feed)" in said.out
+    assert "✗ busy: conductor-eu is away" in said.out
+    assert "cover for 2026-12-01-european: conductor-us is the partner" in said.out
+    assert run("away", "conductor-us").out == "conductor-us is not away."
+    (row,) = run("away", "--json").json
+    assert (row["id"], row["source"], row["start"]) == (None, "feed", "2026-12-01T10:30:00+01:00")
+    shutil.rmtree(folder / ".calsync")
+    server.status = 404
+    unsure = "! Whether conductor-eu is away is not known: their busy feed cannot be read (it answers 404)."
+    assert run("away").out == run("away", "conductor-eu").out == unsure
+    assert run("away", "conductor-us").out == "conductor-us is not away."
+    said = run("away", "--json")
+    assert (said.json, said.err) == ([], unsure)
+    run("away", "conductor-us", "2026-12-10")
+    said = run("away")
+    assert "conductor-us is away Thu 2026-12-10" in said.out
+    assert unsure in said.out
+    server.status, server.body = 200, freebusy("DTSTART:20261101T000000Z", "DTEND:20261202T000000Z")
+    assert run("away", "conductor-eu").out == (
+        "! Whether conductor-eu is away is not known: "
+        "what says so around 2026-12-02-european cannot be read in full, or ends before."
+    )
+
+
+def test_doctor_names_the_feeds_that_cannot_be_read_also_where_a_copy_counts(run, folder, server):  # noqa: F811
+    feed_in(folder, server)
+    assert run("doctor").code == 0
+    server.status = 404
+    copied = "their busy feed cannot be read (it answers 404); that of 2026-11-24 12:00 UTC counts"
+    later = datetime(2026, 11, 24, 13, tzinfo=UTC)
+    said, body = run("doctor", at=later), run("doctor", "--json", at=later)
+    assert (said.code, body.code) == (0, 0)
+    assert f"! conductor-eu: {copied}." in said.out
+    assert body.json["feeds"] == {"conductor-eu": copied}
+    assert "secret" not in said.out + said.err + body.raw + body.err
+    shutil.rmtree(folder / ".calsync")
+    said = run("doctor")
+    assert (said.code, "! conductor-eu: their busy feed cannot be read (it answers 404)." in said.out) == (0, True)
+    assert "Everything on it can be read" not in said.out
+
+
+def shown(site, path, has):
+    """The text at the path once the server has read the feeds, and with them what is looked for."""
+    until = time.monotonic() + 10
+    while has not in (text := site.get(path).text) and time.monotonic() < until:
+        time.sleep(0.02)
+        site.app.state.service.refresh()
+    return text
+
+
+def test_the_api_and_the_page_show_what_feeds_say_and_no_uid_of_theirs(calendar, folder, server, now):  # noqa: F811
+    config = load(feed_in(folder, server), {})
+    server.body = ics(*MEETING, uid="secret-1@example.org")
+    with served(config, calendar, now) as site:
+        site.post("/api/reservations", json=WEEK | {"override": "agreed"})
+        (row,) = json.loads(shown(site, "/api/away", "feed"))
+        assert (row["id"], row["source"], row["conductor"], row["note"]) == (None, "feed", "conductor-eu", None)
+        assert (row["start"], row["end"]) == ("2026-12-01T10:30:00+01:00", "2026-12-01T11:00:00+01:00")
+        assert (row["conflicts"][0]["event"]["uid"], row["conflicts"][0]["cover"][0]["name"]) == (None, "conductor-us")
+        paths = ["/api/away", "/api/conflicts?week=2026-W49", "/api/reservations/2026-W49", "/deployments.ics", "/"]
+        assert [path for path in paths if "secret" in site.get(path).text] == []
+        page = " ".join(site.get("/week/2026-W49").text.split())
+        assert "Tue 01 Dec 10:30 to Tue 01 Dec 11:00 Europe/Paris (from their busy feed)" in page
+        assert "is not known" not in page
+    server.status = 404
+    shutil.rmtree(folder / ".calsync")
+    with served(config, calendar, now) as site:
+        assert site.get("/api/away").json() == []
+        page = shown(site, "/week/2026-W49", "it answers 404")
+        assert "Whether conductor-eu is away is not known: their busy feed cannot be read (it answers 404)." in page
+
+
+def test_commands_that_are_not_about_people_wait_for_no_feed(run, folder, server):  # noqa: F811
+    feed_in(folder, server)
     run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49")
     assert len(server.seen) == 1
     for arguments in (["feed"], ["handoff", "2026-W49", "conductor-us", "--note", "x"], ["release", "2026-W49"]):

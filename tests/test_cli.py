@@ -12,7 +12,7 @@ import pytest
 from icalendar import Calendar
 from samples import SHIPPED, ics
 
-from calsync import __version__
+from calsync import __version__, deliveries
 from calsync.calendars.sql import SqlCalendar
 from calsync.cli import app, main
 from calsync.config import load
@@ -297,6 +297,54 @@ def test_doctor_does_not_care_about_what_is_over(run, calendar):
     run("reserve", *W49)
     calendar.put("other.ics", ics(*MAINTENANCE), etag=None)
     assert run("doctor", at=datetime(2026, 12, 2, tzinfo=UTC)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("foo://secret-1", "Apprise knows no service of this address"),
+        ("slack://secret-1", "Apprise knows no service of this address"),
+        ("ircs://calsync:secret-1@irc.example.org/", "write it as ircs://NICK:PASSWORD@irc.example.org/#channel"),
+    ],
+)
+def test_doctor_names_an_address_that_is_none_and_never_shows_it(run, monkeypatch, address, said):
+    monkeypatch.setenv("CALSYNC_NOTIFY_OPERATIONS", "environment")
+    monkeypatch.setenv("CALSYNC_NOTIFY_UPDATES", address)
+    found, body = run("doctor"), run("doctor", "--json")
+    assert (found.code, body.code) == (1, 1)
+    assert f"✗ notify.updates: {said}" in found.out
+    (fault,) = body.json["channels"]
+    assert said in fault
+    assert "secret" not in found.out + found.err + body.raw + body.err
+    assert "Everything on it can be read" not in found.out
+
+
+@pytest.mark.parametrize(
+    ("module", "address"), [("irc", "ircs://irc.example.org/#operations"), ("apprise", "json://localhost")]
+)
+def test_doctor_names_the_extra_that_is_missing(run, monkeypatch, module, address):
+    monkeypatch.setenv("CALSYNC_NOTIFY_OPERATIONS", address)
+    assert run("doctor").code == 0
+    monkeypatch.delitem(sys.modules, "calsync.irc_channel", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    said = run("doctor")
+    assert said.code == 1
+    assert f"notify.operations needs calsync[notify], which is not installed: {module} is missing." in said.out
+
+
+def test_doctor_lists_messages_that_are_tried_again_and_calls_for_nobody(run, calendar):
+    run("reserve", *W49)
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    (resource,) = calendar.changes(None).changed
+    first = deliveries.make("update-1", "updates", "!log first", now).claim("x", now).retry("[bold] 404", now)
+    both = [first, deliveries.make("update-2", "log", "second", now)]
+    calendar.put(resource.href, deliveries.write(resource.ics, both), etag=resource.etag)
+    said, body = run("doctor"), run("doctor", "--json")
+    assert (said.code, body.code) == (0, 0)
+    told = "! 2026-W49: a message (updates) did not arrive yet, and is tried again from 12:00:05 UTC on ([bold] 404): !log"
+    assert told in said.out
+    assert "second" not in said.out  # nobody has tried to send it
+    assert [(one["about"], one["state"], one["attempts"]) for one in body.json["messages"]] == [("update-1", "pending", 1)]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -156,6 +156,8 @@ def test_a_train_that_makes_no_sense_is_refused(train, remedy):
     ("text", "remedy"),
     [
         ("[conflicts]\nblock = ['hours']\nwarn = ['hours']", 'conflicts.warn: "hours" is in conflicts.block too'),
+        ("[conflicts]\nshortest_busy = '13h'", "conflicts.shortest_busy: ask for twelve hours at most"),
+        ("[conflicts]\nshortest_busy = 30", "conflicts.shortest_busy: write a whole number and a unit"),
         ("[conflicts]\nwarn = ['reserved']", 'conflicts.warn: "reserved" always blocks'),
         ("[calendar]\nrefresh = '0s'", "calendar.refresh: refresh at most ten times a second"),
         ("[calendar]\nhorizon = { past = '1y' }", "calendar.horizon.past: write a whole number"),

@@ -19,7 +19,7 @@ from calsync.windows import Role, Slot
 class EventOut(BaseModel):
     """What a slot conflicts with."""
 
-    uid: str
+    uid: str | None = Field(description="Null for what stands in somebody's own busy feed, which is private.")
     summary: str
     start: datetime
     end: datetime

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from calsync.absences import Standing, listed
+from calsync.absences import Standing, doubts, listed
 from calsync.deliveries import Delivery
 from calsync.doctor import unsent
 from calsync.rota import Rotation, rotation
@@ -19,11 +19,15 @@ WEEKS = 8
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """`rotation` is None where windows.toml has none; `messages` are those that did not arrive, or may not have."""
+    """`rotation` is None where windows.toml has none; `messages` are those that did not arrive, or may not have.
+
+    `doubts` say of whom it is not known whether they are away.
+    """
 
     reach: tuple[Presence, ...]
     rotation: Rotation | None
     away: tuple[Standing, ...]
+    doubts: tuple[str, ...]
     messages: tuple[tuple[Week, Delivery], ...]
 
 
@@ -34,5 +38,6 @@ def panel(service: Service, now: datetime) -> Panel:
         reach=watch(config, agenda, now.astimezone(UTC)).pair,
         rotation=rotation(config, agenda, now, WEEKS) if config.rotation.start is not None else None,
         away=tuple(listed(config, agenda, now)),
+        doubts=doubts(config, agenda, now),
         messages=unsent(agenda, now),
     )

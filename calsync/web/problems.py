@@ -23,6 +23,7 @@ _MAPPING: tuple[tuple[type[errors.CalsyncError], int, str, str], ...] = (
     (errors.UnknownTimezone, 422, "unknown-timezone", "This timezone does not exist"),
     (errors.Invalid, 422, "invalid", "This makes no sense as it stands"),
     (errors.NotReserved, 404, "not-reserved", "The week is not reserved"),
+    (errors.NotAway, 404, "not-away", "There is no such absence"),
     (errors.ReservedByAnother, 409, "reserved-by-another", "Another reservation holds the week"),
     (errors.Conflicted, 409, "conflict", "Conflicts stand in the way"),
     (errors.Changed, 412, "changed", "The reservation was changed"),

@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from pydantic import BaseModel, Field
 
-from calsync.absences import Standing
+from calsync.absences import Source, Standing
 from calsync.deliveries import Delivery, Target
 from calsync.deliveries import State as DeliveryState
 from calsync.handoff import HandedOff
@@ -99,9 +99,10 @@ class ReservedOut(BaseModel):
 
 
 class AwayOut(BaseModel):
-    """An absence on the calendar; `all_day` ones from one date to another, both included, on the clocks of `timezone`."""
+    """An absence; `all_day` ones from one date to another, both included, on the clocks of `timezone`."""
 
-    id: str
+    id: str | None = Field(description="By which it is taken away; null for what somebody's own busy feed says.")
+    source: Source = Field(description="Whether it stands on the calendar, or in that person's own busy feed.")
     conductor: str
     timezone: str
     start: datetime | date
@@ -116,6 +117,7 @@ class AwayOut(BaseModel):
         """From the core."""
         return cls(
             id=found.name,
+            source=found.source,
             conductor=found.away.conductor,
             timezone=found.away.timezone,
             start=found.start,

@@ -120,7 +120,10 @@ def be_away(body: AwayIn, service: TheService, author: Writer, _query: Annotated
 
 @router.get("/api/away", responses=documented(503))
 def list_away(service: TheService, _query: Annotated[NoQuery, Query()]) -> list[AwayOut]:
-    """The absences on the calendar that are not over, by start."""
+    """The absences that are not over, by start: on the calendar, and of busy feeds what concerns reserved slots.
+
+    Of whom nobody knows whether they are away, since their feed cannot be read, is told by conflicts and by `/api/now`.
+    """
     return [AwayOut.of(found) for found in absences.listed(service.config, service.agenda, service.clock())]
 
 
