@@ -17,6 +17,7 @@ from calsync.calendars.sql import SqlCalendar
 from calsync.errors import Changed, ConfigInvalid, Invalid, Refused, Unreachable
 from calsync.events import href
 from calsync.follower import Follower
+from calsync.occurrences import Occurrence
 from calsync.planning import Pair
 from calsync.reservations import Request
 from calsync.rotation import YEAR, rotate, tally, year_of
@@ -579,6 +580,24 @@ def test_the_feed_has_weeks_not_reserved_yet_as_tentative(client):  # noqa: F811
     again = client.get("/rotation.ics", params={"weeks": 2}, headers={"If-None-Match": answer.headers["etag"]})
     assert again.status_code == 304
     assert client.head("/rotation.ics").status_code == 200
+
+
+def test_the_rotations_feed_has_a_name_of_its_own(client):  # noqa: F811
+    found = {path: Calendar.from_ical(client.get(path).content) for path in ("/deployments.ics", "/rotation.ics")}
+    assert [str(one["NAME"]) for one in found.values()] == ["Deployments", "Deployments rotation"]
+    assert [str(one["X-WR-CALNAME"]) for one in found.values()] == ["Deployments", "Deployments rotation"]
+
+
+def test_an_absence_in_somebodys_own_feed_reaches_subscribers_whatever_they_say_of_dates(client):  # noqa: F811
+    before = client.get("/rotation.ics", params={"weeks": 1})
+    follower = client.app.state.service.follower
+    away_all_week = Occurrence(datetime(2026, 11, 30, tzinfo=UTC), datetime(2026, 12, 5, tzinfo=UTC), "x", "busy")
+    follower.busy = {"conductor-eu": away.Busy((away_all_week,))}
+    client.app.state.service.refresh()
+    since = {"If-Modified-Since": before.headers.get("last-modified", "Fri, 01 Jan 2027 00:00:00 GMT")}
+    after = client.get("/rotation.ics", params={"weeks": 1}, headers=since)
+    assert after.status_code == 200
+    assert after.content != before.content
 
 
 def test_the_feed_is_the_same_from_every_replica_and_others_events_change_nothing_in_it(known, calendar, team, now):
