@@ -19,8 +19,12 @@ WEEKS = 8
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """`rotation` is None where windows.toml has none; `messages` are those that did not arrive, or may not have."""
+    """`reach` is the pair of `week`, the train that runs or comes next, whatever week the page is about.
 
+    `rotation` is None where windows.toml has none; `messages` are those that did not arrive, or may not have.
+    """
+
+    week: Week | None
     reach: tuple[Presence, ...]
     rotation: Rotation | None
     away: tuple[Standing, ...]
@@ -30,8 +34,10 @@ class Panel:
 def panel(service: Service, now: datetime) -> Panel:
     """What to show at `now` (aware)."""
     agenda, config = service.agenda, service.config
+    found = watch(config, agenda, now.astimezone(UTC))
     return Panel(
-        reach=watch(config, agenda, now.astimezone(UTC)).pair,
+        week=found.reservation.week if found.reservation is not None else None,
+        reach=found.pair,
         rotation=rotation(config, agenda, now, WEEKS) if config.rotation.start is not None else None,
         away=tuple(listed(config, agenda, now)),
         messages=unsent(agenda, now),

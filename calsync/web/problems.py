@@ -83,8 +83,10 @@ def problem(status: int, name: str, title: str, detail: str, **extra: Any) -> JS
     return JSONResponse(content, status_code=status, media_type="application/problem+json")
 
 
-def of(error: errors.CalsyncError) -> JSONResponse:
-    """The response that an error of calsync's is."""
+def of(error: errors.CalsyncError | RequestValidationError) -> JSONResponse:
+    """The response that an error of calsync's is, or input that no route takes."""
+    if isinstance(error, RequestValidationError):
+        return problem(422, "invalid", "This makes no sense as it stands", detail(error), errors=_mistakes(error))
     status, name, title = next((status, name, title) for kind, status, name, title in _MAPPING if isinstance(error, kind))
     extra: dict[str, Any] = {}
     if isinstance(error, errors.UnknownTimezone):
@@ -99,6 +101,13 @@ def of(error: errors.CalsyncError) -> JSONResponse:
     if isinstance(error, errors.Unauthorized):
         response.headers["WWW-Authenticate"] = 'Bearer realm="calsync"'
     return response
+
+
+def detail(error: errors.CalsyncError | RequestValidationError) -> str:
+    """What is wrong, for a person: the first five mistakes of an input."""
+    if isinstance(error, RequestValidationError):
+        return "; ".join(f"{mistake.where}: {mistake.detail}" for mistake in _mistakes(error)[:5]) + "."
+    return str(error)
 
 
 def install(app: FastAPI) -> None:
@@ -133,9 +142,11 @@ async def _http_error(_request: Request, error: Exception) -> JSONResponse:
 
 async def _validation_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # what it is installed for
-    mistakes = [Mistake(where=_where(one["loc"]), detail=_sentence(one)) for one in error.errors()]
-    detail = "; ".join(f"{mistake.where}: {mistake.detail}" for mistake in mistakes[:5]) + "."
-    return problem(422, "invalid", "This makes no sense as it stands", detail, errors=mistakes)
+    return of(error)
+
+
+def _mistakes(error: RequestValidationError) -> list[Mistake]:
+    return [Mistake(where=_where(one["loc"]), detail=_sentence(one)) for one in error.errors()]
 
 
 def _where(steps: tuple[str | int, ...]) -> str:
@@ -148,6 +159,8 @@ def _sentence(mistake: dict[str, Any]) -> str:
         return "is not known here"
     if mistake["type"] == "missing":
         return "is missing"
+    if mistake["type"] == "string_pattern_mismatch":  # the one pattern there is
+        return "has a line break or another control character; write it in one line"
     return (
         str(mistake["msg"]).removeprefix("Value error, ").removeprefix("Input ").encode("ascii", "replace").decode()[:300]
     )
