@@ -33,6 +33,9 @@ _MAPPING: tuple[tuple[type[errors.CalsyncError], int, str, str], ...] = (
 )
 
 
+_FORMS = ("model_attributes_type", "string_type")
+"""What the framework calls it where a value is not an object, or not a text."""
+
 # What the framework refuses by itself.
 _HTTP = {
     404: ("not-found", "Not found"),
@@ -146,7 +149,14 @@ async def _validation_error(_request: Request, error: Exception) -> JSONResponse
 
 
 def _mistakes(error: RequestValidationError) -> list[Mistake]:
-    return [Mistake(where=_where(one["loc"]), detail=_sentence(one)) for one in error.errors()]
+    found = [(_where(one["loc"]), one) for one in error.errors()]
+    meant = [where for where, one in found if one["type"] not in _FORMS]
+    # Of two forms that are taken, such as a name or an object, only what is wrong in the one that was meant is news.
+    return [
+        Mistake(where=where, detail=_sentence(one))
+        for where, one in found
+        if one["type"] not in _FORMS or not any(other == where or other.startswith(f"{where}/") for other in meant)
+    ]
 
 
 def _where(steps: tuple[str | int, ...]) -> str:
@@ -159,8 +169,11 @@ def _sentence(mistake: dict[str, Any]) -> str:
         return "is not known here"
     if mistake["type"] == "missing":
         return "is missing"
+    if mistake["type"] == "model_attributes_type":
+        return "should be an object"
     if mistake["type"] == "string_pattern_mismatch":  # the one pattern there is
         return "has a line break or another control character; write it in one line"
-    return (
-        str(mistake["msg"]).removeprefix("Value error, ").removeprefix("Input ").encode("ascii", "replace").decode()[:300]
-    )
+    said = str(mistake["msg"])
+    for beginning in ("Value error, ", "Input ", "String "):
+        said = said.removeprefix(beginning)
+    return said.encode("ascii", "replace").decode()[:300]
