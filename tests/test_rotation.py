@@ -662,3 +662,11 @@ def test_an_open_week_shows_on_the_command_line_that_somebody_is_missing(run):  
     assert "2026-W49 30 Nov conductor-eu nobody open" in said.out
     assert "2026-W49: conductor-us is last in the order and is not the backup: away Wed 2 Dec" in said.out
     assert "Reserve the week with somebody from outside the rotation" in said.out
+
+
+def test_somebody_whose_feed_cannot_be_read_is_planned_and_their_weeks_are_not_reserved(known, now):
+    known.busy = {"ben": away.Busy(unknown="their busy feed cannot be read (it answers 500)")}
+    assert shown(known, now, 2) == [("ana", "cem"), ("ben", "ana")]
+    found = list(rota.reserve_weeks(known, 2, now))
+    assert [one.result for one in found] == ["reserved", "conflict"]
+    assert "Whether ben is away" in found[1].message

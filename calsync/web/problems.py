@@ -172,7 +172,7 @@ def _sentence(mistake: dict[str, Any]) -> str:
     if mistake["type"] == "model_attributes_type":
         return "should be an object"
     if mistake["type"] == "string_pattern_mismatch":  # the one pattern there is
-        return "has a line break or another control character; write it in one line"
+        return "has a line break or another control character; write it in one line of plain text"
     said = str(mistake["msg"])
     for beginning in ("Value error, ", "Input ", "String "):
         said = said.removeprefix(beginning)
