@@ -4,7 +4,8 @@
 every mistake at once, each with its key path and what would be right. Secrets come from the environment alone.
 
 Any setting of a plain section can come from the environment instead: `calendar.url` is `CALSYNC_CALENDAR_URL`, and
-`CALSYNC_CALENDAR_URL_FILE` names a file that holds it. `CALSYNC_BUSY_ANA` is the address of Ana's busy feed.
+`CALSYNC_CALENDAR_URL_FILE` names a file that holds it. `CALSYNC_BUSY_ANA` is the address of Ana's busy feed. A
+variable that is empty, or whose file is, is as good as not set.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def _secrets_in(notify: object) -> Iterable[str]:
 
 def _overlay_feeds(document: dict[str, Any], environ: Mapping[str, str], problems: list[str]) -> None:
     """Put the addresses of busy feeds that the environment has into the roster."""
-    known = {name.removesuffix("_FILE") for name in environ if name.startswith(_FEED)}
+    known = {name.removesuffix("_FILE") for name, value in environ.items() if name.startswith(_FEED) and value.strip()}
     entries = document.get("conductors")
     roster = [dict(entry) if isinstance(entry, dict) else entry for entry in (entries if isinstance(entries, list) else [])]
     taken: dict[str, str] = {}
@@ -338,13 +339,14 @@ def _overlay_environment(document: dict[str, Any], environ: Mapping[str, str], p
 
 
 def _from_environment(variable: str, environ: Mapping[str, str], problems: list[str]) -> str | None:
-    file = environ.get(f"{variable}_FILE")
-    if file is None:
-        return environ.get(variable)
-    if variable in environ:
+    """What the variable says, or the file that its `_FILE` names; None where that is nothing."""
+    value, file = (environ.get(name, "") for name in (variable, f"{variable}_FILE"))
+    if not file.strip():
+        return value if value.strip() else None
+    if value.strip():
         problems.append(f"{variable}: is set, and {variable}_FILE too; keep one of them")
     try:
-        return Path(file).read_text(encoding="utf-8").strip()
+        return Path(file).read_text(encoding="utf-8").strip() or None
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{variable}_FILE: {error}")
         return None

@@ -46,13 +46,13 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A rendered feed: its bytes, its strong `etag` (quoted), when it last changed (UTC, whole seconds), and until when it
-    stays right without the agenda changing.
+    """A rendered feed: its bytes, its strong `etag` (quoted), when it last changed (UTC, whole seconds; None where nobody
+    can tell), and until when it stays right without the agenda changing.
     """
 
     body: bytes
     etag: str
-    modified: datetime
+    modified: datetime | None
     expires: datetime
 
 
@@ -90,7 +90,7 @@ class Renderer:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._head = head(config)
+        self._head = head(config.calendar.name)
         self._shelves: dict[int, tuple[object, _Shelf]] = {}
         self._slots: dict[tuple[str, timedelta | None], tuple[Entry, list[tuple[Slot, bool, bytes]]]] = {}
         self._fixed: dict[Filters, tuple[object, datetime, _Part]] = {}
@@ -176,14 +176,14 @@ _KEPT = 4_096
 """How many pieces of one sort are kept; filters come from outside."""
 
 
-def head(config: Config) -> bytes:
-    """The lines of a published VCALENDAR before its components (CRLF)."""
+def head(name: str) -> bytes:
+    """The lines of a published VCALENDAR called `name` before its components (CRLF)."""
     calendar = Calendar()
     calendar.add("VERSION", "2.0")
     calendar.add("PRODID", PRODID)
     calendar.add("CALSCALE", "GREGORIAN")
-    calendar.add("NAME", config.calendar.name)  # RFC 7986, section 5.1; the X- forms are what clients know
-    calendar.add("X-WR-CALNAME", config.calendar.name)
+    calendar.add("NAME", name)  # RFC 7986, section 5.1; the X- forms are what clients know
+    calendar.add("X-WR-CALNAME", name)
     calendar.add("REFRESH-INTERVAL", TTL, parameters={"VALUE": "DURATION"})
     calendar.add("X-PUBLISHED-TTL", vDuration(TTL))
     return bytes(calendar.to_ical().removesuffix(b"END:VCALENDAR\r\n"))

@@ -82,7 +82,12 @@ def _turns(config: Config, agenda: Agenda, last: Week, now: datetime) -> Iterato
         return _away(config, agenda, name, week, primary, over=week < this_week)
 
     for turn in rotate(config.rotation.order, start_of(config), last, held, {*config.declined, *cancelled}, away):
-        yield replace(turn, notes=(f"No train: {_CANCELLED}.",)) if turn.week in cancelled else turn
+        if turn.week in cancelled:
+            yield replace(turn, notes=(f"No train: {_CANCELLED}.",))
+        elif turn.state == "reserved":
+            yield replace(turn, notes=tuple(_missing(config, agenda, turn.week, now)))
+        else:
+            yield turn
 
 
 def _away(config: Config, agenda: Agenda, name: str, week: Week, primary: str | None, *, over: bool) -> str | None:
@@ -96,13 +101,37 @@ def _away(config: Config, agenda: Agenda, name: str, week: Week, primary: str | 
     until = start + 10 * _DAY + config.conflicts.watch_after
     if not any(absences(config, agenda, who, start, until, feed=not over)):
         return None
-    for slot in _slots(config, who, week, primary):
-        near = absences(config, agenda, who, *watched(config, slot), feed=not over)
-        found = next((one for one in near if one.certain), None)
-        if found is not None:
-            start, end = (edge.astimezone(zone(who.timezone)) for edge in (found.start, found.end))
-            return f"away {when(start, end)}" + (f" ({' '.join(found.note.split())})" if found.note else "")
-    return None
+    reasons = (_away_in(config, agenda, who, slot, feed=not over) for slot in _slots(config, who, week, primary))
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def _away_in(config: Config, agenda: Agenda, who: Conductor, slot: Slot, *, feed: bool = True) -> str | None:
+    """The first absence that touches the slot or the time soon after it, in words; None where they are there."""
+    near = absences(config, agenda, who, *watched(config, slot), feed=feed)
+    found = next((one for one in near if one.certain), None)
+    if found is None:
+        return None
+    start, end = (edge.astimezone(zone(who.timezone)) for edge in (found.start, found.end))
+    return f"away {when(start, end)}" + (f" ({' '.join(found.note.split())})" if found.note else "")
+
+
+def _missing(config: Config, agenda: Agenda, week: Week, now: datetime) -> Iterator[str]:
+    """Who is away in a slot of the reserved week that is not over, each in a sentence with what to do about it."""
+    entry = agenda.reservation(week)
+    reservation = entry.reservation if entry is not None else None
+    if reservation is None:
+        return
+    told: set[str] = set()
+    for slot in (slot for slot in reservation.slots if slot.end > now):
+        for who in reservation.on_duty(slot):
+            why = _away_in(config, agenda, who, slot)
+            if why is None or who.name in told:
+                continue
+            told.add(who.name)
+            yield (
+                f"{who.name} is {why}, in a slot or soon after it; the week's conflicts say who could cover: hand the "
+                "train off, or change the pair."
+            )
 
 
 def _slots(config: Config, who: Conductor, week: Week, primary: str | None) -> Sequence[Slot]:
@@ -140,7 +169,7 @@ def reserve_weeks(follower: Follower, weeks: int, now: datetime, *, author: str 
 def _reserve(follower: Follower, turn: Turn, now: datetime, author: str | None) -> Reserved:
     week, config = turn.week, follower.config
     if turn.state == "reserved":
-        return Reserved(turn, "stands", _sentence(turn, "is reserved already,"))
+        return Reserved(turn, "stands", " ".join([_sentence(turn, "is reserved already,"), *turn.notes]))
     if turn.state == "no-train":
         why = config.declined.get(week) or f"{_CANCELLED}; release the week to have one all the same"
         return Reserved(turn, "no-train", f"{week} has no train: {why}.")

@@ -28,6 +28,11 @@ State = Literal["reserved", "planned", "open", "no-train"]
 Away = Callable[[str, Week, str | None], str | None]
 """Why somebody cannot be primary in a week, or the backup of the primary that is named; None if they can."""
 
+_REMEDY = (
+    "Reserve the week with somebody from outside the rotation, or with these people all the same and a reason (override); "
+    "where it often comes to this, take more people into rotation.order."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -55,7 +60,10 @@ class _Queue:
     """Who comes next: the state that is carried from week to week."""
 
     order: Sequence[str]
-    last: str | None
+    last: str
+    """Who conducted last; before anybody did, whoever comes last in the order."""
+    begun: bool
+    """Whether `last` has conducted."""
     turns: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
     """Those who were passed over and have not had a turn since, with a number by which the first of them comes first."""
@@ -79,7 +87,7 @@ class _Queue:
         self.turns[name] = self.turns.get(name, 0) + 1
         if self.waiting.pop(name, None) is not None:
             self.waiting = {waiting: n for n, waiting in enumerate(self.waiting)}
-        self.last = name
+        self.last, self.begun = name, True
         self.served[name] = max(self.served.values(), default=0) + 1
 
 
@@ -97,7 +105,7 @@ def rotate(
     A week that went by without a reservation is planned like a coming one, so that time alone changes nothing.
     """
     before = [week for week in held if week < start]
-    queue = _Queue(order, held[max(before)][0] if before else order[-1])
+    queue = _Queue(order, held[max(before)][0] if before else order[-1], bool(before))
     week, n = start, 0
     while week <= last:
         if n % YEAR == 0:
@@ -117,12 +125,11 @@ def rotate(
 
 def _plan(queue: _Queue, week: Week, away: Away) -> Turn:
     """The turn of a week that is not reserved."""
-    former = queue.last
     notes: list[str] = []
     passed: list[str] = []
     primary = None
     for name in queue.by_claim():
-        if name == former:
+        if name == queue.last:
             continue  # conducted last, and is the backup now
         why = away(name, week, None)
         if why is None:
@@ -130,23 +137,43 @@ def _plan(queue: _Queue, week: Week, away: Away) -> Turn:
             break
         passed.append(name)
         notes.append(f"{name} is passed over: {why}.")
-    why = away(former, week, primary) if former is not None and former in queue.order else "not in the rotation"
-    standing_by = why is None
+    backup, said = _backup(queue, week, primary, away, passed)
+    notes += said
     if primary is None:
-        notes.append("There is nobody to be primary.")
-        return Turn(week, "open", None, former if standing_by else None, tuple(passed), tuple(notes))
-    backup = former if standing_by else None
-    if backup is None:
-        others = (name for name in queue.by_claim() if name not in (primary, former))
-        backup = next((name for name in others if away(name, week, primary) is None), None)
-        stands_in = f"{backup} stands in" if backup else "there is nobody to be backup"
-        notes.append(f"{former} conducted last and is not the backup: {why}; {stands_in}.")
+        notes += ["There is nobody to be primary.", _REMEDY]
+        return Turn(week, "open", None, backup, tuple(passed), tuple(notes))
     for name in passed:
         queue.pass_over(name)
     if backup is None:
-        return Turn(week, "open", primary, None, tuple(passed), tuple(notes))
+        return Turn(week, "open", primary, None, tuple(passed), (*notes, _REMEDY))
     queue.serve(primary)
     return Turn(week, "planned", primary, backup, tuple(passed), tuple(notes))
+
+
+def _backup(
+    queue: _Queue, week: Week, primary: str | None, away: Away, passed: Collection[str]
+) -> tuple[str | None, Sequence[str]]:
+    """The backup of a week that is not reserved, and why it is not who conducted last.
+
+    Nobody stands in beside those who were `passed` over where there is no primary.
+    """
+    former = queue.last
+    why = away(former, week, primary) if former in queue.order else "not in the rotation"
+    if why is None:
+        return former, ()
+    backup, missing = None, []
+    for name in queue.by_claim() if primary is not None else ():
+        if name in (primary, former):
+            continue
+        absent = away(name, week, primary)
+        if absent is None:
+            backup = name
+            break
+        if name not in passed:
+            missing.append(f"{name} cannot stand in: {absent}.")
+    was = "conducted last" if queue.begun else "is last in the order"
+    stands_in = f"{backup} stands in" if backup else "there is nobody to be backup"
+    return backup, (f"{former} {was} and is not the backup: {why}; {stands_in}.", *(missing if backup is None else ()))
 
 
 def year_of(start: Week, week: Week) -> tuple[Week, Week]:

@@ -16,19 +16,23 @@ from calsync.planning import plan
 from calsync.records import Reservation
 from calsync.rota import pair_of, rotation
 from calsync.settings import Config
-from calsync.weeks import FIRST_YEAR, Week
+from calsync.weeks import FIRST_YEAR
 
 _DAY = timedelta(days=1)
 _NEVER = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 
 
 def render(config: Config, agenda: Agenda, now: datetime, weeks: int) -> Feed:
-    """The next `weeks` weeks of the rotation at `now` (aware); it reads the clock only to know which weeks those are."""
+    """The next `weeks` weeks of the rotation at `now` (aware); it reads the clock only to know which weeks those are.
+
+    When it changed nobody can tell: an absence that is taken away leaves no date behind, on the calendar or in people's own
+    feeds.
+    """
     today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
-    monday = datetime.combine(Week.containing(today.date()).monday, time(), UTC)
-    body = b"".join([head(config), *_events(config, agenda, now, weeks), b"END:VCALENDAR\r\n"])
+    name = f"{config.calendar.name} rotation"  # beside the calendar's own feed in the list of whoever subscribes to both
+    body = b"".join([head(name), *_events(config, agenda, now, weeks), b"END:VCALENDAR\r\n"])
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    return Feed(body, etag, max(agenda.changed, monday), today + _DAY)
+    return Feed(body, etag, None, today + _DAY)
 
 
 def _events(config: Config, agenda: Agenda, now: datetime, weeks: int) -> Iterator[bytes]:

@@ -23,7 +23,8 @@ def show_rotation(found: Rotation) -> None:
     table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, padding=(0, 0))
     for turn in found.turns:
         monday = turn.week.monday
-        names = (plain(name or "") for name in (turn.primary, turn.backup))
+        nobody = "[red]nobody[/]" if turn.state == "open" else ""
+        names = (plain(name) if name else nobody for name in (turn.primary, turn.backup))
         table.add_row(str(turn.week), f"{monday.day} {monday:%b}", *names, _STATES[turn.state])
     out.print(table)
     for turn in found.turns:

@@ -228,6 +228,31 @@ def test_any_setting_can_come_from_a_file(tmp_path):
     )
 
 
+@pytest.mark.parametrize("empty", ["", " \n"])
+def test_a_variable_that_is_empty_is_as_good_as_not_set(tmp_path, empty):
+    secrets = [
+        "TOKENS",
+        "CALENDAR_USERNAME",
+        "CALENDAR_PASSWORD",
+        "TICKETS_TOKEN",
+        "NOTIFY_OPERATIONS",
+        "BUSY_CONDUCTOR_EU",
+    ]
+    names = [f"CALSYNC_{name}" for name in [*secrets, "BUSY_NOBODY", "CALENDAR_URL", "CONFLICTS_BLOCK", "TICKETS_URL"]]
+    said = {"notify": {"operations": "environment"}, "calendar": {"url": "sqlite:///x.db"}}
+    without = configured({}, **said)
+    assert configured(dict.fromkeys(names, empty), **said) == without
+    assert configured({f"{name}_FILE": empty for name in names}, **said) == without
+    file = tmp_path / "empty"
+    file.write_text(empty)
+    named = [name for name in names if name != "CALSYNC_BUSY_NOBODY"]
+    assert configured({f"{name}_FILE": str(file) for name in named}, **said) == without
+    # Beside the other way to say it, an empty one is no second one.
+    file.write_text("Ours")
+    assert configured({"CALSYNC_CALENDAR_NAME": empty, "CALSYNC_CALENDAR_NAME_FILE": str(file)}).calendar.name == "Ours"
+    assert configured({"CALSYNC_CALENDAR_NAME": "Ours", "CALSYNC_CALENDAR_NAME_FILE": empty}).calendar.name == "Ours"
+
+
 def test_tokens_are_named_and_never_shown():
     config = configured({"CALSYNC_TOKENS": f"ops:{SECRET}, bot:another:with:colons"})
     assert {name: token.get_secret_value() for name, token in config.tokens.items()} == {

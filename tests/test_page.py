@@ -249,6 +249,38 @@ def test_a_browser_is_refused_on_a_page_and_a_program_with_a_problem(readers):
         assert (problem.status_code, problem.headers["content-type"]) == (422, "application/problem+json")
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("/week/2026-W49?tzz=UTC", "query/tzz: is not known here."),
+        ("/plan?primry=ana", "query/primry: is not known here."),
+        ("/subscribe?only=mine", "query/only: should be"),
+    ],
+)
+def test_a_browser_that_sends_a_bad_query_gets_the_page_too(readers, url, said):
+    page = readers.get(url, headers=BROWSER)
+    assert (page.status_code, page.headers["content-type"]) == (422, "text/html; charset=utf-8")
+    assert said in page.text
+    answer = readers.get(url)
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert said in answer.json()["detail"]
+
+
+def test_from_a_page_that_refuses_one_gets_to_every_other_in_the_same_timezone(readers):
+    for url, tz in (("/week/never?tz=Asia/Tokyo", "Asia/Tokyo"), ("/week/2026-W49?tz=Europe/Pariss", "UTC")):
+        page = Elements(readers.get(url, headers=BROWSER).text)
+        links = [link["href"] for tag, link in page.found if tag == "a"]
+        assert {f"/?tz={tz}", f"/plan?tz={tz}", f"/subscribe?tz={tz}", "/docs"} <= set(links)
+        assert page.having(rel="icon")
+
+
+def test_who_looks_for_an_icon_finds_one(readers):
+    answer = readers.get("/favicon.ico")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+    assert answer.content == readers.get("/static/icon.svg").content
+    assert Elements(readers.get("/docs").text).having(rel="icon", href="/static/icon.svg")
+
+
 def test_the_timezones_to_choose_from_can_be_kept(readers):
     answer = readers.get("/zones.json")
     assert answer.json() == list(pytz.common_timezones)
@@ -342,6 +374,13 @@ def test_the_header_says_what_runs_who_is_responsible_and_who_is_at_work(calenda
     assert "Next Backport window (morning) Tue 15:00" in words
     assert "Primary of 2026-W49 conductor-eu at work until Tue 18:00 in Europe/Paris" in words
     assert "Backup of 2026-W49 conductor-us not at work until Tue 09:00 in America/Denver" in words
+
+
+def test_whom_to_ask_first_is_said_with_their_week_on_the_page_of_any_week(client):
+    reserve(client)
+    text = client.get("/week/2026-W50").text
+    card = re.search(r'<section class="card" aria-labelledby="reach">.*?</section>', text, re.DOTALL)[0]
+    assert "Who conducts 2026-W49, as things are now." in re.sub(r"<[^>]+>", "", card)
 
 
 def test_the_page_outlives_the_calendar(client):
@@ -511,6 +550,18 @@ def test_the_form_offers_the_weeks_that_have_a_train_and_keeps_what_was_chosen(r
     assert "disabled" in weeks["2026-W52"]
     for name, value in (("primary", "conductor-eu"), ("backup", "ben@America/Denver"), ("train", "1.2"), ("ticket", "T1")):
         assert page.having(id=name)[0]["value"] == value
+
+
+def test_of_a_week_that_is_held_it_is_said_that_it_is_not_that_it_would_be_reserved(client):
+    reserve(client)
+    theirs = client.get("/plan?primary=conductor-eu&backup=conductor-us&week=2026-W49").text
+    assert "would be reserved" not in theirs
+    assert (theirs.count("bar planned"), theirs.count("bar slot")) == (0, 6)
+    assert "<caption>What this pair holds</caption>" in theirs
+    others = client.get("/plan?primary=ana@Europe/Paris&backup=conductor-us&week=2026-W49").text
+    assert "would be reserved" not in others
+    assert others.count("· the week is held</bdi>") == 6
+    assert "<caption>What this pair would hold if the week were free</caption>" in others
 
 
 def test_a_token_is_asked_for_only_where_there_is_one(calendar, readers):

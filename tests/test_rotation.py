@@ -17,6 +17,7 @@ from calsync.calendars.sql import SqlCalendar
 from calsync.errors import Changed, ConfigInvalid, Invalid, Refused, Unreachable
 from calsync.events import href
 from calsync.follower import Follower
+from calsync.occurrences import Occurrence
 from calsync.planning import Pair
 from calsync.reservations import Request
 from calsync.rotation import YEAR, rotate, tally, year_of
@@ -164,7 +165,39 @@ def test_a_week_that_cannot_be_filled_stays_open_and_says_why():
     absent = {(name, START) for name in NAMES[:2]}
     (turn,) = turns(NAMES[:2], absent=absent, weeks=1)
     assert (turn.state, turn.primary, turn.backup) == ("open", None, None)
-    assert "ana is passed over: on leave." in turn.notes
+    assert turn.notes[:3] == (
+        "ana is passed over: on leave.",
+        "ben is last in the order and is not the backup: on leave; there is nobody to be backup.",
+        "There is nobody to be primary.",
+    )
+    assert "Reserve the week with somebody from outside the rotation" in turn.notes[3]
+
+
+@given(situations())
+def test_a_week_that_cannot_be_filled_names_everybody_who_is_away_once_and_says_what_to_do(situation):
+    order, declined, held, absent = situation
+    for turn in turns(order, declined, held, absent):
+        if turn.state == "open":
+            missing = [name for name in order if (name, turn.week) in absent]
+            told = [note.split()[0] for note in turn.notes if note.endswith("on leave.") or "on leave;" in note]
+            assert sorted(told) == sorted(missing)
+            assert "take more people into rotation.order" in turn.notes[-1]
+
+
+def test_one_of_two_who_is_away_leaves_the_week_open_with_the_other_in_their_place():
+    first, second = turns(NAMES[:2], absent={("ben", START), ("ben", START.shift(1))}, weeks=2)
+    assert (first.state, first.primary, first.backup) == ("open", "ana", None)
+    assert first.notes[0].startswith("ben is last in the order and is not the backup: on leave; there is nobody")
+    assert (second.state, second.primary, second.backup) == ("open", "ana", None)
+
+
+def test_nobody_is_said_to_have_conducted_before_somebody_did():
+    absent = {("dee", START), ("ana", START.shift(1))}
+    first, second = turns(NAMES[:4], absent=absent, weeks=2)
+    assert first.notes == ("dee is last in the order and is not the backup: on leave; ben stands in.",)
+    assert second.notes == ("ana conducted last and is not the backup: on leave; cem stands in.",)
+    (led,) = turns(NAMES[:4], held={START.shift(-1): ("dee", "ana")}, absent=absent, weeks=1)
+    assert led.notes[0].startswith("dee conducted last and is not the backup")
 
 
 def test_the_reason_names_the_weeks_that_somebody_missed():
@@ -226,6 +259,28 @@ def test_an_absence_on_the_calendar_passes_somebody_over(known, now):
     assert shown(known, now) == [("ana", "cem"), ("cem", "ana"), ("ben", "cem"), (None, None)]
     turn = rota.rotation(known.config, known.agenda, now, 2).turns[1]
     assert turn.notes == ("ben is passed over: away Wed 9 Dec 00:00–Thu 10 Dec 00:00 (dentist).",)
+
+
+def test_whoever_is_away_in_a_week_that_is_reserved_is_named_with_what_to_do(known, now):
+    list(rota.reserve_weeks(known, 2, now))
+    assert [turn.notes for turn in rota.rotation(known.config, known.agenda, now, 2).turns] == [(), ()]
+    be_away(known, "ben", datetime(2026, 12, 9).date(), datetime(2026, 12, 10).date(), "America/Denver", "dentist")
+    known.sync(now)
+    first, second = rota.rotation(known.config, known.agenda, now, 2).turns
+    assert (first.notes, second.state) == ((), "reserved")
+    assert second.notes == (
+        "ben is away Wed 9 Dec 00:00–Fri 11 Dec 00:00 (dentist), in a slot or soon after it; the week's conflicts say who "
+        "could cover: hand the train off, or change the pair.",
+    )
+    (_, told) = rota.reserve_weeks(known, 2, now)
+    assert (told.result, told.message) == ("stands", f"2026-W50 is reserved already, for ben and ana. {second.notes[0]}")
+    # Ana is away for a night in which nobody has a slot; of what is over nobody has to hear.
+    be_away(known, "ana", datetime(2026, 12, 9, 0, tzinfo=UTC), datetime(2026, 12, 9, 3, tzinfo=UTC))
+    known.sync(now)
+    assert len(rota.rotation(known.config, known.agenda, now, 2).turns[1].notes) == 1
+    later = datetime(2026, 12, 10, 21, tzinfo=UTC)
+    known.sync(later)
+    assert rota.rotation(known.config, known.agenda, later, 1).turns[0].notes == ()
 
 
 def test_an_absence_outside_the_slots_and_the_watch_after_them_passes_nobody_over(known, now):
@@ -527,6 +582,24 @@ def test_the_feed_has_weeks_not_reserved_yet_as_tentative(client):  # noqa: F811
     assert client.head("/rotation.ics").status_code == 200
 
 
+def test_the_rotations_feed_has_a_name_of_its_own(client):  # noqa: F811
+    found = {path: Calendar.from_ical(client.get(path).content) for path in ("/deployments.ics", "/rotation.ics")}
+    assert [str(one["NAME"]) for one in found.values()] == ["Deployments", "Deployments rotation"]
+    assert [str(one["X-WR-CALNAME"]) for one in found.values()] == ["Deployments", "Deployments rotation"]
+
+
+def test_an_absence_in_somebodys_own_feed_reaches_subscribers_whatever_they_say_of_dates(client):  # noqa: F811
+    before = client.get("/rotation.ics", params={"weeks": 1})
+    follower = client.app.state.service.follower
+    away_all_week = Occurrence(datetime(2026, 11, 30, tzinfo=UTC), datetime(2026, 12, 5, tzinfo=UTC), "x", "busy")
+    follower.busy = {"conductor-eu": away.Busy((away_all_week,))}
+    client.app.state.service.refresh()
+    since = {"If-Modified-Since": before.headers.get("last-modified", "Fri, 01 Jan 2027 00:00:00 GMT")}
+    after = client.get("/rotation.ics", params={"weeks": 1}, headers=since)
+    assert after.status_code == 200
+    assert after.content != before.content
+
+
 def test_the_feed_is_the_same_from_every_replica_and_others_events_change_nothing_in_it(known, calendar, team, now):
     list(rota.reserve_weeks(known, 1, now))
     later = now + timedelta(minutes=7)
@@ -581,3 +654,19 @@ def test_what_was_reserved_before_the_calendar_went_away_is_told(run, monkeypatc
         assert [(one["week"], one["result"]) for one in said.json] == [("2026-W49", "reserved")]
     else:
         assert said.out == "✓ 2026-W49 is reserved for conductor-eu and conductor-us."
+
+
+def test_an_open_week_shows_on_the_command_line_that_somebody_is_missing(run):  # noqa: F811
+    run("away", "conductor-us", "2026-12-02")
+    said = run("rotation", "--weeks", "1")
+    assert "2026-W49 30 Nov conductor-eu nobody open" in said.out
+    assert "2026-W49: conductor-us is last in the order and is not the backup: away Wed 2 Dec" in said.out
+    assert "Reserve the week with somebody from outside the rotation" in said.out
+
+
+def test_somebody_whose_feed_cannot_be_read_is_planned_and_their_weeks_are_not_reserved(known, now):
+    known.busy = {"ben": away.Busy(unknown="their busy feed cannot be read (it answers 500)")}
+    assert shown(known, now, 2) == [("ana", "cem"), ("ben", "ana")]
+    found = list(rota.reserve_weeks(known, 2, now))
+    assert [one.result for one in found] == ["reserved", "conflict"]
+    assert "Whether ben is away" in found[1].message

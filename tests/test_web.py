@@ -904,3 +904,27 @@ def test_a_number_is_no_day_and_no_instant(client, path):
     answer = client.get(path)
     assert answer.status_code == 422
     assert "write a day as 2026-12-01" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"override": "two\nlines"},
+            "body/override: has a line break or another control character; write it in one line of plain text.",
+        ),
+        (
+            {"primary": "a\tb"},
+            "body/primary: has a line break or another control character; write it in one line of plain text.",
+        ),
+        (
+            {"primary": {"name": "a\x07"}},
+            "body/primary/name: has a line break or another control character; write it in one line of plain text.",
+        ),
+        ({"train": ""}, "body/train: should have at least 1 character."),
+        ({"primary": 5}, "body/primary: should be an object; body/primary: should be a valid string."),
+    ],
+)
+def test_what_is_wrong_with_a_text_is_said_in_words_and_only_of_the_form_that_was_meant(client, change, said):
+    body = {"week": "2026-W49", "primary": "conductor-eu", "backup": "conductor-us"} | change
+    assert problem(client.post("/api/reservations", json=body), 422, "invalid")["detail"] == said

@@ -167,11 +167,14 @@ def _open(config: Config, agenda: Agenda, week: Week, taken: set[str]) -> Iterat
 
 def _planned(config: Config, planned: Check) -> Iterator[Happening]:
     plan = planned.plan
-    for slot in plan.slots:
+    holder = planned.holder.reservation if planned.holder is not None else None
+    said = "would be reserved" if planned.holder is None else "the week is held"
+    # What the pair holds already is there as its reserved slots.
+    for slot in plan.slots if holder is None or holder.pair != plan.pair else ():
         names = [conductor.name for conductor in plan.conductors(slot)]
         yield Happening(
             "planned",
-            f"{slot.stage} · would be reserved",
+            f"{slot.stage} · {said}",
             slot.start,
             slot.end,
             _sits(names, slot.role, together=not plan.spans_regions),

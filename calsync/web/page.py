@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 import fastapi_offline
 import pytz
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi.templating import Jinja2Templates
 from pydantic import BaseModel, ConfigDict
@@ -53,7 +54,7 @@ class PageRoute(APIRoute):
         async def answer(request: Request) -> Response:
             try:
                 return await handler(request)
-            except CalsyncError as error:
+            except (CalsyncError, RequestValidationError) as error:
                 if "text/html" not in request.headers.get("accept", ""):
                     raise
                 return _refused(request, error)
@@ -133,6 +134,13 @@ def grid() -> Response:
     return Response(_grid(), media_type="text/css", headers={"Cache-Control": "public, max-age=86400"})
 
 
+@router.head("/favicon.ico")
+@router.get("/favicon.ico")
+def favicon() -> Response:
+    """The icon, for those who look for it beside what is no page, such as a picture or a feed."""
+    return FileResponse(_HERE / "static" / "icon.svg", headers={"Cache-Control": "public, max-age=86400"})
+
+
 @router.get("/zones.json")
 def zones() -> Response:
     """The timezones to choose from, for the page's fields."""
@@ -140,32 +148,27 @@ def zones() -> Response:
 
 
 def view(request: Request, service: Service, timezone: str) -> dict[str, Any]:
-    """What every page shows: the header of now, the timezones, the feed."""
+    """What every page of the week shows: its frame, the header of now, the timezones, the feed."""
     config, now = service.config, service.clock().astimezone(UTC)
     found = watch(config, service.agenda, now)
     people = (conductor.timezone for conductor in config.conductors)
     windows = (window.timezone for window in train_windows(config))
     others = [(name, value) for name, value in request.query_params.multi_items() if name != "tz"]
-    feed = str(request.url_for("feed"))
-    path = request.url.path.removesuffix(".svg")
+    context = _frame(request, config, timezone)
+    path = context["path"]
 
     def in_zone(name: str) -> str:
         return f"{path}?{urlencode([*others, ('tz', name)])}"
 
-    return {
-        "config": config,
-        "tz": timezone,
+    return context | {
         "zone": zone(timezone),
         "timezones": list(dict.fromkeys(["UTC", *windows, *people, timezone])),
         "in_zone": in_zone,
         "others": others,
-        "path": path,
         "now": now,
         "watch": found,
         "away": service.failure,
         "weeks": plannable(config, service, now),
-        "feed": feed,
-        "addresses": addresses(feed, config.calendar.name),
     }
 
 
@@ -222,10 +225,23 @@ def _redirect(week: Week, request: Request) -> Response:
     return RedirectResponse(f"/week/{week}" + (f"?{kept}" if kept else ""))
 
 
-def _refused(request: Request, error: CalsyncError) -> Response:
+def _frame(request: Request, config: Config, timezone: str) -> dict[str, Any]:
+    """What stands around every page: its name, the way to the others, the feed."""
+    feed = str(request.url_for("feed"))
+    return {
+        "config": config,
+        "tz": timezone,
+        "path": request.url.path.removesuffix(".svg"),
+        "feed": feed,
+        "addresses": addresses(feed, config.calendar.name),
+    }
+
+
+def _refused(request: Request, error: CalsyncError | RequestValidationError) -> Response:
     answer = problems.of(error)
-    context = {
-        "message": str(error),
+    wanted = request.query_params.get("tz", "UTC")
+    context = _frame(request, request.app.state.service.config, wanted if wanted in pytz.all_timezones_set else "UTC") | {
+        "message": problems.detail(error),
         "suggestions": error.suggestions if isinstance(error, UnknownTimezone) else (),
         "again": lambda name: f"{request.url.path}?{request.url.include_query_params(tz=name).query}",
     }

@@ -19,11 +19,13 @@ WEEKS = 8
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """`rotation` is None where windows.toml has none; `messages` are those that did not arrive, or may not have.
+    """`reach` is the pair of `week`, the train that runs or comes next, whatever week the page is about.
 
-    `doubts` say of whom it is not known whether they are away.
+    `rotation` is None where windows.toml has none; `doubts` say of whom it is not known whether they are away; `messages`
+    are those that did not arrive, or may not have.
     """
 
+    week: Week | None
     reach: tuple[Presence, ...]
     rotation: Rotation | None
     away: tuple[Standing, ...]
@@ -34,8 +36,10 @@ class Panel:
 def panel(service: Service, now: datetime) -> Panel:
     """What to show at `now` (aware)."""
     agenda, config = service.agenda, service.config
+    found = watch(config, agenda, now.astimezone(UTC))
     return Panel(
-        reach=watch(config, agenda, now.astimezone(UTC)).pair,
+        week=found.reservation.week if found.reservation is not None else None,
+        reach=found.pair,
         rotation=rotation(config, agenda, now, WEEKS) if config.rotation.start is not None else None,
         away=tuple(listed(config, agenda, now)),
         doubts=doubts(config, agenda, now),

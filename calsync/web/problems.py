@@ -34,6 +34,9 @@ _MAPPING: tuple[tuple[type[errors.CalsyncError], int, str, str], ...] = (
 )
 
 
+_FORMS = ("model_attributes_type", "string_type")
+"""What the framework calls it where a value is not an object, or not a text."""
+
 # What the framework refuses by itself.
 _HTTP = {
     404: ("not-found", "Not found"),
@@ -84,8 +87,10 @@ def problem(status: int, name: str, title: str, detail: str, **extra: Any) -> JS
     return JSONResponse(content, status_code=status, media_type="application/problem+json")
 
 
-def of(error: errors.CalsyncError) -> JSONResponse:
-    """The response that an error of calsync's is."""
+def of(error: errors.CalsyncError | RequestValidationError) -> JSONResponse:
+    """The response that an error of calsync's is, or input that no route takes."""
+    if isinstance(error, RequestValidationError):
+        return problem(422, "invalid", "This makes no sense as it stands", detail(error), errors=_mistakes(error))
     status, name, title = next((status, name, title) for kind, status, name, title in _MAPPING if isinstance(error, kind))
     extra: dict[str, Any] = {}
     if isinstance(error, errors.UnknownTimezone):
@@ -100,6 +105,13 @@ def of(error: errors.CalsyncError) -> JSONResponse:
     if isinstance(error, errors.Unauthorized):
         response.headers["WWW-Authenticate"] = 'Bearer realm="calsync"'
     return response
+
+
+def detail(error: errors.CalsyncError | RequestValidationError) -> str:
+    """What is wrong, for a person: the first five mistakes of an input."""
+    if isinstance(error, RequestValidationError):
+        return "; ".join(f"{mistake.where}: {mistake.detail}" for mistake in _mistakes(error)[:5]) + "."
+    return str(error)
 
 
 def install(app: FastAPI) -> None:
@@ -134,9 +146,18 @@ async def _http_error(_request: Request, error: Exception) -> JSONResponse:
 
 async def _validation_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # what it is installed for
-    mistakes = [Mistake(where=_where(one["loc"]), detail=_sentence(one)) for one in error.errors()]
-    detail = "; ".join(f"{mistake.where}: {mistake.detail}" for mistake in mistakes[:5]) + "."
-    return problem(422, "invalid", "This makes no sense as it stands", detail, errors=mistakes)
+    return of(error)
+
+
+def _mistakes(error: RequestValidationError) -> list[Mistake]:
+    found = [(_where(one["loc"]), one) for one in error.errors()]
+    meant = [where for where, one in found if one["type"] not in _FORMS]
+    # Of two forms that are taken, such as a name or an object, only what is wrong in the one that was meant is news.
+    return [
+        Mistake(where=where, detail=_sentence(one))
+        for where, one in found
+        if one["type"] not in _FORMS or not any(other == where or other.startswith(f"{where}/") for other in meant)
+    ]
 
 
 def _where(steps: tuple[str | int, ...]) -> str:
@@ -149,6 +170,11 @@ def _sentence(mistake: dict[str, Any]) -> str:
         return "is not known here"
     if mistake["type"] == "missing":
         return "is missing"
-    return (
-        str(mistake["msg"]).removeprefix("Value error, ").removeprefix("Input ").encode("ascii", "replace").decode()[:300]
-    )
+    if mistake["type"] == "model_attributes_type":
+        return "should be an object"
+    if mistake["type"] == "string_pattern_mismatch":  # the one pattern there is
+        return "has a line break or another control character; write it in one line of plain text"
+    said = str(mistake["msg"])
+    for beginning in ("Value error, ", "Input ", "String "):
+        said = said.removeprefix(beginning)
+    return said.encode("ascii", "replace").decode()[:300]

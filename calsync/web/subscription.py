@@ -91,7 +91,7 @@ def feed(query: Annotated[FeedQuery, Query()], request: Request, service: TheSer
     filters = query.filters(service.config)
     found = service.feed(filters)
     whole = _whole(found, now)
-    if found.modified <= now:
+    if found.modified is not None and found.modified <= now:
         query_string = request.scope["query_string"]
         service.remember_feed(query_string, filters, found, whole.raw_headers, _fresh(whole).raw_headers)
     return _or_fresh(whole, found, request)
@@ -103,12 +103,9 @@ def answer(found: Feed, request: Request, now: datetime) -> Response:
 
 
 def _whole(found: Feed, now: datetime) -> Response:
-    headers = {
-        "ETag": found.etag,
-        # Never later than Date (RFC 9110, section 8.8.2.1).
-        "Last-Modified": format_datetime(min(found.modified, now).astimezone(UTC), usegmt=True),
-        "Cache-Control": _CACHE,
-    }
+    headers = {"ETag": found.etag, "Cache-Control": _CACHE}
+    if found.modified is not None:  # never later than Date (RFC 9110, section 8.8.2.1)
+        headers["Last-Modified"] = format_datetime(min(found.modified, now).astimezone(UTC), usegmt=True)
     # Never compressed, which Outlook refuses, and without Content-Disposition, so that clients subscribe and do not import.
     return Response(found.body, media_type="text/calendar; charset=utf-8", headers=headers)
 
@@ -129,7 +126,7 @@ def _is_fresh(found: Feed, headers: Mapping[str, str]) -> bool:
     """Whether what the client has is this feed; If-None-Match goes before If-Modified-Since."""
     if (known := headers.get("if-none-match")) is not None:
         return known.strip() == "*" or found.etag in (etag.strip().removeprefix("W/") for etag in known.split(","))
-    if (since := headers.get("if-modified-since")) is not None:
+    if found.modified is not None and (since := headers.get("if-modified-since")) is not None:
         try:
             moment: datetime = parsedate_to_datetime(since)
         except (ValueError, TypeError):
