@@ -917,6 +917,8 @@ def test_without_the_ticket_systems_token_commands_work_and_doctor_says_what_is_
     assert "! CALSYNC_TICKETS_TOKEN is not set here, so the messages that need it are left to processes that have it." in (
         said.out
     )
+    (secret,) = json.loads(run("doctor", "--json", at=MIDWEEK).out)["secrets"]
+    assert secret.startswith("CALSYNC_TICKETS_TOKEN is not set here")
 
 
 def test_the_server_logs_what_it_cannot_send(calendar, caplog):
