@@ -25,6 +25,7 @@ from calsync.follower import Follower
 from calsync.planning import Conductor, conductor
 from calsync.settings import Config
 from calsync.texts import SENTENCE, check_line
+from calsync.weeks import FIRST_YEAR, LAST_YEAR
 from calsync.windows import Slot
 from calsync.writes import put, trying
 from calsync.zones import resolve, zone
@@ -172,6 +173,8 @@ def _name(who: str, start: date, end: date) -> str:
 def _check_span(agenda: Agenda, who: Conductor, start: date, end: date, now: datetime) -> None:
     if isinstance(start, datetime) != isinstance(end, datetime):
         raise Invalid("Give start and end in the same form: two dates, or two times with their offsets.")
+    if not FIRST_YEAR <= min(start.year, end.year) <= max(start.year, end.year) <= LAST_YEAR:
+        raise Invalid(f"Choose days of {FIRST_YEAR} to {LAST_YEAR}, for which clock changes are known.")
     if end < start:
         raise Invalid("end is before start; swap them.")
     if end == start and isinstance(start, datetime):
@@ -181,11 +184,7 @@ def _check_span(agenda: Agenda, who: Conductor, start: date, end: date, now: dat
     if isinstance(start, datetime) and isinstance(end, datetime):
         first, last = start, end
     else:
-        try:
-            behind = end + timedelta(days=1)
-        except OverflowError:
-            raise Invalid("end is too far away; choose an earlier day.") from None
-        first, last = _midnight(start, who.timezone), _midnight(behind, who.timezone)
+        first, last = _midnight(start, who.timezone), _midnight(end + timedelta(days=1), who.timezone)
     if last <= now:
         raise Invalid("This absence is over already.")
     if last.astimezone(UTC) > agenda.horizon.end or first.astimezone(UTC) < agenda.horizon.start:

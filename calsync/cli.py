@@ -348,7 +348,7 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
             "messages": [
                 {"week": str(week), **DeliveryOut.of(message).model_dump(mode="json")} for week, message in found.messages
             ],
-            "secrets": list(absent(session.config)),
+            "missing": list(absent(session.config)),
             "channels": list(found.channels),
             "feeds": dict(found.feeds),
         }

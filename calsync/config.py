@@ -339,17 +339,23 @@ def _overlay_environment(document: dict[str, Any], environ: Mapping[str, str], p
 
 
 def _from_environment(variable: str, environ: Mapping[str, str], problems: list[str]) -> str | None:
-    """What the variable says, or the file that its `_FILE` names; None where that is nothing."""
+    """What the variable says, or the file that its `_FILE` names; None where they are not set, or empty.
+
+    A file that is named and has nothing in it is a mistake: its secret has gone astray.
+    """
     value, file = (environ.get(name, "") for name in (variable, f"{variable}_FILE"))
     if not file.strip():
         return value if value.strip() else None
     if value.strip():
         problems.append(f"{variable}: is set, and {variable}_FILE too; keep one of them")
     try:
-        return Path(file).read_text(encoding="utf-8").strip() or None
+        found = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{variable}_FILE: {error}")
         return None
+    if not found:
+        problems.append(f"{variable}_FILE: {file} is empty; write what is meant into it, or do not set the variable")
+    return found or None
 
 
 def _secret(variable: str, environ: Mapping[str, str], problems: list[str]) -> SecretStr | None:

@@ -162,24 +162,40 @@ class Courier:
         if known.state == "pending" and now >= known.until:
             self._write(href, known, known.settle("failed", known.detail or "its time was over"), now)
             return
-        mine = self._addressed(href, known).claim(uuid.uuid4().hex[:12], now)
-        try:
-            if not self._write(href, known, mine, now):
-                return  # somebody else has it
-        except Unreachable:
-            # The claim may stand, and nothing was sent: it is given back as soon as the calendar is there.
-            self._unrecorded[href, mine.id] = mine, known
-            raise
+        mine = self._claim(href, known, now)
+        if mine is None or mine.settled:
+            return  # somebody else has it, or it is true no more
         outcome = self._recover(href, mine, now) if known.state == "claimed" else self._send(href, mine, now)
         _log.info("%s of %s is %s%s", mine.id, href, outcome.state, f": {outcome.detail}" if outcome.detail else "")
         self._record(href, mine, outcome, now)
 
-    def _addressed(self, href: str, known: Delivery) -> Delivery:
-        """The message for the ticket that the week has now; one that is claimed is looked for where it may be."""
-        entry = self._follower.agenda.entries.get(href)
-        if known.target != "ticket" or known.state == "claimed" or entry is None or entry.reservation is None:
-            return known
-        return replace(known, ticket=entry.reservation.ticket)
+    def _claim(self, href: str, known: Delivery, now: datetime) -> Delivery | None:
+        """Claim the message, as it is to be sent about the week that stands in that write, or settle it if it is untrue.
+
+        None where somebody else has it.
+        """
+        token = uuid.uuid4().hex[:12]
+        mine: Delivery | None = None
+
+        def choose(entry: Entry) -> Sequence[Delivery]:
+            nonlocal mine
+            # A write whose answer was lost may have come to the calendar meanwhile.
+            mine = next((one for one in entry.deliveries if one.by == token), None)
+            if mine is not None or known not in entry.deliveries:
+                return ()
+            # One that is claimed is looked for where it may be.
+            told = _as_it_stands(self._follower.config, entry, known, now) if known.state == "pending" else known
+            mine = told if told.settled else told.claim(token, now)
+            return (mine,)
+
+        try:
+            add(self._follower, href, choose, now)
+        except Unreachable:
+            # The claim may stand, and nothing was sent: it is given back as soon as the calendar is there.
+            if mine is not None:
+                self._unrecorded[href, mine.id] = mine, known
+            raise
+        return mine
 
     def _record(self, href: str, mine: Delivery, outcome: Delivery, now: datetime) -> None:
         """Write an outcome down, or keep it until the calendar is back."""
@@ -206,11 +222,6 @@ class Courier:
         return stood
 
     def _send(self, href: str, mine: Delivery, now: datetime) -> Delivery:
-        # The claim was written onto the week as it stands now.
-        config, entry = self._follower.config, self._follower.agenda.entries.get(href)
-        mine = retold(config, entry, mine, now) if mine.target == "announcements" else _still_true(config, entry, mine)
-        if mine.settled:
-            return mine
         try:
             if mine.target == "ticket":
                 return self._to_ticket(href, mine, now)
@@ -266,17 +277,30 @@ class Courier:
         return self._ports.tickets.has(mine.ticket, mark(href, mine))
 
 
-def _still_true(config: Config, entry: Entry | None, made: Delivery) -> Delivery:
-    """A hand-off or update as it is to be sent of the week as it stands: people hand off again, and release."""
-    reservation = entry.reservation if entry is not None else None
-    if reservation is None or not made.about.startswith("handoff-"):
-        return made
+def _as_it_stands(config: Config, entry: Entry, made: Delivery, now: datetime) -> Delivery:
+    """A message as it is to be sent at `now` about the week as it stands; `skipped` where it is true no more.
+
+    Until it is sent, people hand off again, change the pair or the ticket, and move slots.
+    """
+    if made.target == "announcements":
+        return retold(config, entry, made, now)
+    reservation = entry.reservation
+    assert reservation is not None  # as `add` promises
     if reservation.released:
         return made.settle("skipped", f"{reservation.week} was released meanwhile")
-    known = config.roster.get(reservation.in_charge.name)
-    if made.assign is None or (known is not None and known.ticket_user == made.assign):
+    if made.to is not None and reservation.responsible is None:
+        return made.settle("skipped", f"{reservation.week} has another pair by now")
+    if made.target != "ticket":
         return made
-    return replace(made, assign=None, remark=f"commented only: {reservation.in_charge.name} is responsible by now")
+    assign = remark = None
+    if made.to == reservation.in_charge.name:
+        known = config.roster.get(made.to)
+        assign = known.ticket_user if known is not None else None
+        if assign is None:
+            remark = f"commented only: conductors.ticket_user of {made.to} is not set, so the ticket is not assigned"
+    elif made.to is not None:
+        remark = f"commented only: {reservation.in_charge.name} is responsible by now"
+    return replace(made, ticket=reservation.ticket, assign=assign, remark=remark)
 
 
 def _said(message: Delivery, now: datetime) -> str:

@@ -44,12 +44,12 @@ def absences(
 ) -> Iterator[Absence]:
     """Their absences that overlap the span from `start` to `end` (aware): on the calendar, then those of their `feed`.
 
-    What the feed calls busy for a shorter time than `conflicts.shortest_busy` is none.
+    What has no length is none, and neither is what the feed calls busy for less than `conflicts.shortest_busy`.
     """
     written, busy = agenda.away.get(who.name), agenda.busy.get(who.name) if feed else None
     for occurrence, away in written.near(start, end) if written else ():
         begin, finish = occurrence.span(away.timezone if away else who.timezone)
-        if begin < end and start < finish:
+        if begin < end and start < finish and begin < finish:
             yield Absence(occurrence.uid, begin, finish, away.note if away else None, occurrence.certain)
     for one in _busy(busy.diary, who, config.conflicts.shortest_busy, start, end) if busy else ():
         if one.start < end and start < one.end:
@@ -57,7 +57,7 @@ def absences(
 
 
 def _busy(diary: Diary, who: Conductor, shortest: timedelta, start: datetime, end: datetime) -> Iterator[Absence]:
-    """What their own feed says around the span, by start; meetings without a break between them are as long as all of them.
+    """What their own feed says around the span; meetings without a break between them are as long as all of them.
 
     What is not `certain` may be longer than can be read, and so always counts.
     """
@@ -65,6 +65,8 @@ def _busy(diary: Diary, who: Conductor, shortest: timedelta, start: datetime, en
     unbroken: list[Absence] = []
     until = None
     for begin, finish, occurrence in sorted(near, key=lambda found: found[:2]):
+        if begin == finish:
+            continue
         absence = Absence(None, begin, finish, certain=occurrence.certain)
         if not absence.certain:
             yield absence

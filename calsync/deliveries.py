@@ -56,9 +56,9 @@ class Unsure(Exception):
 class Delivery:
     """One message to one place. `id` is unique within the week, and the same for the same message of the same cause.
 
-    `about` names the hand-off, update or announcement that it belongs to, and `assign` who the ticket is to be assigned
-    to; `remark` is its detail once it is sent. Times are in UTC: it is not sent before `due` nor after `until`, and its
-    claim, if any, is from `claimed`.
+    `about` names the hand-off, update or announcement that it belongs to, and `to` who a hand-off is to. `ticket`, the
+    user whom it is assigned to (`assign`), and the `remark`, its detail once it is sent, are those of its claim. Times are
+    in UTC: it is not sent before `due` nor after `until`, and its claim, if any, is from `claimed`.
     """
 
     id: str
@@ -69,6 +69,7 @@ class Delivery:
     until: AwareDatetime
     due: AwareDatetime
     ticket: str | None = None
+    to: str | None = None
     assign: str | None = None
     state: State = "pending"
     attempts: int = 0
@@ -115,13 +116,12 @@ def make(
     *,
     lasts: timedelta = timedelta(days=1),
     ticket: str | None = None,
-    assign: str | None = None,
-    remark: str | None = None,
+    to: str | None = None,
     skipped: str | None = None,
 ) -> Delivery:
     """A delivery that is due at `now` (aware) and given up when it `lasts` no more; one that is `skipped` says why."""
     made = stamp(now)
-    found = Delivery(f"{about}-{target}", about, target, text, made, made + lasts, made, ticket, assign, remark=remark)
+    found = Delivery(f"{about}-{target}", about, target, text, made, made + lasts, made, ticket, to)
     return found if skipped is None else found.settle("skipped", skipped)
 
 

@@ -23,7 +23,6 @@ from calsync.planning import Conductor
 from calsync.ports import Ports
 from calsync.records import Reservation
 from calsync.reservations import Outcome, held
-from calsync.settings import Config
 from calsync.storing import store
 from calsync.texts import SENTENCE, check_line
 from calsync.weeks import Week
@@ -70,7 +69,7 @@ def hand_off(
             raise Invalid(f"The train of {week} is over; there is nothing to hand off.")
         handed = _handed(standing, to, now, author)
         about = f"handoff-{handed.sequence}-{digest}"
-        more = _deliveries(follower.config, ports, handed, former, about, note, now)
+        more = _deliveries(ports, handed, former, about, note, now)
         written = store(follower, handed, entry, now, more)
         against = _against(follower, handed, to, now)
         return HandedOff(Outcome(handed, written.etag, warnings=against), entry.href, about, former.name)
@@ -114,26 +113,16 @@ def _handed(standing: Reservation, to: Conductor, now: datetime, author: str | N
 
 
 def _deliveries(
-    config: Config, ports: Ports, handed: Reservation, former: Conductor, about: str, note: str, now: datetime
+    ports: Ports, handed: Reservation, former: Conductor, about: str, note: str, now: datetime
 ) -> Sequence[Delivery]:
     to, train = handed.in_charge, handed.train_title
     whose = f"{former.name} → {to.name}"
-    known = config.roster.get(to.name)
-    user = known.ticket_user if known is not None else None
     comment = f"{note}\n\n{former.name} hands {train} ({handed.week}) to {to.name}."
-    why = f"commented only: conductors.ticket_user of {to.name} is not set, so the ticket is not assigned"
-    ticket = deliveries.make(
-        about,
-        "ticket",
-        comment,
-        now,
-        ticket=handed.ticket,
-        assign=user,
-        remark=why if user is None else None,
-        skipped=ports.missing("ticket", handed),
-    )
+    skipped = ports.missing("ticket", handed)
+    ticket = deliveries.make(about, "ticket", comment, now, ticket=handed.ticket, to=to.name, skipped=skipped)
     place = ", ".join(part for part in (train, handed.ticket) if part)
-    log = deliveries.make(about, "log", f"!log {note} ({place}: {whose})", now, skipped=ports.missing("log", handed))
+    line = f"!log {note} ({place}: {whose})"
+    log = deliveries.make(about, "log", line, now, to=to.name, skipped=ports.missing("log", handed))
     return (ticket, log)
 
 

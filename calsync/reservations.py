@@ -14,6 +14,7 @@ from datetime import datetime
 from calsync import events
 from calsync.agenda import Agenda
 from calsync.conflicts import Alternative, Conflict, alternatives, blocking, check
+from calsync.deliveries import Delivery
 from calsync.entries import Entry
 from calsync.errors import Changed, Conflicted, Invalid, NotReserved, ReservedByAnother
 from calsync.follower import Follower
@@ -71,11 +72,7 @@ class Outcome:
 
 
 def inspect(config: Config, agenda: Agenda, request: Request, now: datetime) -> Check:
-    """Plan the request and check it against the agenda; writes nothing.
-
-    Raises `Invalid` as `plan` does, and for texts and tickets that are none.
-    """
-    _check_texts(config, request)
+    """Plan the request and check it against the agenda; writes nothing. Raises `Invalid` as `plan` does."""
     planned = plan(config, request.pair, request.week, now)
     if not agenda.covers(planned.slots[0].start, planned.slots[-1].end):
         raise Invalid(
@@ -92,12 +89,16 @@ def inspect(config: Config, agenda: Agenda, request: Request, now: datetime) -> 
     return Check(planned, conflicts, free, holder)
 
 
-def _check_texts(config: Config, request: Request) -> None:
-    check_line("train", request.train, WORD)
-    check_line("ticket", request.ticket, WORD)
-    check_line("override", request.override, SENTENCE)
-    if request.ticket is not None and config.tickets.url is not None and not is_task(request.ticket):
-        raise Invalid(f'"{request.ticket}" is no task of {config.tickets.url}; write its number as T123.')
+def _check_texts(config: Config, request: Request, standing: Reservation | None) -> None:
+    """Raise `Invalid` for texts and tickets that are none; what stands already is not questioned."""
+    for what, most in (("train", WORD), ("ticket", WORD), ("override", SENTENCE)):
+        text = getattr(request, what)
+        if standing is None or text != getattr(standing, what):
+            check_line(what, text, most)
+    ticket, url = request.ticket, config.tickets.url
+    is_new = standing is None or ticket != standing.ticket
+    if is_new and ticket is not None and url is not None and not is_task(ticket):
+        raise Invalid(f'"{ticket}" is no task of {url}; write its number as T123.')
 
 
 def reserve(
@@ -121,13 +122,15 @@ def reserve(
             return Outcome(found.holder.reservation, found.holder.etag, True, found.plan.skipped, found.conflicts)
         if found.holder is not None:
             return _held(follower.config, found, request, agenda)
+        _check_texts(follower.config, request, None)
         entry = replaced = agenda.reservation(found.plan.week)
         former = entry.reservation if entry is not None else None
         reservation = _reservation(follower.config, found.plan, request, now, author, former)
         _refuse(found, request.override)
         if dry_run:
             return Outcome(reservation, "", skipped=found.plan.skipped, warnings=found.conflicts)
-        written = store_checked(follower, reservation, entry, now, mark)
+        untold = _untold(entry, f"{reservation.week} was released meanwhile")
+        written = store_checked(follower, reservation, entry, now, untold, mark)
         return Outcome(reservation, written.etag, True, found.plan.skipped, found.conflicts)
 
     return trying(follower, attempt)
@@ -189,6 +192,7 @@ def change(
         agenda = follower.sync(now)
         entry, standing = held(agenda, week, etags)
         request = replace(asked(standing), week=week)
+        _check_texts(follower.config, request, standing)
         found = inspect(follower.config, agenda, request, now)
         reservation = _reservation(follower.config, found.plan, request, now, author, standing)
         # Slots may stand elsewhere than planned: people move them.
@@ -243,9 +247,16 @@ def release(
         )
         if dry_run:
             return Outcome(released, entry.etag)
-        return Outcome(released, store(follower, released, entry, now).etag)
+        untold = _untold(entry, f"{week} was released meanwhile")
+        return Outcome(released, store(follower, released, entry, now, untold).etag)
 
     return trying(follower, attempt)
+
+
+def _untold(entry: Entry | None, why: str) -> list[Delivery]:
+    """The messages of a reservation that is no more, which nobody is to hear of any more."""
+    known = entry.deliveries if entry is not None else ()
+    return [one.settle("skipped", why) for one in known if one.state == "pending"]
 
 
 def held(agenda: Agenda, week: Week, etags: Collection[str] | None) -> tuple[Entry, Reservation]:

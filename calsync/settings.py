@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from calsync.errors import Invalid, UnknownTimezone
 from calsync.hours import DEFAULT_HOURS, Hours
-from calsync.texts import check_line
+from calsync.texts import WORD, check_line
 from calsync.weeks import WEEKDAYS, Week
 from calsync.zones import resolve, zone
 
@@ -132,6 +132,7 @@ IsoWeek = Annotated[Week, BeforeValidator(_week)]
 WebAddress = Annotated[str, BeforeValidator(_web_address)]
 SecretAddress = Annotated[SecretStr, BeforeValidator(_web_address)]
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]
+Name = Annotated[str, Field(min_length=1, max_length=WORD), AfterValidator(_line)]
 
 
 class Section(BaseModel):
@@ -225,7 +226,7 @@ class Freeze(Section):
 class ConductorSection(Section):
     """`[[conductors]]`: one person of the roster; the address of their busy feed is often a secret by itself."""
 
-    name: Text
+    name: Name
     timezone: Timezone
     hours: WorkingHours = DEFAULT_HOURS
     days: Weekdays | None = None
@@ -296,7 +297,7 @@ _TASK = re.compile(r"T[1-9]\d{0,11}", re.ASCII)
 
 
 def is_task(ticket: str) -> bool:
-    """Whether a ticket is one of Phabricator's tasks: `T123`."""
+    """Whether a ticket is a task such as `T123`: `[tickets]` has Phabricator alone."""
     return _TASK.fullmatch(ticket) is not None
 
 

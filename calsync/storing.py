@@ -23,14 +23,21 @@ from calsync.zones import stamp
 
 
 def store_checked(
-    follower: Follower, reservation: Reservation, former: Entry | None, now: datetime, mark: str | None = None
+    follower: Follower,
+    reservation: Reservation,
+    former: Entry | None,
+    now: datetime,
+    more: Sequence[Delivery] = (),
+    mark: str | None = None,
 ) -> Entry:
     """Put the reservation in the place of `former`, look again, and take it back if something came in between.
+
+    `more` and `mark` are those of `store`.
 
     Raises `Overtaken` if somebody wrote first, `Lost` if the write was lost, and `Conflicted` once it is taken back. A
     calendar that goes away after the write leaves it standing: asking again finds it, as the very same reservation.
     """
-    entry = store(follower, reservation, former, now, mark=mark)
+    entry = store(follower, reservation, former, now, more, mark)
     look_again(follower, reservation, entry, former, now)
     return entry
 
@@ -91,10 +98,11 @@ def _take_back(
 ) -> bool:
     """Undo the write that stands as `entry`; False where somebody else has changed it meanwhile.
 
-    What was sent meanwhile stays sent; `untold` deliveries came with the write, and go with it. An answer that is lost is
-    looked for; a calendar that stays away raises `Unreachable`, and leaves the write standing.
+    What was sent meanwhile stays sent; `untold` deliveries came with the write, and are what they were before, or go with
+    it. An answer that is lost is looked for; a calendar that stays away raises `Unreachable`, and leaves it standing.
     """
     before = former.reservation if former is not None else None
+    known = {one.id: one for one in former.deliveries} if former is not None else {}
     for _ in range(ATTEMPTS):
         try:
             if before is None:
@@ -104,7 +112,8 @@ def _take_back(
                 again = replace(before, sequence=before.sequence + 2, modified=max(before.modified, stamp(now)))
                 restored = events.encode(follower.config, again, uuid.uuid4().hex, entry.ics)
                 if untold:
-                    restored = deliveries.write(restored, [one for one in entry.deliveries if one not in untold])
+                    kept = [known.get(one.id) if one in untold else one for one in entry.deliveries]
+                    restored = deliveries.write(restored, [one for one in kept if one is not None])
                 follower.calendar.put(entry.href, restored, etag=entry.etag)
         except Changed:
             standing = follower.sync(now).entries.get(entry.href)

@@ -412,6 +412,102 @@ def test_a_message_goes_onto_the_ticket_that_the_week_has_when_it_is_sent(known,
     assert (server.owner(400001), server.owner(400002)) == (None, "Ben")
 
 
+def test_the_ticket_and_who_is_responsible_are_those_of_the_claims_own_write(known, calendar, team, server, ports):
+    server.down = 1
+    handed(known, ports)
+    later = MIDWEEK + timedelta(minutes=1)
+    behind = Follower(calendar, team, later)
+    behind.sync(later)
+    reservations.change(known, W49, lambda kept: Request(kept.pair, ticket="T400002"), MIDWEEK)
+    Courier(behind, ports).settle(later)  # without another look at the calendar
+    assert (len(server.comments(400001)), len(server.comments(400002))) == (0, 1)
+    assert (server.owner(400001), server.owner(400002)) == (None, "Ben")
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_messages_of_a_reservation_that_is_no_more_are_not_told_of_the_one_in_its_place(
+    known, calendar, team, server, room, ports, anew
+):
+    room.down = server.down = 9
+    handed(known, ports)
+    told(known, ports, sender="ben", decision=True)
+    others = Pair(CEM, ANA)
+    if anew:
+        reservations.release(known, W49, MIDWEEK)
+        reservations.reserve(known, Request(others, W49, ticket="T400002", override="needed"), MIDWEEK)
+    else:
+        reservations.change(known, W49, lambda _kept: Request(others, ticket="T400002", override="needed"), MIDWEEK)
+    room.down = server.down = 0
+    found = settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1))
+    states = {one.about[:6]: (one.state, one.detail) for one in found}
+    if anew:
+        assert set(states.values()) == {("skipped", "2026-W49 was released meanwhile")}
+        assert (room.said, server.comments(400001), server.comments(400002)) == ([], [], [])
+    else:  # the train is the same, and so are its news; who is responsible is not
+        assert states == {"handof": ("skipped", "2026-W49 has another pair by now"), "update": ("sent", None)}
+        assert (len(room.said), len(server.comments(400002)), server.owner(400002)) == (1, 1, None)
+
+
+def test_what_was_dropped_with_a_release_that_is_taken_back_is_sent_all_the_same(known, calendar, team, server, ports):
+    server.down = 1
+    handed(known, ports)
+
+    class Altering:
+        """Keeps the first write otherwise than it was written."""
+
+        def __getattr__(self, name):
+            return getattr(calendar, name)
+
+        def put(self, href, ics, *, etag):
+            if self.__dict__.setdefault("first", True):
+                self.first = False
+                ics = ics.replace(b"DTSTART;TZID=Europe/Paris:20261201T10", b"DTSTART;TZID=Europe/Paris:20261201T09")
+            return calendar.put(href, ics, etag=etag)
+
+    with pytest.raises(Refused):
+        reservations.release(Follower(Altering(), team, MIDWEEK), W49, MIDWEEK)
+    assert outcomes(standing(known).deliveries)["ticket"] == "pending"
+    settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1))
+    assert (len(server.comments()), server.owner()) == (1, "Ben")
+
+
+def test_who_is_assigned_is_what_the_roster_says_when_it_is_sent(known, calendar, team, server, ports):
+    wrong = [person | {"ticket_user": "Benn"} if person["name"] == "ben" else person for person in TEAM]
+    known.config = configured(conductors=wrong, calendar=NEAR)
+    (ticket, _) = handed(known, ports)[1]
+    assert (ticket.state, ticket.detail) == ("pending", 'the ticket system has no user "Benn"; see conductors.ticket_user')
+    (ticket, _) = settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1))
+    assert (ticket.state, ticket.detail, server.owner()) == ("sent", None, "Ben")
+
+
+def test_why_it_was_only_commented_is_found_anew_at_each_try_and_outlives_a_killed_process(
+    known, calendar, team, server, ports
+):
+    server.down = 6
+    handed(known, ports)
+    handed(known, ports, ANA, "back again", at=MIDWEEK + timedelta(seconds=1))
+    settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1), rounds=1)
+    handed(known, replace(ports, tickets=None), CEM, "and away", at=MIDWEEK + timedelta(minutes=2))
+    server.down = 0
+
+    class Fatal:
+        """The process ends as soon as the ticket system has a comment."""
+
+        def post(self, *arguments, **options):
+            ports.tickets.post(*arguments, **options)
+            raise KeyboardInterrupt
+
+    later = MIDWEEK + timedelta(minutes=5)
+    follower = Follower(calendar, team, later)
+    follower.sync(later)
+    with pytest.raises(KeyboardInterrupt):
+        Courier(follower, replace(ports, tickets=Fatal())).settle(later)
+    found = settled(calendar, team, ports, later + LEASE)
+    tickets = [(one.state, one.detail) for one in found if one.target == "ticket" and one.state == "sent"]
+    assert tickets == [("sent", "commented only: cem is responsible by now")] * 2
+    assert (server.owner(), len(server.comments())) == (None, 2)
+
+
 def test_a_message_for_a_ticket_that_was_taken_away_fails_and_says_so(known, calendar, team, server, ports):
     server.down = 1
     handed(known, ports)
@@ -917,7 +1013,7 @@ def test_without_the_ticket_systems_token_commands_work_and_doctor_says_what_is_
     assert "! CALSYNC_TICKETS_TOKEN is not set here, so the messages that need it are left to processes that have it." in (
         said.out
     )
-    (secret,) = json.loads(run("doctor", "--json", at=MIDWEEK).out)["secrets"]
+    (secret,) = json.loads(run("doctor", "--json", at=MIDWEEK).out)["missing"]
     assert secret.startswith("CALSYNC_TICKETS_TOKEN is not set here")
 
 
@@ -967,7 +1063,9 @@ def test_old_deliveries_make_room_and_running_ones_do_not(now):
 
 
 def test_a_delivery_comes_back_from_the_calendar_as_it_was(known, now):
-    full = Delivery("a-ticket", "a", "ticket", "ünïcode; , \\n", now, now, now, "T1", "Ben", "claimed", 3, now, "me", "why")
+    full = Delivery(
+        "a-ticket", "a", "ticket", "ünïcode; , \\n", now, now, now, "T1", "ben", "Ben", "claimed", 3, now, "me", "why"
+    )
     ics = deliveries.write(standing(known).ics, [full, deliveries.make("b", "log", "!log x" * 80, now)])
     assert deliveries.read(ics)[0] == full
     assert all(len(line) <= 75 for line in ics.split(b"\r\n"))

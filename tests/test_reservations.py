@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from samples import EU, PAIR, US, ics, person, utc
+from samples import EU, PAIR, US, configured, ics, person, utc
 
 from calsync import events, reservations
 from calsync.calendars.sql import SqlCalendar
@@ -431,6 +431,17 @@ def test_a_train_that_is_over_cannot_be_released_and_says_so(follower, calendar,
     with pytest.raises(Invalid, match="The train of 2026-W49 is over; there is nothing to release"):
         release(follower, WEEK, now + timedelta(weeks=3), dry_run=dry_run)
     assert calendar.changes(None) == before
+
+
+def test_a_ticket_that_stands_is_not_questioned_by_a_change_of_something_else(calendar, config, now):
+    reserve(Follower(calendar, config, now), replace(REQUEST, ticket="blocker"), now)
+    with_tickets = Follower(calendar, configured(tickets={"url": "https://phabricator.example.org"}), now)
+    same = reserve(with_tickets, replace(REQUEST, ticket="blocker"), now)
+    assert not same.created
+    found = change(with_tickets, WEEK, replace(REQUEST, ticket="blocker", train="2"), now)
+    assert (found.reservation.train, found.reservation.ticket) == ("2", "blocker")
+    with pytest.raises(Invalid, match='"another" is no task'):
+        change(with_tickets, WEEK, replace(REQUEST, ticket="another"), now)
 
 
 def test_a_new_ticket_moves_nothing_so_that_conflicts_warn_and_do_not_refuse_it(follower, calendar, now):

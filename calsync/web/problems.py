@@ -151,12 +151,14 @@ async def _validation_error(_request: Request, error: Exception) -> JSONResponse
 
 def _mistakes(error: RequestValidationError) -> list[Mistake]:
     found = [(_where(one["loc"]), one) for one in error.errors()]
-    meant = [where for where, one in found if one["type"] not in _FORMS]
+    told = {where for where, one in found if one["type"] not in _FORMS}
+
+    def is_meant(where: str) -> bool:
+        return where not in told and not any(other.startswith(f"{where}/") for other, _ in found)
+
     # Of two forms that are taken, such as a name or an object, only what is wrong in the one that was meant is news.
     return [
-        Mistake(where=where, detail=_sentence(one))
-        for where, one in found
-        if one["type"] not in _FORMS or not any(other == where or other.startswith(f"{where}/") for other in meant)
+        Mistake(where=where, detail=_sentence(one)) for where, one in found if one["type"] not in _FORMS or is_meant(where)
     ]
 
 
