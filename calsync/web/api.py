@@ -201,7 +201,7 @@ async def release_reservation(
     query: Annotated[WriteQuery, Query()],
     if_match: IfMatch = None,
 ) -> Response:
-    """Give the week up; subscribers see its slots as cancelled until they are past."""
+    """Give the week up; subscribers see its slots as cancelled until they are past. A train that is over stays."""
     which = Week.parse(week)
 
     def call() -> Outcome:
