@@ -11,8 +11,10 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -36,8 +38,17 @@ MAX_BYTES = 2_000_000
 """How long a feed may be."""
 MAX_SECONDS = 10.0
 """How long fetching one may take in all, from looking up its host to the last byte."""
+READING = 3.0
+"""How much processor time what recurs in a feed may take."""
 AT_ONCE = 16
 """How many are fetched at a time."""
+
+_EVENT = re.compile(rb"^BEGIN:VEVENT\r?\n.*?^END:VEVENT\r?\n", re.MULTILINE | re.DOTALL)
+_TIME = re.compile(rb"^DT(?:START|END)[;:]", re.MULTILINE | re.IGNORECASE)
+_DAY = re.compile(rb"^DT(?:START|END)(?:;[^:\r\n]*)?:(\d{8})", re.MULTILINE)
+_LASTING = re.compile(  # or what is folded within its name
+    rb"^(?:(?:RRULE|RDATE|RECURRENCE-ID|DURATION)[;:]|[A-Z0-9-]+\r?$)", re.MULTILINE | re.IGNORECASE
+)
 
 _log = logging.getLogger("calsync")
 
@@ -125,10 +136,15 @@ class Feeds:
             renewed = replace(copy, at=now, tried=now, failure=None)
         else:
             body, etag = answer
+            begun = time.thread_time()
             reading = _read(body, horizon)
+            if reading.unplaced and time.thread_time() - begun > READING:
+                raise _Unreadable(f"it has more in it than can be read in {READING:g} s of processor time")
             if b"BEGIN:VCALENDAR" not in body or (reading.unplaced and not reading.occurrences):
                 raise _Unreadable("what it answers is not a calendar")
             renewed = _Copy(body, etag, now, now)
+            with self._lock:
+                self._readings[name] = (body, horizon, reading)
         self._save(self._urls[name], renewed)
         return renewed
 
@@ -153,7 +169,7 @@ class Feeds:
         try:
             head, _, body = self._file(url).read_bytes().partition(b"\n")
             known = json.loads(head)
-            return _Copy(body, known["etag"], datetime.fromisoformat(known["at"]), datetime.fromisoformat(known["at"]))
+            return _Copy(body, known["etag"], datetime.fromisoformat(known["at"]))
         except (OSError, ValueError, KeyError, TypeError):
             return _Copy()
 
@@ -180,11 +196,26 @@ def beside(config: Config) -> Path:
 
 def _read(body: bytes, horizon: Horizon) -> Reading:
     """What a feed says, with events or with free/busy time."""
-    found = read(body, "", horizon)
+    found = read(_without_history(body, horizon), "", horizon, READING)
     if b"VFREEBUSY" not in body.upper():
         return found
     more = read_freebusy(body, horizon)
     return replace(found, occurrences=(*found.occurrences, *more.occurrences), unplaced=found.unplaced or more.unplaced)
+
+
+def _without_history(body: bytes, horizon: Horizon) -> bytes:
+    """The feed without the events that happen once and were over before the horizon: most of what old calendars have.
+
+    What leaves a doubt about that, such as a folded line, stays.
+    """
+    first = f"{horizon.start - timedelta(days=2):%Y%m%d}".encode()  # wherever on earth its days are meant
+
+    def ahead(found: re.Match[bytes]) -> bytes:
+        days = _DAY.findall(found[0])
+        once = not _LASTING.search(found[0]) and len(days) == len(_TIME.findall(found[0])) > 0
+        return b"" if once and max(days) < first else found[0]
+
+    return _EVENT.sub(ahead, body)
 
 
 def _fetch(url: str, etag: str | None) -> tuple[bytes, str | None] | None:

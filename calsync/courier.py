@@ -32,8 +32,8 @@ REST = timedelta(minutes=1)
 """How long a week is left alone on which the calendar refused a write."""
 FORSAKEN = 2 * LEASE
 """How long a message must be over until a process that could not have sent it settles it."""
-LATE = timedelta(minutes=5)
-"""How old a message is that says when it was written."""
+LATE = timedelta(seconds=30)
+"""How old a message is that says of when it is; one that did not go through at once says so anyhow."""
 ATTEMPTS = 12
 """How often a write is tried anew when somebody else wrote to the week first."""
 
@@ -306,7 +306,7 @@ def _as_it_stands(config: Config, entry: Entry, made: Delivery, now: datetime) -
 def _said(message: Delivery, now: datetime) -> str:
     """What is sent of a message at `now`: one that comes late says of when it is."""
     text = shown(message.text)
-    if message.target == "announcements" or now - message.made < LATE:
+    if message.target == "announcements" or (message.attempts == 1 and now - message.made < LATE):
         return text
     return f"{text} [of {message.made:%a} {message.made.day} {message.made:%b %H:%M} UTC]"
 

@@ -35,7 +35,7 @@ MAX_TEXT = 380
 """How many bytes of text fit into a line beside its prefix (RFC 2812, section 2.3)."""
 LOG = "!log "
 """How a line begins that the channel's bot writes into the log."""
-NICKS = 3
+NICKS = 8
 """How many nicks are tried where the first is in use, as by another replica in this moment."""
 
 _SHAPE = (

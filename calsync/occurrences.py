@@ -10,6 +10,8 @@ compares them brings the timezone of the observer.
 
 from __future__ import annotations
 
+import math
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -93,8 +95,11 @@ class Reading:
     over: datetime | None = None
 
 
-def read(ics: bytes, href: str, horizon: Horizon) -> Reading:
-    """Read one resource (bytes of `text/calendar`); never raises for what stands in it."""
+def read(ics: bytes, href: str, horizon: Horizon, seconds: float = math.inf) -> Reading:
+    """Read one resource (bytes of `text/calendar`); never raises for what stands in it.
+
+    What is not read when expanding it has taken so many `seconds` of processor time is a defect, and unplaced.
+    """
     defects: list[str] = []
     try:
         calendar, zones = parse(ics, defects)
@@ -109,7 +114,12 @@ def read(ics: bytes, href: str, horizon: Horizon) -> Reading:
     tzids: set[str] = set()
     used: dict[str, bytes] = {}
     ends: list[datetime | None] = []
+    until = time.thread_time() + seconds
     for uid, events in groups.items():
+        if time.thread_time() > until:
+            defects.append(f"has more in it than can be read in {seconds:g} s")
+            unplaced = True
+            break
         found = _Group(uid, href, events, zones, horizon).read()
         occurrences += found.occurrences
         unplaced = unplaced or found.unplaced

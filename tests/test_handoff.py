@@ -389,9 +389,11 @@ def test_a_hand_off_that_comes_late_leaves_the_ticket_to_who_is_responsible_by_t
 def test_a_message_that_comes_late_says_of_when_it_is(known, calendar, team, server, room, ports):
     room.down = server.down = 1
     handed(known, ports)
-    settled(calendar, team, ports, MIDWEEK + timedelta(minutes=6), rounds=1)
-    assert room.said[0].endswith("ana → ben) [of Wed 2 Dec 12:00 UTC]")
-    assert "[of Wed 2 Dec 12:00 UTC]" in server.comments()[0]
+    told(known, ports, "the later one", at=MIDWEEK + timedelta(seconds=1), sender="ben", decision=True)
+    settled(calendar, team, ports, MIDWEEK + timedelta(seconds=12), rounds=1)
+    assert room.said[0].endswith("the later one (MediaWiki train 1.46.0-wmf.5, T400001: ben)")
+    assert room.said[1].endswith("ana → ben) [of Wed 2 Dec 12:00 UTC]")
+    assert ["[of Wed 2 Dec 12:00 UTC]" in said for said in server.comments()] == [False, True]
 
 
 def test_a_hand_off_of_a_week_that_was_released_meanwhile_is_told_no_more(known, calendar, team, server, room, ports):
@@ -401,6 +403,15 @@ def test_a_hand_off_of_a_week_that_was_released_meanwhile_is_told_no_more(known,
     found = settled(calendar, team, ports, MIDWEEK + timedelta(minutes=1))
     assert {(one.state, one.detail) for one in found} == {("skipped", "2026-W49 was released meanwhile")}
     assert (room.said, server.comments()) == ([], [])
+
+
+def test_what_became_of_a_released_weeks_messages_can_be_read(site):
+    note = {"to": "ben", "note": NOTE}
+    assert site.post("/api/reservations/2026-W49/handoff", json=note).status_code == 200
+    assert site.delete("/api/reservations/2026-W49").status_code == 200
+    told = site.get("/api/reservations/2026-W49/deliveries").json()
+    assert [one["target"] for one in told] == ["ticket", "log"]
+    assert site.get("/api/reservations/2026-W50/deliveries").status_code == 404
 
 
 def test_a_message_goes_onto_the_ticket_that_the_week_has_when_it_is_sent(known, calendar, team, server, ports):
@@ -936,7 +947,7 @@ def test_a_delivery_with_naive_times_or_such_that_nobody_can_add_to_is_left_out(
     text = text.replace(b"X-CALSYNC-MARK", b"X-CALSYNC-DELIVERY:" + token + b"\r\nX-CALSYNC-MARK", 1)
     calendar.put(HREF, text, etag=entry.etag)
     assert [one.about for one in standing(known).deliveries] == ["good"]
-    Courier(known, ports).settle(MIDWEEK + timedelta(minutes=1))
+    Courier(known, ports).settle(MIDWEEK + timedelta(seconds=20))
     assert room.said == ["!log good"]
 
 

@@ -60,6 +60,7 @@ class Service:
     """Why the last sync failed; None when it did not."""
 
     def __post_init__(self) -> None:
+        self._unread = Unreachable("The calendar has not been read since the start.", retry_after=5)
         self._counted: tuple[object, object] = (None, None)
         self.courier = Courier(self.follower, self.ports)
         self._feeds: tuple[Agenda, dict[Filters, Feed]] = (self.follower.agenda, {})
@@ -82,7 +83,7 @@ class Service:
         """Have an agenda to serve: the last known one, or else the calendar's own. Whether the calendar was asked."""
         recalled = self.follower.recall(self.clock()).token is not None
         if recalled:
-            self.failure = Unreachable("The calendar has not been read since the start.", retry_after=5)
+            self.failure = self._unread
         else:
             self.refresh()
         give_back()
@@ -96,12 +97,12 @@ class Service:
 
     def refresh(self) -> None:
         """Take in what changed on the calendar; a calendar that is away is remembered, counted and logged once."""
-        known = self.follower.agenda.horizon
+        known, was_away = self.follower.agenda.horizon, self.failure not in (None, self._unread)
         try:
             with self.metrics.sync_seconds.time():
                 agenda = self.follower.sync(self.clock())
         except CalendarError as error:
-            if self.failure is None:
+            if not was_away:
                 _log.error("the calendar is away: %s", error)
             self.failure = error
             self.metrics.sync_failures.inc()
@@ -110,7 +111,7 @@ class Service:
             self.failure = Unreachable("The calendar was not taken in; the log of the server says more.")
             self.metrics.sync_failures.inc()
             raise
-        if self.failure is not None:
+        if was_away:
             _log.info("the calendar is back")
         self.failure = None
         if self._counted[0] is not agenda.entries or self._counted[1] is not agenda.busy:

@@ -12,9 +12,8 @@ from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from calsync import absences, rotation_feed
-from calsync.errors import Invalid
+from calsync.errors import Invalid, NotReserved
 from calsync.handoff import hand_off, pass_on
-from calsync.reservations import held
 from calsync.rota import rotation
 from calsync.rotation import YEAR
 from calsync.updates import update
@@ -176,6 +175,9 @@ def tell(
 
 @router.get("/api/reservations/{week}/deliveries", responses=documented(404, 503))
 def list_deliveries(week: WeekPath, service: TheService, _query: Annotated[NoQuery, Query()]) -> list[DeliveryOut]:
-    """The messages about a week, and what became of each."""
-    entry, _ = held(service.agenda, Week.parse(week), None)
+    """The messages about a week, and what became of each; also of one that was released."""
+    which = Week.parse(week)
+    entry = service.agenda.reservation(which)
+    if entry is None:
+        raise NotReserved(f"{which} is not reserved.")
     return [DeliveryOut.of(one) for one in entry.deliveries]
