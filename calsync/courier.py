@@ -163,11 +163,14 @@ class Courier:
             self._write(href, known, known.settle("failed", known.detail or "its time was over"), now)
             return
         mine = self._claim(href, known, now)
-        if mine is None or mine.settled:
-            return  # somebody else has it, or it is true no more
-        outcome = self._recover(href, mine, now) if known.state == "claimed" else self._send(href, mine, now)
+        if mine is None:
+            return  # somebody else has it
+        outcome = mine
+        if not mine.settled:
+            outcome = self._recover(href, mine, now) if known.state == "claimed" else self._send(href, mine, now)
         _log.info("%s of %s is %s%s", mine.id, href, outcome.state, f": {outcome.detail}" if outcome.detail else "")
-        self._record(href, mine, outcome, now)
+        if outcome is not mine:
+            self._record(href, mine, outcome, now)
 
     def _claim(self, href: str, known: Delivery, now: datetime) -> Delivery | None:
         """Claim the message, as it is to be sent about the week that stands in that write, or settle it if it is untrue.
