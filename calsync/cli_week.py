@@ -166,9 +166,12 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         """Hand the train to somebody else from now on; the calendar first, then the ticket and the operations channel."""
         with open_session(context, file, needs="nothing", people=False) as session:
             ports, which = Ports.of(session.config), Week.parse(week)
+            nameless = Invalid("Give the name of who takes over; a timezone alone is nobody.")
+            if not to.strip("@ "):
+                raise nameless
             person = meant(session.config, to, "primary")
             if person.name == "primary":
-                raise Invalid("Give the name of who takes over; a timezone alone is nobody.")
+                raise nameless
             found = hand_off(session.follower, ports, which, person, _line(note), session.now, author=author())
             found, sent = pass_on(Courier(session.follower, ports), session.follower, found, session.now)
         if as_json:
