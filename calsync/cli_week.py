@@ -166,9 +166,12 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         """Hand the train to somebody else from now on; the calendar first, then the ticket and the operations channel."""
         with open_session(context, file, needs="nothing", people=False) as session:
             ports, which = Ports.of(session.config), Week.parse(week)
+            nameless = Invalid("Give the name of who takes over; a timezone alone is nobody.")
+            if not to.strip("@ "):
+                raise nameless
             person = meant(session.config, to, "primary")
             if person.name == "primary":
-                raise Invalid("Give the name of who takes over; a timezone alone is nobody.")
+                raise nameless
             found = hand_off(session.follower, ports, which, person, _line(note), session.now, author=author())
             found, sent = pass_on(Courier(session.follower, ports), session.follower, found, session.now)
         if as_json:
@@ -233,10 +236,26 @@ def _span(start: str, end: str | None, timezone: str) -> tuple[date, date]:
     """From when until when, both included where they are dates: a day, a week from Monday to Sunday, or what `end` adds."""
     first, last = _edges(start, timezone)
     if end is not None:
-        return first, _edges(end, timezone)[1]
+        last = _edges(end, timezone)[1]
+        _check_clocks(start, first, end, last, timezone)
+        return first, last
     if isinstance(first, datetime):
         raise Invalid("A time needs an end; write it behind the start, such as 2026-12-01T14:00 2026-12-01T15:30.")
     return first, last
+
+
+def _check_clocks(start: str, first: date, end: str, last: date, timezone: str) -> None:
+    """Refuse two times that differ as they are written, and of which by the clocks the end is no later."""
+    if start == end or not isinstance(first, datetime) or not isinstance(last, datetime) or first < last:
+        return
+    wall = datetime.fromisoformat(start)
+    if wall.tzinfo is None and resolve(wall, zone(timezone))[1] == "skipped":
+        raise Invalid(
+            f"The clocks of {timezone} skip {start}, which counts as {first:%H:%M}, and {end} is no later; "
+            "choose a later end."
+        )
+    if first == last:
+        raise Invalid(f"{start} and {end} are the same time on the clocks of {timezone}; choose a later end.")
 
 
 def _edges(text: str, timezone: str) -> tuple[date, date]:

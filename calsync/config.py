@@ -5,7 +5,7 @@ every mistake at once, each with its key path and what would be right. Secrets c
 
 Any setting of a plain section can come from the environment instead: `calendar.url` is `CALSYNC_CALENDAR_URL`, and
 `CALSYNC_CALENDAR_URL_FILE` names a file that holds it. `CALSYNC_BUSY_ANA` is the address of Ana's busy feed. A
-variable that is empty, or whose file is, is as good as not set.
+variable that is empty is as good as not set; a file that is named and empty is a mistake.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from calsync.settings import (
     TicketsSection,
     TrainSection,
     WindowSection,
+    feed_address,
     freeze_span,
 )
 from calsync.weeks import FIRST_YEAR, LAST_YEAR, WEEKDAYS
@@ -112,7 +113,7 @@ def parse(document: Mapping[str, Any], environ: Mapping[str, str], *, folder: Pa
         parts[key] = [_section(_TABLES[key], entry, f"{key}[{n}]", problems) for n, entry in enumerate(entries)]
     train = parts["train"]
     named = train.windows if train is not None else _named(document["train"])
-    problems += _contradictions(parts, windows, named)
+    problems += _contradictions(parts, windows, named, _roster(document.get("conductors")))
     if problems:
         raise ConfigInvalid(problems)
     secret = SecretStr(ticket_token.strip()) if ticket_token else None
@@ -123,6 +124,14 @@ def _named(train: object) -> list[str]:
     """The train windows that an unsound `[train]` names."""
     windows = train.get("windows") if isinstance(train, dict) else None
     return [name for name in windows if isinstance(name, str)] if isinstance(windows, list) else [*TrainSection().windows]
+
+
+def _roster(entries: object) -> list[str | None]:
+    """The name of each entry of the roster, unsound ones too; None where it gives none."""
+    names = (
+        entry.get("name") if isinstance(entry, dict) else None for entry in (entries if isinstance(entries, list) else [])
+    )
+    return [name if isinstance(name, str) else None for name in names]
 
 
 def _secrets_in(notify: object) -> Iterable[str]:
@@ -150,8 +159,14 @@ def _overlay_feeds(document: dict[str, Any], environ: Mapping[str, str], problem
         if variable in taken:
             problems.append(f'{variable}: is "{taken[variable]}" and "{name}" alike; give one of them another name')
         taken[variable] = name
-        if (url := _from_environment(variable, environ, problems)) is not None:
-            entry["calendar"] = url
+        if (url := _from_environment(variable, environ, problems)) is None:
+            continue
+        try:
+            entry["calendar"] = feed_address(url)
+        except ValueError as error:
+            named = variable if environ.get(variable, "").strip() else f"{variable}_FILE"
+            problems.append(f"{named}: {error}")
+            entry.pop("calendar", None)  # which it goes before
     problems += (
         f"{variable}: nobody of the roster has this name; write it in capitals, with _ for all but A-Z and digits"
         for variable in sorted(known - taken.keys())
@@ -203,10 +218,12 @@ def _unknown(key: str, known: list[str]) -> str:
     return "is not a setting; " + (f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}")
 
 
-def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any], named: Sequence[str]) -> Iterable[str]:
+def _contradictions(
+    parts: Mapping[str, Any], windows: Mapping[str, Any], named: Sequence[str], roster: Sequence[str | None]
+) -> Iterable[str]:
     """What no section can see by itself; unsound parts are None.
 
-    `windows` has the unsound windows too, `named` the names of train windows.
+    `windows` has the unsound windows too, `named` the names of train windows, and `roster` those of all its entries.
     """
     train: TrainSection | None = parts["train"]
     if train is not None:
@@ -215,13 +232,12 @@ def _contradictions(parts: Mapping[str, Any], windows: Mapping[str, Any], named:
         if freeze is not None:
             yield from _freeze_contradictions(f"freezes[{n}]", freeze)
     seen: set[str] = set()
-    for n, conductor in enumerate(parts["conductors"]):
-        if conductor is None:
-            continue
-        if conductor.name in seen:
-            yield f'conductors[{n}].name: "{conductor.name}" is there already; give each person a name of their own'
-        seen.add(conductor.name)
-        if conductor.window is not None and conductor.window not in named:
+    for n, (name, conductor) in enumerate(zip(roster, parts["conductors"], strict=True)):
+        if name is not None and name in seen:
+            yield f'conductors[{n}].name: "{name}" is there already; give each person a name of their own'
+        if name is not None:
+            seen.add(name)
+        if conductor is not None and conductor.window is not None and conductor.window not in named:
             yield f'conductors[{n}].window: "{conductor.window}" is not a train window; ' + _of(named)
     if parts["rotation"] is not None:
         yield from _rotation_contradictions(parts["rotation"], seen)

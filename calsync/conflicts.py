@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from pytz.tzinfo import BaseTzInfo
+
 from calsync.agenda import Agenda
 from calsync.cover import Absence, Cover, absences, cover, unknown, watched
 from calsync.entries import Entry
@@ -232,6 +234,13 @@ def _with_clocks(slot: Slot, window: Window | None, conductors: Sequence[Conduct
     if window is None:
         return
     tz = zone(window.timezone)
+    before, here = window.on(slot.date - timedelta(weeks=1)), window.on(slot.date)
+    if slot.start == slot.end and here.start == here.end:  # people may have moved it to where it has a length
+        message = (
+            f"{slot.id} has no length: the clocks of {window.timezone} skip its start, and where they go on, at "
+            f"{slot.start:%H:%M}, its end is no later."
+        )
+        yield Conflict("dst", True, slot.id, message)
     for wall, edge in zip(window.wall(slot.date), ("start", "end"), strict=True):
         _, oddity = resolve(wall, tz)
         if oddity:
@@ -249,16 +258,22 @@ def _with_clocks(slot: Slot, window: Window | None, conductors: Sequence[Conduct
             slot.id,
             f"The clocks of {window.timezone} change during {slot.id}, so its length differs.",
         )
-    before, here = window.on(slot.date - timedelta(weeks=1)), window.on(slot.date)
     for conductor in conductors:
         theirs = zone(conductor.timezone)
         usual, now = before.start.astimezone(theirs), here.start.astimezone(theirs)
-        if usual.time() != now.time():
+        if usual.time() != now.time() and not _together(
+            tz, theirs, before.start - timedelta(days=1), before.start, here.start
+        ):
             message = (
                 f"{slot.id} starts at {now:%H:%M} for {conductor.name}, not at {usual:%H:%M} as a week before: clocks of "
                 f"{window.timezone} and {conductor.timezone} do not change together."
             )
             yield Conflict("dst", blocks, slot.id, message)
+
+
+def _together(one: BaseTzInfo, other: BaseTzInfo, *moments: datetime) -> bool:
+    """Whether the clocks of two timezones are equally far apart at all of these moments (aware)."""
+    return len({clock_change(moment, moments[0], one) - clock_change(moment, moments[0], other) for moment in moments}) == 1
 
 
 def _unplaced(href: str) -> Conflict:

@@ -242,8 +242,10 @@ def person(config: Config, who: str, role: Role, *, hours: Hours | None = None, 
 
     Somebody unnamed is called by their role. Raises `Invalid` and `UnknownTimezone` for what is nobody.
     """
+    if not who.strip("@ "):
+        raise Invalid(f"The {role} has no name; give a name of the roster, a timezone, or NAME@TIMEZONE.")
     name, at, timezone = who.rpartition("@")
     if who in config.roster or not at:
         unnamed = who in pytz.all_timezones_set and who not in config.roster
         name, timezone = (role, who) if unnamed else (who, "")
-    return conductor(config, name or role, timezone=timezone or None, hours=hours, window=window)
+    return conductor(config, name if name.strip() else role, timezone=timezone or None, hours=hours, window=window)

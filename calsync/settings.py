@@ -88,6 +88,11 @@ def _web_address(value: object) -> str:
     raise ValueError('write a web address such as "https://calendar.example.org/ana.ics"')
 
 
+def feed_address(value: object) -> str:
+    """The address of a busy feed; webcal:// and webcals:// stand for https://. `ValueError` with the remedy otherwise."""
+    return _web_address(re.sub(r"^webcals?://", "https://", value) if isinstance(value, str) else value)
+
+
 def _calendar_url(value: object) -> str:
     url = value if isinstance(value, str) else ""
     if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
@@ -130,7 +135,7 @@ Email = Annotated[str, BeforeValidator(_email)]
 WorkingHours = Annotated[Hours, BeforeValidator(_hours)]
 IsoWeek = Annotated[Week, BeforeValidator(_week)]
 WebAddress = Annotated[str, BeforeValidator(_web_address)]
-SecretAddress = Annotated[SecretStr, BeforeValidator(_web_address)]
+FeedAddress = Annotated[SecretStr, BeforeValidator(feed_address)]
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]
 Name = Annotated[str, Field(min_length=1, max_length=WORD), AfterValidator(_line)]
 
@@ -234,7 +239,7 @@ class ConductorSection(Section):
     email: Email | None = None
     irc: Text | None = None
     ticket_user: Text | None = None
-    calendar: SecretAddress | None = None
+    calendar: FeedAddress | None = None
     video: WebAddress | None = None
 
     @property

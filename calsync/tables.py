@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import date, datetime
 
 from pydantic import BaseModel
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Column, Table
 
 from calsync.calendars import Promise
@@ -24,10 +25,31 @@ from calsync.zones import zone
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
+_UNBOUNDED = 1_000_000
+_FOLDED = 8
+"""How narrow a column may fold, in cells."""
+
 
 def plain(text: str) -> str:
     """Other people's text for a terminal: no markup, and nothing that moves the cursor or turns the writing round."""
     return escape("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text))
+
+
+def new_table(*columns: str, fold: Container[str]) -> Table:
+    """A table of those columns; in a narrow terminal the texts in those of `fold` go on in the next line."""
+    heads = (Column(name, overflow="fold", no_wrap=name not in fold) for name in columns)
+    return Table(*heads, box=SIMPLE_HEAD, show_edge=False, padding=(0, 0))
+
+
+def show_table(table: Table) -> None:
+    """Print a table with nothing cut: folded where it has to be for a terminal, as wide as it has to be elsewhere."""
+    unbounded, least = out.options.update(max_width=_UNBOUNDED), len(table.columns) - 1
+    for column in table.columns:
+        width = max(Measurement.get(out, unbounded, cell).maximum for cell in (column.header, *column.cells))
+        column.min_width = width if column.no_wrap or not out.is_terminal else min(width, _FOLDED)
+        least += column.min_width
+    table.width = least if least > out.width else None
+    out.print(table, crop=False)
 
 
 def print_json(model: BaseModel) -> None:
@@ -63,13 +85,12 @@ def show_slots(slots: Sequence[Slot], pair: Pair, skipped: Sequence[Slot]) -> No
     """The slots by start, each on the clocks of the pair and in UTC."""
     zones = list(dict.fromkeys([pair.primary.timezone, pair.backup.timezone, "UTC"]))
     cities = (name.rpartition("/")[2].replace("_", " ") for name in zones)
-    columns = ("Day", "Stage", "Window", "For", *cities)
-    table = Table(*(Column(name, no_wrap=True) for name in columns), box=SIMPLE_HEAD, show_edge=False, padding=(0, 0))
+    table = new_table("Day", "Stage", "Window", "For", *cities, fold=("Stage", "Window"))
     for slot in slots:
         table.add_row(
             _day(slot.start), slot.stage, slot.window, slot.role, *(_clock(slot, slot.start.date(), name) for name in zones)
         )
-    out.print(table)
+    show_table(table)
     for slot in skipped:
         out.print(f"[dim]{slot.id} is over already and left out.[/]")
 

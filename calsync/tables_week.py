@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Column, Table
-
 from calsync.absences import Standing
 from calsync.conflicts import when
 from calsync.deliveries import Delivery
 from calsync.rota import FAILED, Reserved, Rotation
-from calsync.tables import out, plain, show_conflicts
+from calsync.tables import new_table, out, plain, show_conflicts, show_table
 
 _STATES = {"reserved": "reserved", "planned": "planned", "open": "[red]open[/]", "no-train": "[dim]no train[/]"}
 
 
 def show_rotation(found: Rotation) -> None:
     """The weeks, what is unusual about them, and everybody's turns over the year."""
-    columns = (Column(name, no_wrap=True) for name in ("Week", "Monday", "Primary", "Backup", ""))
-    table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, padding=(0, 0))
+    table = new_table("Week", "Monday", "Primary", "Backup", "", fold=("Primary", "Backup"))
     for turn in found.turns:
         monday = turn.week.monday
         nobody = "[red]nobody[/]" if turn.state == "open" else ""
         names = (plain(name) if name else nobody for name in (turn.primary, turn.backup))
         table.add_row(str(turn.week), f"{monday.day} {monday:%b}", *names, _STATES[turn.state])
-    out.print(table)
+    show_table(table)
     for turn in found.turns:
         for note in turn.notes:
             out.print(f"[yellow]![/] {turn.week}: {plain(note)}", soft_wrap=True)

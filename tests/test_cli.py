@@ -365,6 +365,17 @@ def test_every_command_is_tested_here():
         (["plan", "nobody-known", "conductor-us"], '"nobody-known" is nobody in windows.toml'),
         (["plan", "Europe/Pariss", "conductor-us"], "Europe/Paris"),
         (["plan", "ana@Europe/Pariss", "conductor-us"], 'did you mean "Europe/Paris"'),
+        (
+            ["reserve", "", "conductor-us"],
+            "The primary has no name; give a name of the roster, a timezone, or NAME@TIMEZONE.",
+        ),
+        (
+            ["plan", "conductor-eu", " @"],
+            "The backup has no name; give a name of the roster, a timezone, or NAME@TIMEZONE.",
+        ),
+        (["handoff", "2026-W49", "", "--note", "x"], "Give the name of who takes over; a timezone alone is nobody."),
+        (["handoff", "2026-W49", "@", "--note", "x"], "Give the name of who takes over; a timezone alone is nobody."),
+        (["handoff", "2026-W49", " @Europe/Paris", "--note", "x"], "Give the name of who takes over; a timezone alone is"),
         (["plan", "conductor-eu", "conductor-eu"], "name two people"),
         (["plan", *PAIR, "--week", "soon"], "is not a week"),
         (["plan", *PAIR, "--week", "2026-W52"], "end-of-year holidays"),

@@ -255,6 +255,56 @@ def test_a_variable_that_is_empty_is_as_good_as_not_set(tmp_path, empty):
     assert configured({"CALSYNC_CALENDAR_NAME": "Ours", "CALSYNC_CALENDAR_NAME_FILE": empty}).calendar.name == "Ours"
 
 
+@pytest.mark.parametrize("scheme", ["https", "webcal", "webcals"])
+def test_the_address_of_a_busy_feed_may_be_as_calendar_clients_write_it(scheme):
+    address = f"{scheme}://calendar.example.org/{SECRET}.ics"
+    people = [{"name": "ana", "timezone": "UTC"}, {"name": "ben", "timezone": "UTC", "calendar": address}]
+    for person in configured({"CALSYNC_BUSY_ANA": address}, conductors=people).conductors:
+        assert person.calendar.get_secret_value() == f"https://calendar.example.org/{SECRET}.ics"
+    # A room is opened by a browser, which does not know these schemes.
+    if scheme != "https":
+        with pytest.raises(ConfigInvalid, match=r"conductors\[0\]\.video: write a web address"):
+            configured(conductors=[{"name": "ana", "timezone": "UTC", "video": address}])
+
+
+ROSTER = """
+[[conductors]]
+name = "ana"
+timezone = "UTC"
+calendar = "https://calendar.example.org/ana.ics"
+{more}
+[[conductors]]
+name = "ben"
+timezone = "UTC"
+[rotation]
+order = ["ben", "ana"]
+start = "2026-W49"
+"""
+
+
+def test_a_mistaken_address_in_the_environment_is_the_variables_and_no_one_elses(tmp_path):
+    file = tmp_path / "address"
+    file.write_text(f"calendar.example.org/{SECRET}")
+    wanted = 'write a web address such as "https://calendar.example.org/ana.ics"'
+    for variable, value in (("CALSYNC_BUSY_ANA", file.read_text()), ("CALSYNC_BUSY_ANA_FILE", str(file))):
+        assert problems(ROSTER.format(more=""), {variable: value}) == [f"{variable}: {wanted}"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('hours = "9 to 5"', r"conductors\[0\]\.hours: "),
+        ('nmae = "ana"', r"conductors\[0\]\.nmae: "),
+        ('[[conductors]]\nname = "ana"\ntimezone = "Paris"', r"conductors\[1\]\.timezone: "),
+    ],
+)
+def test_who_has_a_mistake_in_their_entry_is_of_the_roster_all_the_same(more, said):
+    found = problems(ROSTER.format(more=more))
+    assert re.match(said, found[0])
+    again = ['conductors[1].name: "ana" is there already; give each person a name of their own']
+    assert found[1:] == (again if "[[" in more else [])
+
+
 def test_tokens_are_named_and_never_shown():
     config = configured({"CALSYNC_TOKENS": f"ops:{SECRET}, bot:another:with:colons"})
     assert {name: token.get_secret_value() for name, token in config.tokens.items()} == {

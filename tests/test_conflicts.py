@@ -258,6 +258,55 @@ def test_a_clock_change_in_a_slot_is_said(day, start, end, said):
     assert any(said in message for message in messages)
 
 
+def on_sundays(start, end, week, *people, **conflicts):
+    """The plan of a train on Sundays in Paris, and what stands against it."""
+    config = configured(
+        windows={"european": {"title": "E", "timezone": "Europe/Paris", "start": start, "end": end}},
+        train={"stages": {"sun": "group0"}},
+        **conflicts,
+    )
+    planned = plan(config, Pair(*people), Week.parse(week), utc(2020, 1, 1))
+    return config, planned, check(config, agenda_of(config), planned.slots, of_slot(planned))
+
+
+PARIS = [
+    person(name, zone, "sun 00:00-08:00", "european") for name, zone in (("ana", "Europe/Paris"), ("ben", "Europe/Berlin"))
+]
+
+
+@pytest.mark.parametrize("end", [time(3, 30), time(3, 15), time(3)])
+@pytest.mark.parametrize("conflicts", [{}, {"conflicts": {"block": ["overlap"], "warn": ["dst"]}}])
+def test_a_slot_that_the_clocks_leave_no_length_always_blocks_and_is_moved_nowhere(end, conflicts):
+    config, planned, found = on_sundays(time(2, 30), end, "2027-W12", *PARIS, **conflicts)
+    (slot,) = planned.slots
+    assert slot.start == slot.end
+    assert [(conflict.kind, conflict.message) for conflict in blocking(found)] == [
+        (
+            "dst",
+            "2027-03-28-european has no length: the clocks of Europe/Paris skip its start, and where they go on, at 03:30, "
+            "its end is no later.",
+        )
+    ]
+    places = alternatives(config, agenda_of(config), planned, found, of_slot(planned), now=utc(2020, 1, 1))
+    assert [place.window for place in places if place.start == place.end] == []
+    longer = on_sundays(time(2, 30), time(4), "2027-W12", *PARIS)[2]
+    assert blocking(longer) == ()
+
+
+@pytest.mark.parametrize("week", ["2027-W12", "2027-W13"])
+def test_clocks_that_change_together_are_not_said_to_change_apart(week):
+    assert not any("together" in conflict.message for conflict in on_sundays(time(2, 30), time(4), week, *PARIS)[2])
+
+
+def test_who_has_other_clocks_is_told_in_the_week_behind_a_skipped_start_too():
+    ben = person("ben", "America/Denver", window="european")
+    said = [c.message for c in on_sundays(time(2, 30), time(4), "2027-W13", PARIS[0], ben)[2] if "together" in c.message]
+    assert said == [
+        "2027-04-04-european starts at 18:30 for ben, not at 19:30 as a week before: clocks of Europe/Paris and "
+        "America/Denver do not change together."
+    ]
+
+
 def test_somebody_for_whom_the_window_moves_by_an_hour_is_warned_in_that_week_alone():
     moved = {}
     for week in ("2026-W43", "2026-W44", "2026-W45", "2026-W46"):
