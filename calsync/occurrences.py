@@ -219,10 +219,11 @@ class _Group:
                     value.params["TZID"] = known.key
                     self.tzids.add(known.key)
                 elif zones - {"date", UTC}:  # what icalendar remembers of another resource's timezone is not this one's
+                    self._set_timezone(moments, None)
                     self.unknown_zone = True
                     self.defects.append(f'{name} has the timezone "{str(tzid)[:60]}", which nobody knows')
 
-    def _set_timezone(self, moments: list[Any], tz: tzinfo) -> None:
+    def _set_timezone(self, moments: list[Any], tz: tzinfo | None) -> None:
         for moment in moments:
             if isinstance(moment.dt, tuple):  # an RDATE of periods
                 moment.dt = tuple(part.replace(tzinfo=tz) if isinstance(part, datetime) else part for part in moment.dt)

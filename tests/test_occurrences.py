@@ -101,6 +101,15 @@ UNPLACED = {
 }
 
 
+@pytest.mark.parametrize("case", ["broken VTIMEZONE", "empty VTIMEZONE"])
+def test_a_timezone_that_nobody_knows_is_nowhere_whatever_another_resource_called_so(case):
+    resource = PLACED[case][0].replace(b"TZID:Own", b"TZID:Theirs").replace(b"TZID=Own", b"TZID=Theirs")
+    alone = read(resource, "e.ics", HORIZON)
+    another = ics("DTSTART;TZID=Theirs:20261201T100000", "DURATION:PT2H", before=own_zone("+1100", "Theirs"))
+    assert read(another, "f.ics", HORIZON).defects == ()
+    assert read(resource, "e.ics", HORIZON) == alone
+
+
 @pytest.mark.parametrize("case", PLACED)
 def test_a_broken_event_is_named_unpublished_and_busy_wherever_it_may_be(case):
     resource, defect, moment = PLACED[case]
