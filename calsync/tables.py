@@ -87,9 +87,8 @@ def show_slots(slots: Sequence[Slot], pair: Pair, skipped: Sequence[Slot]) -> No
     cities = (name.rpartition("/")[2].replace("_", " ") for name in zones)
     table = new_table("Day", "Stage", "Window", "For", *cities, fold=("Stage", "Window"))
     for slot in slots:
-        table.add_row(
-            _day(slot.start), slot.stage, slot.window, slot.role, *(_clock(slot, slot.start.date(), name) for name in zones)
-        )
+        clocks = (_clock(slot, slot.start.date(), name) for name in zones)
+        table.add_row(_day(slot.start), plain(slot.stage or ""), slot.window, slot.role, *clocks)
     show_table(table)
     for slot in skipped:
         out.print(f"[dim]{slot.id} is over already and left out.[/]")

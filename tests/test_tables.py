@@ -66,3 +66,8 @@ def test_the_slots_lose_nothing_of_day_stage_window_and_clocks(shown, width, ter
     assert letters(*lines[2:]) == letters("Tue 1 Dec", WORDS, UNBROKEN, clocks)
     if not terminal:
         assert lines[2] == f"Tue 1 Dec {WORDS} {UNBROKEN} {clocks}"
+
+
+def test_a_stage_in_brackets_is_shown(shown):
+    slot = replace(reserved().slots[0], stage="[wip]")
+    assert any("[wip]" in line for line in shown(80, False, show_slots, [slot], PAIR, ()))
