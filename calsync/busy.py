@@ -11,10 +11,8 @@ import hashlib
 import json
 import logging
 import os
-import re
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -39,16 +37,9 @@ MAX_BYTES = 2_000_000
 MAX_SECONDS = 10.0
 """How long fetching one may take in all, from looking up its host to the last byte."""
 READING = 3.0
-"""How much processor time what recurs in a feed may take."""
+"""How much processor time expanding what stands in a feed may take, once it is parsed."""
 AT_ONCE = 16
 """How many are fetched at a time."""
-
-_EVENT = re.compile(rb"^BEGIN:VEVENT\r?\n.*?^END:VEVENT\r?\n", re.MULTILINE | re.DOTALL)
-_TIME = re.compile(rb"^DT(?:START|END)[;:]", re.MULTILINE | re.IGNORECASE)
-_DAY = re.compile(rb"^DT(?:START|END)(?:;[^:\r\n]*)?:(\d{8})", re.MULTILINE)
-_LASTING = re.compile(  # or what is folded within its name
-    rb"^(?:(?:RRULE|RDATE|RECURRENCE-ID|DURATION)[;:]|[A-Z0-9-]+\r?$)", re.MULTILINE | re.IGNORECASE
-)
 
 _log = logging.getLogger("calsync")
 
@@ -136,9 +127,8 @@ class Feeds:
             renewed = replace(copy, at=now, tried=now, failure=None)
         else:
             body, etag = answer
-            begun = time.thread_time()
             reading = _read(body, horizon)
-            if reading.unplaced and time.thread_time() - begun > READING:
+            if reading.cut:
                 raise _Unreadable(f"it has more in it than can be read in {READING:g} s of processor time")
             if b"BEGIN:VCALENDAR" not in body or (reading.unplaced and not reading.occurrences):
                 raise _Unreadable("what it answers is not a calendar")
@@ -196,26 +186,11 @@ def beside(config: Config) -> Path:
 
 def _read(body: bytes, horizon: Horizon) -> Reading:
     """What a feed says, with events or with free/busy time."""
-    found = read(_without_history(body, horizon), "", horizon, READING)
+    found = read(body, "", horizon, READING)
     if b"VFREEBUSY" not in body.upper():
         return found
     more = read_freebusy(body, horizon)
     return replace(found, occurrences=(*found.occurrences, *more.occurrences), unplaced=found.unplaced or more.unplaced)
-
-
-def _without_history(body: bytes, horizon: Horizon) -> bytes:
-    """The feed without the events that happen once and were over before the horizon: most of what old calendars have.
-
-    What leaves a doubt about that, such as a folded line, stays.
-    """
-    first = f"{horizon.start - timedelta(days=2):%Y%m%d}".encode()  # wherever on earth its days are meant
-
-    def ahead(found: re.Match[bytes]) -> bytes:
-        days = _DAY.findall(found[0])
-        once = not _LASTING.search(found[0]) and len(days) == len(_TIME.findall(found[0])) > 0
-        return b"" if once and max(days) < first else found[0]
-
-    return _EVENT.sub(ahead, body)
 
 
 def _fetch(url: str, etag: str | None) -> tuple[bytes, str | None] | None:

@@ -160,7 +160,9 @@ class Courier:
 
     def _attempt(self, href: str, known: Delivery, now: datetime) -> None:
         if known.state == "pending" and now >= known.until:
-            self._write(href, known, known.settle("failed", known.detail or "its time was over"), now)
+            given_up = known.settle("failed", known.detail or "its time was over")
+            if self._write(href, known, given_up, now):
+                _log.warning("%s of %s is given up: %s", known.id, href, given_up.detail)
             return
         mine = self._claim(href, known, now)
         if mine is None:
@@ -195,7 +197,7 @@ class Courier:
             add(self._follower, href, choose, now)
         except Unreachable:
             # The claim may stand, and nothing was sent: it is given back as soon as the calendar is there.
-            if mine is not None:
+            if mine is not None and not mine.settled:
                 self._unrecorded[href, mine.id] = mine, known
             raise
         return mine

@@ -94,7 +94,7 @@ def pass_on(
 def _again(entry: Entry, standing: Reservation, digest: str) -> HandedOff:
     """The same hand-off as the last one, or a mistake."""
     told = [delivery for delivery in entry.deliveries if delivery.about.startswith("handoff-")]
-    if not told or not told[-1].about.endswith(f"-{digest}"):
+    if standing.responsible is None or not told or not told[-1].about.endswith(f"-{digest}"):
         raise Invalid(f"{standing.in_charge.name} is responsible for {standing.week} already; send an update instead.")
     outcome = Outcome(standing, entry.etag, changes=entry.changes)
     return HandedOff(outcome, entry.href, told[-1].about, standing.in_charge.name)

@@ -83,7 +83,8 @@ class Reading:
     `published` holds VEVENTs as they stand (CRLF lines), `timezones` the VTIMEZONEs of its own that they need and
     `tzids` the names of the pytz timezones they need.
     `unplaced` tells that something of which not even the time can be read stands on it. `over` is an instant from which on
-    nothing of it takes place, wherever it is seen; None where that is not known, or never.
+    nothing of it takes place, wherever it is seen; None where that is not known, or never. `cut` tells that reading it
+    took too long, and ended.
     """
 
     occurrences: tuple[Occurrence, ...] = ()
@@ -93,6 +94,7 @@ class Reading:
     defects: tuple[str, ...] = ()
     unplaced: bool = False
     over: datetime | None = None
+    cut: bool = False
 
 
 def read(ics: bytes, href: str, horizon: Horizon, seconds: float = math.inf) -> Reading:
@@ -114,11 +116,11 @@ def read(ics: bytes, href: str, horizon: Horizon, seconds: float = math.inf) -> 
     tzids: set[str] = set()
     used: dict[str, bytes] = {}
     ends: list[datetime | None] = []
-    until = time.thread_time() + seconds
+    until, cut = time.thread_time() + seconds, False
     for uid, events in groups.items():
         if time.thread_time() > until:
             defects.append(f"has more in it than can be read in {seconds:g} s")
-            unplaced = True
+            unplaced = cut = True
             break
         found = _Group(uid, href, events, zones, horizon).read()
         occurrences += found.occurrences
@@ -133,7 +135,7 @@ def read(ics: bytes, href: str, horizon: Horizon, seconds: float = math.inf) -> 
     known = [end for end in ends if end is not None]
     over = max(known) if known and len(known) == len(ends) and not defects else None
     shared = _TZIDS.setdefault(frozenset(tzids), frozenset(tzids))
-    return Reading(tuple(occurrences), text, used or _NO_TIMEZONES, shared, tuple(defects), unplaced, over)
+    return Reading(tuple(occurrences), text, used or _NO_TIMEZONES, shared, tuple(defects), unplaced, over, cut)
 
 
 def _one_line(error: BaseException) -> str:

@@ -129,7 +129,7 @@ def reserve(
         _refuse(found, request.override)
         if dry_run:
             return Outcome(reservation, "", skipped=found.plan.skipped, warnings=found.conflicts)
-        untold = _untold(entry, f"{reservation.week} was released meanwhile")
+        untold = _untold(entry, f"{reservation.week} was released meanwhile", anew=True)
         written = store_checked(follower, reservation, entry, now, untold, mark)
         return Outcome(reservation, written.etag, True, found.plan.skipped, found.conflicts)
 
@@ -253,10 +253,15 @@ def release(
     return trying(follower, attempt)
 
 
-def _untold(entry: Entry | None, why: str) -> list[Delivery]:
-    """The messages of a reservation that is no more, which nobody is to hear of any more."""
+def _untold(entry: Entry | None, why: str, *, anew: bool = False) -> list[Delivery]:
+    """The messages of a reservation that is no more, which nobody is to hear of any more.
+
+    Those that are just being sent are left to who sends them, until the week is reserved `anew`.
+    """
     known = entry.deliveries if entry is not None else ()
-    return [one.settle("skipped", why) for one in known if one.state == "pending"]
+    dropped = [one.settle("skipped", why) for one in known if one.state == "pending"]
+    claimed = [one for one in known if one.state == "claimed"] if anew else []
+    return [*dropped, *(one.settle("unknown", f"it may have arrived: {why}") for one in claimed)]
 
 
 def held(agenda: Agenda, week: Week, etags: Collection[str] | None) -> tuple[Entry, Reservation]:

@@ -90,7 +90,9 @@ def _web_address(value: object) -> str:
 
 def feed_address(value: object) -> str:
     """The address of a busy feed; webcal:// and webcals:// stand for https://. `ValueError` with the remedy otherwise."""
-    return _web_address(re.sub(r"^webcals?://", "https://", value) if isinstance(value, str) else value)
+    return _web_address(
+        re.sub(r"^webcals?://", "https://", value, flags=re.IGNORECASE) if isinstance(value, str) else value
+    )
 
 
 def _calendar_url(value: object) -> str:

@@ -100,7 +100,7 @@ def update(
     def choose(entry: Entry) -> Sequence[Delivery]:
         nonlocal about
         same = (one for one in entry.deliveries if one.about.startswith("update-") and one.about.endswith(f"-{digest}"))
-        known = next((one for one in same if now - one.made < SAME), None)
+        known = next((one for one in same if now - one.made < SAME and one.state != "skipped"), None)
         if known is not None:
             about = known.about
             return ()

@@ -18,7 +18,7 @@ from samples import configured, event, ics, person
 from test_cli import folder, run  # noqa: F401
 from test_web import WEEK, client, events, problem, served  # noqa: F401
 
-from calsync import absences, away, busy, cover, occurrences, reservations
+from calsync import absences, away, busy, cover, reservations
 from calsync.agenda import blank
 from calsync.away import Busy
 from calsync.busy import EVERY, STALE, Feeds
@@ -565,38 +565,6 @@ def test_a_feed_with_more_in_it_than_can_be_read_is_unknown_before_long(fed, fee
     assert {kind for kind, _ in kinds(fed, now)} == {"unknown"}
     message = next(standing(feeding, fed.agenda, now))[2][0].message
     assert "more in it than can be read in 0.2 s" in message
-
-
-ONCE = st.tuples(
-    st.sampled_from(
-        ["DTSTART:{}T090000Z", "DTSTART;VALUE=DATE:{}", "DTSTART;TZID=Europe/Paris:{}T090000", "dtstart:{}T090000Z"]
-    ),
-    st.integers(-120, 20),
-    st.sampled_from(
-        ["DTEND:{}T100000Z", "DTEND;VALUE=DATE:{}", "DTEND;TZID=Asia/Tokyo:{}T100000", "dtend:{}T100000Z",
-         "DTEND;X-ODD=1\r\n :{}T100000Z", "DTE\r\n ND:{}T100000Z", "DURATION:P300D", "SUMMARY:none"]
-    ),
-    st.integers(0, 150),
-    st.sampled_from(["COMMENT:x", "RRULE:FREQ=WEEKLY", "RDATE:20261201T090000Z"]),
-)  # fmt: skip
-
-
-@given(st.lists(ONCE, max_size=6))
-def test_history_that_is_passed_over_in_a_feed_changes_nothing_that_is_read_of_it(made):
-    at = utc(1, 9)
-    horizon = blank(configured(), at).horizon
-
-    def day(n):
-        return f"{at + timedelta(days=n):%Y%m%d}"
-
-    feed = many(*((start.format(day(n)), end.format(day(n + m)), more) for start, n, end, m, more in made))
-    found = occurrences.read(busy._without_history(feed, horizon), "", horizon)
-    assert sorted(found.occurrences, key=repr) == sorted(occurrences.read(feed, "", horizon).occurrences, key=repr)
-
-
-def test_history_of_a_feed_is_passed_over(known):
-    old = ("SUMMARY:Old", "DTSTART:20200101T090000Z", "DTEND:20200101T100000Z")
-    assert b"Old" not in busy._without_history(many(old, MEETING), known.agenda.horizon)
 
 
 def test_a_feed_that_was_never_read_is_unknown_and_never_free(fed, feeding, server, tmp_path, now):
