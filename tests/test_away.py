@@ -465,6 +465,15 @@ def test_short_absences_on_the_calendar_and_what_cannot_be_read_in_full_always_c
     assert kinds(fed, now) == [("busy", "2026-12-01-european"), ("unknown", "2026-12-02-european")]
 
 
+def test_an_absence_that_the_clocks_turn_round_counts(fed):
+    night = Occurrence(datetime(2026, 3, 29, 2, 30), datetime(2026, 3, 29, 3, 15), "x", "x")
+    agenda = replace(blank(fed.config, utc(1, 9)), busy={"ana": Busy((night,))})
+    gone = list(
+        cover.absences(fed.config, agenda, ANA, datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 3, 29, 2, tzinfo=UTC))
+    )
+    assert [one.start < one.end for one in gone] == [True]
+
+
 def test_what_has_no_length_in_a_feed_is_no_absence_and_is_not_listed(fed, now):
     midnight = datetime(2026, 12, 1, 9, tzinfo=UTC)  # in the middle of the slot
     fed.busy = {"ana": Busy((Occurrence(midnight, midnight, "reminder", "x"),))}

@@ -459,6 +459,35 @@ def test_messages_of_a_reservation_that_is_no_more_are_not_told_of_the_one_in_it
         assert (len(room.said), len(server.comments(400002)), server.owner(400002)) == (1, 1, None)
 
 
+def test_a_message_that_was_claimed_as_its_week_was_released_is_not_told_of_the_next_one(
+    known, calendar, team, server, ports
+):
+    found = updates.update(known, ports, W49, "ben", "rolling back", MIDWEEK, decision=True)
+    entry = standing(known)
+    claimed = [one.claim("dead", MIDWEEK) for one in entry.deliveries]
+    calendar.put(HREF, deliveries.write(entry.ics, claimed), etag=entry.etag)
+    reservations.release(known, W49, MIDWEEK)
+    assert {one.state for one in known.agenda.entries[HREF].deliveries} == {"claimed"}
+    reservations.reserve(known, Request(Pair(CEM, ANA), W49, ticket="T400002", override="needed"), MIDWEEK)
+    told = settled(calendar, team, ports, MIDWEEK + LEASE)
+    why = "it may have arrived: 2026-W49 was released meanwhile"
+    assert {(one.about, one.state, one.detail) for one in told} == {(found.about, "unknown", why)}
+    assert server.comments(400002) == []
+
+
+def test_what_a_release_dropped_does_not_count_as_told(known, calendar, team, server, room, ports):
+    room.down = server.down = 9
+    handed(known, ports)
+    told(known, ports, sender="ben", decision=True)
+    reservations.release(known, W49, MIDWEEK)
+    reservations.reserve(known, Request(Pair(BEN, ANA), W49, ticket="T400001", override="needed"), MIDWEEK)
+    room.down = server.down = 0
+    _, sent = told(known, ports, sender="ben", at=MIDWEEK + timedelta(minutes=2), decision=True)
+    assert outcomes(sent) == {"ticket": "sent", "log": "sent"}
+    with pytest.raises(Invalid, match="ben is responsible for 2026-W49 already"):
+        handed(known, ports)
+
+
 def test_what_was_dropped_with_a_release_that_is_taken_back_is_sent_all_the_same(known, calendar, team, server, ports):
     server.down = 1
     handed(known, ports)
