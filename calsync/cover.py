@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 
 from calsync.agenda import Agenda
 from calsync.away import Diary
-from calsync.occurrences import Occurrence
 from calsync.planning import Conductor, Pair, clock_spans, conductor
 from calsync.settings import Config
 from calsync.windows import Slot
@@ -49,7 +48,7 @@ def absences(
     """
     written, busy = agenda.away.get(who.name), agenda.busy.get(who.name) if feed else None
     for occurrence, away in written.near(start, end) if written else ():
-        begin, finish = _span(occurrence, away.timezone if away else who.timezone)
+        begin, finish = occurrence.span(away.timezone if away else who.timezone)
         if begin < end and start < finish and occurrence.start != occurrence.end:
             yield Absence(occurrence.uid, begin, finish, away.note if away else None, occurrence.certain)
     for one in _busy(busy.diary, who, config.conflicts.shortest_busy, start, end) if busy else ():
@@ -62,9 +61,7 @@ def _busy(diary: Diary, who: Conductor, shortest: timedelta, start: datetime, en
 
     What is not `certain` may be longer than can be read, and so always counts.
     """
-    near = [
-        (*_span(occurrence, who.timezone), occurrence) for occurrence, _ in diary.near(start - shortest, end + shortest)
-    ]
+    near = [(*occurrence.span(who.timezone), occurrence) for occurrence, _ in diary.near(start - shortest, end + shortest)]
     unbroken: list[Absence] = []
     until = None
     for begin, finish, occurrence in sorted(near, key=lambda found: found[:2]):
@@ -81,12 +78,6 @@ def _busy(diary: Diary, who: Conductor, shortest: timedelta, start: datetime, en
         until = finish if until is None else max(until, finish)
     if until is not None and until - unbroken[0].start >= shortest:
         yield from unbroken
-
-
-def _span(occurrence: Occurrence, timezone: str) -> tuple[datetime, datetime]:
-    """From when until when it is, also where the clocks turn its ends round."""
-    begin, finish = sorted(occurrence.span(timezone))
-    return begin, finish
 
 
 def watched(config: Config, slot: Slot) -> tuple[datetime, datetime]:

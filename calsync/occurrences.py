@@ -69,11 +69,15 @@ class Occurrence:
     train_only: bool = False
 
     def span(self, observer: str) -> tuple[datetime, datetime]:
-        """Start and end as instants; `observer` is the timezone in which a floating one is seen."""
+        """Start and end as instants; `observer` is the timezone in which a floating one is seen.
+
+        The earlier one is first, also where clocks that skip an hour turn the two round.
+        """
         if self.start.tzinfo is not None:
             return self.start, self.end
         tz = zone(observer)
-        return resolve(self.start, tz)[0], resolve(self.end, tz)[0]
+        start, end = sorted(resolve(edge, tz)[0] for edge in (self.start, self.end))
+        return start, end
 
 
 @dataclass(frozen=True, slots=True)

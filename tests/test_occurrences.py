@@ -387,6 +387,12 @@ def test_no_damaged_resource_makes_reading_fail_and_what_is_damaged_is_not_publi
     assert all((found.start.tzinfo is None) == (found.end.tzinfo is None) for found in reading.occurrences)
 
 
+def test_a_floating_span_that_the_clocks_turn_round_is_one_all_the_same():
+    (night,) = read(ics("DTSTART:20270328T023000", "DTEND:20270328T031500"), "e.ics", HORIZON).occurrences
+    start, end = (edge.astimezone(UTC) for edge in night.span("Europe/Berlin"))
+    assert (start, end) == (utc(2027, 3, 28, 1, 15), utc(2027, 3, 28, 1, 30))
+
+
 def test_what_lies_outside_the_horizon_is_left_out():
     assert seen(ics("DTSTART:20250101T100000Z", "DTEND:20250101T110000Z")) == []
     assert date(2026, 12, 1) in {
