@@ -14,7 +14,6 @@ PRODID = "-//calsync//calsync//EN"
 LONGEST = 75
 """How many octets a line has at most, without its line break."""
 
-
 _CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))
 
 

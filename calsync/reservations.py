@@ -21,7 +21,7 @@ from calsync.follower import Follower
 from calsync.planning import Pair, Plan, plan
 from calsync.records import Reservation
 from calsync.settings import Config, is_task
-from calsync.storing import look_again, same, store, store_checked
+from calsync.storing import look_again, same, store
 from calsync.texts import SENTENCE, WORD, check_line
 from calsync.weeks import Week
 from calsync.windows import Slot
@@ -130,7 +130,8 @@ def reserve(
         if dry_run:
             return Outcome(reservation, "", skipped=found.plan.skipped, warnings=found.conflicts)
         untold = _untold(entry, f"{reservation.week} was released meanwhile", anew=True)
-        written = store_checked(follower, reservation, entry, now, untold, mark)
+        written = store(follower, reservation, entry, now, untold, mark)
+        look_again(follower, reservation, written, entry, now)
         return Outcome(reservation, written.etag, True, found.plan.skipped, found.conflicts)
 
     return trying(follower, attempt)
@@ -207,7 +208,9 @@ def change(
             _refuse(found, request.override)
         if dry_run:
             return Outcome(reservation, entry.etag, False, found.plan.skipped, found.conflicts)
-        written = (store_checked if moves else store)(follower, reservation, entry, now)
+        written = store(follower, reservation, entry, now)
+        if moves:
+            look_again(follower, reservation, written, entry, now)
         return Outcome(reservation, written.etag, False, found.plan.skipped, found.conflicts)
 
     return trying(follower, attempt)

@@ -22,39 +22,6 @@ from calsync.writes import ATTEMPTS, Overtaken, put
 from calsync.zones import stamp
 
 
-def store_checked(
-    follower: Follower,
-    reservation: Reservation,
-    former: Entry | None,
-    now: datetime,
-    more: Sequence[Delivery] = (),
-    mark: str | None = None,
-) -> Entry:
-    """Put the reservation in the place of `former`, look again, and take it back if something came in between.
-
-    `more` and `mark` are those of `store`.
-
-    Raises `Overtaken` if somebody wrote first, `Lost` if the write was lost, and `Conflicted` once it is taken back. A
-    calendar that goes away after the write leaves it standing: asking again finds it, as the very same reservation.
-    """
-    entry = store(follower, reservation, former, now, more, mark)
-    look_again(follower, reservation, entry, former, now)
-    return entry
-
-
-def look_again(follower: Follower, reservation: Reservation, entry: Entry, former: Entry | None, now: datetime) -> None:
-    """Take the write that stands as `entry` back if something came in between, and raise `Conflicted` then."""
-    ahead = [slot for slot in reservation.slots if slot.end > now]
-    agenda, pair = follower.agenda, reservation.pair
-    after = check(follower.config, agenda, ahead, reservation.on_duty, own=entry.href, pair=pair)
-    if not blocking(after) or reservation.override:
-        return
-    message = f"Somebody else was quicker, and the reservation was taken back: {blocking(after)[0].message}"
-    if not _take_back(follower, entry, former, now):
-        message = f"Somebody else changed {reservation.week} meanwhile, and it conflicts: {blocking(after)[0].message}"
-    raise Conflicted(message, after)
-
-
 def store(
     follower: Follower,
     reservation: Reservation,
@@ -85,6 +52,22 @@ def store(
     _take_back(follower, entry, former, now, untold=more)
     how = " ".join(entry.changes or entry.reading.defects) or "its text is another."
     raise Refused(f"The calendar does not keep {href} as it was written, so it was taken back: {how}")
+
+
+def look_again(follower: Follower, reservation: Reservation, entry: Entry, former: Entry | None, now: datetime) -> None:
+    """Take the write that stands as `entry` back if something came in between, and raise `Conflicted` then.
+
+    A calendar that goes away after the write leaves it standing: asking again finds it, as the very same reservation.
+    """
+    ahead = [slot for slot in reservation.slots if slot.end > now]
+    agenda, pair = follower.agenda, reservation.pair
+    after = check(follower.config, agenda, ahead, reservation.on_duty, own=entry.href, pair=pair)
+    if not blocking(after) or reservation.override:
+        return
+    message = f"Somebody else was quicker, and the reservation was taken back: {blocking(after)[0].message}"
+    if not _take_back(follower, entry, former, now):
+        message = f"Somebody else changed {reservation.week} meanwhile, and it conflicts: {blocking(after)[0].message}"
+    raise Conflicted(message, after)
 
 
 def attach(follower: Follower, entry: Entry, more: Sequence[Delivery], now: datetime) -> Entry:
