@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from engines import CALDAV, ENGINES, Place, Running
+from engines import CALDAV, ENGINES, Place, Running, each_engine
 from hypothesis import HealthCheck, settings
 
 from calsync.calendars.sql import SqlCalendar
@@ -65,14 +65,14 @@ def running(tmp_path_factory):
         yield Running(stack, tmp_path_factory.mktemp)
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=each_engine(*ENGINES))
 def place(request, running, tmp_path):
     """A fresh calendar, on each engine in turn."""
     with Place(request.param, running, tmp_path) as place:
         yield place
 
 
-@pytest.fixture(params=CALDAV)
+@pytest.fixture(params=each_engine(*CALDAV))
 def caldav(request, running, tmp_path):
     """A fresh calendar, on each CalDAV server in turn."""
     with Place(request.param, running, tmp_path) as place:

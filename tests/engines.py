@@ -4,6 +4,7 @@ import time
 from contextlib import ExitStack
 from urllib.parse import quote
 
+import pytest
 import servers
 from faults import Proxy
 from icalendar import Calendar
@@ -15,7 +16,13 @@ from calsync.calendars import open_calendar
 CALDAV = ("radicale", "xandikos", "unruly")
 SERVERS = ("postgresql", *CALDAV)
 ENGINES = ("sqlite", *SERVERS)
+IN_THE_FAST_LANE = ("sqlite", "unruly")
 SETTLING = 0.3  # seconds that pass between writers who are tried against each other on the unruly server
+
+
+def each_engine(*names):
+    """The engines as parameters; the fast lane has the embedded calendar and the worst CalDAV server alone."""
+    return [name if name in IN_THE_FAST_LANE else pytest.param(name, marks=pytest.mark.heavy) for name in names]
 
 
 def settle(_seconds):

@@ -1,7 +1,7 @@
 """The calendars that calsync is tried with, as processes of their own on loopback.
 
 Each is a context manager that gives the server once it answers, and kills it by its process id at the end. What it needs
-must be there: Radicale and Xandikos come with the `test` extra, PostgreSQL from Debian (`.ci/run` installs it). A CalDAV
+must be there: Radicale and Xandikos come with the `test` extra, PostgreSQL from Debian (`scripts/test --all`). A CalDAV
 server that is started again with the same folder and port has its calendars still.
 """
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from engines import Mirror, standing
+from engines import Mirror, each_engine, standing
 from samples import ics
 
 from calsync.calendars import caldav as engine
@@ -481,7 +481,7 @@ def left_behind(place):
     return re.findall("calsync-probe[^<]*", answer.text)
 
 
-@pytest.mark.parametrize("caldav", ["radicale", "xandikos"], indirect=True)
+@pytest.mark.parametrize("caldav", each_engine("radicale", "xandikos"), indirect=True)
 def test_good_servers_keep_every_promise_and_nothing_stays_of_having_tried(caldav):
     promises = caldav.open().probe()
     assert len(promises) > 6

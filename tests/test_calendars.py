@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from engines import SERVERS, Mirror, settle, standing, wait_for
+from engines import SERVERS, Mirror, each_engine, settle, standing, wait_for
 from icalendar import Calendar
 from samples import ics
 
 from calsync.errors import CalendarError, Changed, Refused, Unreachable
 
-on_servers = pytest.mark.parametrize("place", SERVERS, indirect=True)
+on_servers = pytest.mark.parametrize("place", each_engine(*SERVERS), indirect=True)
 
 
 def event(name, text, day=1):
@@ -251,7 +251,7 @@ def test_a_server_that_does_not_answer_in_time_is_unreachable(place):
     assert mirror.follow() == {}
 
 
-@pytest.mark.parametrize("place", ["postgresql", "radicale", "unruly"], indirect=True)
+@pytest.mark.parametrize("place", each_engine("postgresql", "radicale", "unruly"), indirect=True)
 def test_wrong_credentials_are_refused_with_the_remedy_and_not_shown(place):
     calendar = place.open(password="wr0ng-word")
     for attempt in (

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from engines import Place, wait_for
+from engines import Place, each_engine, wait_for
 from icalendar import Calendar
 from samples import PAIR, SHIPPED, utc
 
@@ -30,15 +30,15 @@ THEN = utc(2026, 11, 24, 11)
 BODY = {"week": "2026-W50", "primary": "conductor-eu", "backup": "conductor-us"}
 
 
-@pytest.fixture(params=["postgresql", "radicale"])
+@pytest.fixture(params=each_engine("postgresql", "radicale", "unruly"))
 def place(request, running, tmp_path):
     with Place(request.param, running, tmp_path) as place:
         yield place
 
 
-@pytest.fixture
-def radicale(running, tmp_path):
-    with Place("radicale", running, tmp_path) as place:
+@pytest.fixture(params=each_engine("radicale"))
+def radicale(request, running, tmp_path):
+    with Place(request.param, running, tmp_path) as place:
         yield place
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from engines import wait_for
+from engines import each_engine, wait_for
 from icalendar import Alarm, Calendar
 from samples import PAIR, ics
 
@@ -274,7 +274,7 @@ def test_with_invite_the_conductors_are_invited_to_the_slots_they_sit_in(caldav,
 # Reserving on servers as they are
 
 
-@pytest.mark.parametrize("caldav", ["radicale", "xandikos"], indirect=True)
+@pytest.mark.parametrize("caldav", each_engine("radicale", "xandikos"), indirect=True)
 def test_a_spanning_week_costs_at_most_four_requests(caldav, now):
     proxy = caldav.proxy()
     calendar = caldav.open(proxy.through(caldav.url))

@@ -25,6 +25,9 @@ calendar.put(name, b"bytes", etag=None)
 """
 
 
+pytestmark = pytest.mark.heavy
+
+
 @pytest.fixture
 def place(running, tmp_path):
     with Place("postgresql", running, tmp_path) as place:
@@ -36,7 +39,6 @@ def database(place):
     return place.url.replace("//", f"//{place.username}:{place.password}@")
 
 
-@pytest.mark.heavy
 def test_replicas_that_start_together_on_an_empty_database_make_one_schema(place):
     command = [sys.executable, "-c", REPLICA, place.url, place.username, place.password]
     replicas = [

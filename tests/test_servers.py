@@ -17,6 +17,8 @@ from faults import Proxy
 from samples import ics
 from wire import SSL
 
+pytestmark = pytest.mark.heavy
+
 DAV = "{DAV:}"
 EVENT = ics("SUMMARY:Train", "DTSTART:20261201T090000Z", "DTEND:20261201T110000Z")
 OTHER = EVENT.replace(b"Train", b"Other")

@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Iterator
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_int64, c_void_p
 from datetime import UTC, date, datetime
+from functools import cache
 
 NAME = "libical.so.3"
 
@@ -41,59 +42,52 @@ _SIGNATURES = {
 }
 
 
-def _load() -> ctypes.CDLL | None:
-    try:
-        library = ctypes.CDLL(NAME)
-    except OSError:
-        return None
+@cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(NAME)
     for name, (result, *arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
 
 
-library = _load()
-"""None where libical is not installed."""
-
-
 def read(ics: bytes, start: datetime, end: datetime) -> Iterator[tuple[str, str, date, date]]:
     """UID, summary, start and end of what overlaps the span: in UTC, naive where floating, dates where all-day."""
-    assert library is not None
-    calendar = library.icalcomponent_new_from_string(ics)
+    calendar = _library().icalcomponent_new_from_string(ics)
     assert calendar, "libical cannot parse it"
     try:
         events = list(_events(calendar))
         overridden = {
-            (library.icalcomponent_get_uid(event), moment) for event in events if (moment := _recurrence_id(event))
+            (_library().icalcomponent_get_uid(event), moment) for event in events if (moment := _recurrence_id(event))
         }
         for event in events:
-            uid, summary = library.icalcomponent_get_uid(event), library.icalcomponent_get_summary(event)
-            first = library.icalcomponent_get_dtstart(event)
+            uid, summary = _library().icalcomponent_get_uid(event), _library().icalcomponent_get_summary(event)
+            first = _library().icalcomponent_get_dtstart(event)
             for begin, finish in _spans(event, start, end):
                 if not _recurrence_id(event) and (uid, begin) in overridden:
                     continue
                 if begin < end.timestamp() and finish > start.timestamp():
                     yield uid.decode(), summary.decode(), _shown(begin, first), _shown(finish, first)
     finally:
-        library.icalcomponent_free(calendar)
+        _library().icalcomponent_free(calendar)
 
 
 def _events(calendar: int) -> Iterator[int]:
-    kind = library.icalcomponent_string_to_kind(b"VEVENT")
-    event = library.icalcomponent_get_first_component(calendar, kind)
+    kind = _library().icalcomponent_string_to_kind(b"VEVENT")
+    event = _library().icalcomponent_get_first_component(calendar, kind)
     while event:
         yield event
-        event = library.icalcomponent_get_next_component(calendar, kind)
+        event = _library().icalcomponent_get_next_component(calendar, kind)
 
 
 def _recurrence_id(event: int) -> int | None:
-    found = library.icalcomponent_get_first_property(event, library.icalproperty_string_to_kind(b"RECURRENCE-ID"))
-    return _seconds(library.icalproperty_get_datetime_with_component(found, event)) if found else None
+    found = _library().icalcomponent_get_first_property(event, _library().icalproperty_string_to_kind(b"RECURRENCE-ID"))
+    return _seconds(_library().icalproperty_get_datetime_with_component(found, event)) if found else None
 
 
 def _spans(event: int, start: datetime, end: datetime) -> list[tuple[int, int]]:
     """The instances as seconds since 1970; floating ones and days as if in UTC."""
-    first, last = library.icalcomponent_get_dtstart(event), library.icalcomponent_get_dtend(event)
+    first, last = _library().icalcomponent_get_dtstart(event), _library().icalcomponent_get_dtend(event)
     length = _seconds(last) - _seconds(first)
     found: list[tuple[int, int]] = []
 
@@ -101,13 +95,13 @@ def _spans(event: int, start: datetime, end: datetime) -> list[tuple[int, int]]:
     def add(_component: int, span: ctypes._Pointer[_Span], _data: int) -> None:
         found.append((span.contents.start, span.contents.start + length))
 
-    limits = (library.icaltime_from_string(f"{moment:%Y%m%dT%H%M%SZ}".encode()) for moment in (start, end))
-    library.icalcomponent_foreach_recurrence(event, *limits, add, None)
+    limits = (_library().icaltime_from_string(f"{moment:%Y%m%dT%H%M%SZ}".encode()) for moment in (start, end))
+    _library().icalcomponent_foreach_recurrence(event, *limits, add, None)
     return found
 
 
 def _seconds(moment: _Time) -> int:
-    return library.icaltime_as_timet_with_zone(moment, moment.zone)
+    return _library().icaltime_as_timet_with_zone(moment, moment.zone)
 
 
 def _shown(seconds: int, like: _Time) -> date:
