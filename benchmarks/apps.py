@@ -19,11 +19,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from calsync.calendars import open_calendar
-from calsync.config import load
-from calsync.web import create_app
-from calsync.web.answers import ConflictsOut
-from calsync.web.bodies import ReservationIn
+from calsync.calendars.open import open_calendar
+from calsync.core.config import load
+from calsync.schemas.requests import ReservationIn
+from calsync.schemas.reservations import ConflictsOut
+from calsync.web.app import create_app
 
 
 def calsync(folder: Path) -> ASGIApp:

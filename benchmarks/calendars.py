@@ -18,15 +18,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
 
-from calsync import events, planning
 from calsync.calendars.sql import SqlCalendar
-from calsync.planning import Pair
-from calsync.records import Reservation
-from calsync.settings import Config
-from calsync.vtimezones import vtimezone
-from calsync.weeks import Week
-from calsync.windows import Window, train_windows
-from calsync.zones import resolve, zone
+from calsync.core import planning
+from calsync.core.conductors import Pair, conductor
+from calsync.core.reservation import Reservation
+from calsync.core.settings import Config
+from calsync.core.timezones import resolve, zone
+from calsync.core.weeks import Week
+from calsync.core.windows import Window, train_windows
+from calsync.ical.reservation import encode_reservation, reservation_href
+from calsync.ical.vtimezone import vtimezone
 
 SEED = 49
 PARTS = {"single": 0.70, "day": 0.12, "series": 0.10, "floating": 0.05, "own-zone": 0.03}
@@ -93,7 +94,7 @@ def _touches(start: date | None, end: date | None, week: Week) -> bool:
 
 def pair(config: Config) -> Pair:
     """The pair of the shipped roster, which spans regions."""
-    return Pair(planning.conductor(config, "conductor-eu"), planning.conductor(config, "conductor-us"))
+    return Pair(conductor(config, "conductor-eu"), conductor(config, "conductor-us"))
 
 
 def made(
@@ -167,8 +168,10 @@ def _trains(config: Config, today: datetime, most: int, first: date, last: date)
             return
         if week not in config.declined:
             written = datetime.combine(week.monday - timedelta(days=14), time(9), UTC)
-            ics = events.encode(config, reservation(config, week, written), f"{week}")
-            yield Made(events.href(week), ics, "train", week.monday + timedelta(days=1), week.monday + timedelta(days=3))
+            ics = encode_reservation(config, reservation(config, week, written), f"{week}")
+            yield Made(
+                reservation_href(week), ics, "train", week.monday + timedelta(days=1), week.monday + timedelta(days=3)
+            )
         week = week.shift(-1)
 
 
@@ -196,10 +199,10 @@ def _event(config: Config, dice: random.Random, name: str, kind: str, first: dat
         return _day(dice, uid, day)
     tz = {"floating": "", "own-zone": "Office"}.get(kind, dice.choice(_ZONES))
     length = dice.choice((_HOUR / 4, _HOUR / 2, _HOUR, _HOUR, 2 * _HOUR))
-    careless = dice.randrange(500) == 0
+    ignores_preconditions = dice.randrange(500) == 0
     while True:
         start = datetime.combine(day, time(dice.choice(_CLOCK), dice.randrange(0, 60, 15)))
-        if careless or not _in_a_train_window(config, tz, start, length):
+        if ignores_preconditions or not _in_a_train_window(config, tz, start, length):
             break
     lines = [*_span(tz, start, length), *_text(dice)]
     before = _OWN_ZONE if kind == "own-zone" else vtimezone(tz).decode() if tz not in ("", "UTC") else ""

@@ -12,10 +12,10 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from calsync.calendars import open_calendar
-from calsync.config import load
-from calsync.follower import Follower
-from calsync.web.service import Service
+from calsync.calendars.open import open_calendar
+from calsync.core.config import load
+from calsync.schedule.sync import CalendarSync
+from calsync.web.state import AppState
 
 
 def resident() -> int:
@@ -28,11 +28,11 @@ def resident() -> int:
 def main() -> None:
     config = load(Path(sys.argv[1]) / "windows.toml", {})
     now = datetime.now(UTC)
-    service = Service(config, Follower(open_calendar(config), config, now), lambda: datetime.now(UTC))
-    service.start()
+    state = AppState(config, CalendarSync(open_calendar(config), config, now), lambda: datetime.now(UTC))
+    state.start()
     read = resident()
-    span = service.agenda.horizon
-    occurrences = sum(1 for _ in service.agenda.overlapping(span.start, span.end, "UTC"))
+    span = state.agenda.horizon
+    occurrences = sum(1 for _ in state.agenda.overlapping(span.start, span.end, "UTC"))
     found = {"read": read, "asked": resident(), "occurrences": occurrences}
     print(json.dumps(found))
 

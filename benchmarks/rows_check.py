@@ -11,9 +11,9 @@ from benchmarks import calendars, serving
 from benchmarks.load import Load, request
 from benchmarks.rows import Bound, Paired, Row, paired, rows, seconds, spoken
 from benchmarks.stage import Place, Stage
-from calsync.agenda import Agenda
-from calsync.conflicts import check
-from calsync.planning import Plan
+from calsync.core.planning import Plan
+from calsync.schedule.agenda import Agenda
+from calsync.schedule.conflicts import check
 
 WEEKS = 12
 """How many weeks are checked in turn, so that no answer is one that was given before."""
@@ -120,10 +120,10 @@ def each(place: Place, agenda: Agenda, plans: Sequence[Plan]) -> float:
 
 def _plans(stage: Stage, place: Place) -> list[Plan]:
     """The plan of the week that is asked about, and of others that are free."""
-    weeks = stage.free_weeks(place, stage.service(place).agenda, WEEKS - 1)
+    weeks = stage.free_weeks(place, stage.state(place).agenda, WEEKS - 1)
     plans = [stage.plan(place, week) for week in [stage.week(place.config), *weeks]]
     assert all(len(plan.slots) == 6 for plan in plans)
-    assert check(place.config, stage.service(place).agenda, plans[0].slots), "nothing is in the way of the week"
+    assert check(place.config, stage.state(place).agenda, plans[0].slots), "nothing is in the way of the week"
     return plans
 
 

@@ -14,7 +14,7 @@ from benchmarks.rows import Bound, Paired, Row, paired, rows, seconds, spoken
 from benchmarks.serving import Compared
 from benchmarks.stage import Stage
 from benchmarks.subscribers import Cost
-from calsync.feed import Filters
+from calsync.schedule.feed import Filters
 
 FEED = "/deployments.ics"
 
@@ -112,20 +112,20 @@ def again(stage: Stage) -> Iterator[Row]:
         took: list[float] = []
 
         def read(took: list[float] = took) -> None:
-            service = stage.fresh(place)
-            took.append(seconds(lambda: service.feed(reading)))
-            service.follower.calendar.close()
+            state = stage.fresh(place)
+            took.append(seconds(lambda: state.feed(reading)))
+            state.sync.calendar.close()
 
         whole.append(seconds(read))
         nothing += took
-        service = stage.service(place)
-        service.feed(reading)
+        state = stage.state(place)
+        state.feed(reading)
         for m in range(5):
             stage.changed(place, 1000 + 10 * n + m)
-            anew.append(seconds(partial(service.feed, reading)))
+            anew.append(seconds(partial(state.feed, reading)))
     runs = [(again, nothing[n // 5]) for n, again in enumerate(anew)]
     measured = Paired(tuple(runs))
-    body = stage.service(place).feed(reading).body
+    body = stage.state(place).feed(reading).body
     yield Row.of(
         "feed again after one change",
         measured.ratio,

@@ -11,8 +11,8 @@ from datetime import timedelta
 from benchmarks import calendars, serving
 from benchmarks.rows import Bound, Row, paired, rows, seconds, spoken
 from benchmarks.stage import Place, Stage
-from calsync.agenda import horizon
-from calsync.conflicts import check
+from calsync.schedule.agenda import horizon_around
+from calsync.schedule.conflicts import check
 
 PER_OCCURRENCE = 2.18
 """How many occurrences a resource has in the mean, with the proportions of `calendars.PARTS`."""
@@ -24,15 +24,15 @@ def foreign_change(stage: Stage) -> Iterator[Row]:
     count = iter(range(2_000_000))
 
     def one(place: Place) -> float:
-        service, plan = stage.service(place), stage.plan(place)
+        state, plan = stage.state(place), stage.plan(place)
         etag = stage.put_change(place, next(count))
 
         def answer() -> None:
-            service.refresh()
-            assert check(place.config, service.agenda, plan.slots, plan.conductors)
+            state.refresh()
+            assert check(place.config, state.agenda, plan.slots, plan.conductors)
 
         took = seconds(answer)
-        assert service.agenda.entries["foreign.ics"].etag == etag
+        assert state.agenda.entries["foreign.ics"].etag == etag
         return took
 
     for place in (stage.large, stage.small):
@@ -51,7 +51,7 @@ def foreign_change(stage: Stage) -> Iterator[Row]:
 def start(stage: Stage) -> Iterator[Row]:
     """`calsync serve` from its start to `readyz`, with years of history before the horizon and with none."""
     recent = stage.everyday
-    first = horizon(recent.config, stage.now).start.date()
+    first = horizon_around(recent.config, stage.now).start.date()
     days = [first - timedelta(days=days) for days in (365 * stage.scale.years, 40)]
     history = calendars.made(recent.config, stage.now, stage.scale.history, days[0], days[1], seed=7, history=True)
     old, young = stage.place([*history, *recent.resources]), stage.copy(recent)

@@ -13,8 +13,8 @@ from benchmarks.load import Line, request
 from benchmarks.rows import Bound, Row, paired, rows, seconds, spoken
 from benchmarks.serving import Server
 from benchmarks.stage import Place, Stage
-from calsync import events
-from calsync.weeks import Week
+from calsync.core.weeks import Week
+from calsync.ical.reservation import encode_reservation, reservation_href
 
 
 class Writer:
@@ -38,7 +38,7 @@ class Writer:
         for week, (status, body) in zip(self._weeks, answers, strict=True):
             assert status == 201, body
             assert len(json.loads(body)["slots"]) == 6
-            self._calendar.delete(events.href(week), etag=json.loads(body)["etag"])
+            self._calendar.delete(reservation_href(week), etag=json.loads(body)["etag"])
         again = request("POST", "/api/reservations?dry_run=true", asked(self._weeks[0]), Content_Type="application/json")
         status, body = self._line.ask(again)  # which takes in that they are gone
         assert status == 200, body
@@ -64,9 +64,9 @@ def asked(week: Week) -> bytes:
 def beside_others(stage: Stage) -> Iterator[Row]:
     """A spanning week beside a bare transaction of the same bytes, and beside six PUTs to Radicale."""
     place = stage.copy(stage.everyday)
-    weeks = stage.free_weeks(place, stage.service(stage.everyday).agenda, 10)
+    weeks = stage.free_weeks(place, stage.state(stage.everyday).agenda, 10)
     reservation = calendars.reservation(place.config, weeks[0], stage.now)
-    ics = events.encode(place.config, reservation, "0" * 32)
+    ics = encode_reservation(place.config, reservation, "0" * 32)
     (place.folder / "ics").write_bytes(ics)
     (place.folder / "conflicts").write_bytes(b'{"slots": [], "conflicts": [], "reserved": false}')
     with ExitStack() as stack:
@@ -107,7 +107,8 @@ def beside_others(stage: Stage) -> Iterator[Row]:
             singles = [(f"slot-{n}-{m}", replace(reservation, slots=(slot,))) for m, slot in enumerate(reservation.slots)]
             puts = [
                 peer.put(
-                    f"{name}.ics", events.encode(place.config, one, name).replace(b"UID:train-", f"UID:{name}-".encode())
+                    f"{name}.ics",
+                    encode_reservation(place.config, one, name).replace(b"UID:train-", f"UID:{name}-".encode()),
                 )
                 for name, one in singles
             ]
@@ -130,7 +131,7 @@ def beside_others(stage: Stage) -> Iterator[Row]:
 def growth(stage: Stage) -> Iterator[Row]:
     """The same on a calendar that has grown."""
     stage.assure_same()
-    weeks = stage.free_weeks(stage.large, stage.service(stage.large).agenda, 3)
+    weeks = stage.free_weeks(stage.large, stage.state(stage.large).agenda, 3)
     large, small = (len(place.resources) for place in (stage.large, stage.small))
     with ExitStack() as stack:
         writers = []

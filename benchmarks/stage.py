@@ -15,18 +15,18 @@ from pathlib import Path
 from benchmarks import calendars
 from benchmarks.calendars import Made
 from benchmarks.subscribers import Cost
-from calsync import reservations
-from calsync.agenda import Agenda, horizon
 from calsync.calendars.sql import SqlCalendar
-from calsync.config import load
-from calsync.conflicts import blocking, check
-from calsync.errors import Invalid
-from calsync.follower import Follower
-from calsync.planning import Plan, plan
-from calsync.reservations import Request
-from calsync.settings import Config
-from calsync.web.service import Service
-from calsync.weeks import Week
+from calsync.core.config import load
+from calsync.core.conflict import blocking
+from calsync.core.errors import Invalid
+from calsync.core.planning import Plan, plan
+from calsync.core.settings import Config
+from calsync.core.weeks import Week
+from calsync.schedule.agenda import Agenda, horizon_around
+from calsync.schedule.check import ReservationRequest, check_request
+from calsync.schedule.conflicts import check
+from calsync.schedule.sync import CalendarSync
+from calsync.web.state import AppState
 
 ROOT = Path(__file__).parent.parent
 
@@ -77,7 +77,7 @@ class Stage:
         self.now = datetime.now(UTC).replace(microsecond=0)
         self.cost: Cost | None = None
         self._places = 0
-        self._services: dict[Path, Service] = {}
+        self._services: dict[Path, AppState] = {}
 
     def place(self, resources: Sequence[Made], config: Config | None = None, *, long: bool = False) -> Place:
         """A new calendar with these resources."""
@@ -111,7 +111,7 @@ class Stage:
     def drawn(self, count: int, *, long: bool = False) -> Place:
         """A calendar of so many events all over its horizon."""
         _, config = self.configured(long=long)
-        span = horizon(config, self.now)
+        span = horizon_around(config, self.now)
         return self.place(calendars.made(config, self.now, count, span.start.date(), span.end.date()), long=long)
 
     @cached_property
@@ -135,19 +135,19 @@ class Stage:
         week = self.week(self.large.config)
         return self.place(calendars.nearest(self.large.resources, week.day("wed"), self.scale.small), long=True)
 
-    def service(self, place: Place) -> Service:
+    def state(self, place: Place) -> AppState:
         """The service of a process that has read the calendar, made once for each; its clock is the wall's."""
         if place.folder not in self._services:
             self._services[place.folder] = self.fresh(place)
         return self._services[place.folder]
 
-    def fresh(self, place: Place) -> Service:
+    def fresh(self, place: Place) -> AppState:
         """A service that has just read the calendar for the first time."""
-        service = Service(place.config, Follower(place.calendar(), place.config, self.now), lambda: datetime.now(UTC))
-        service.refresh()
-        if service.failure is not None:
-            raise service.failure
-        return service
+        state = AppState(place.config, CalendarSync(place.calendar(), place.config, self.now), lambda: datetime.now(UTC))
+        state.refresh()
+        if state.failure is not None:
+            raise state.failure
+        return state
 
     def week(self, config: Config) -> Week:
         return calendars.asked_week(config, self.now)
@@ -165,7 +165,7 @@ class Stage:
         for n in range(first, first + 2 * count + 8):
             week = self.week(place.config).shift(n)
             try:
-                seen = reservations.inspect(place.config, agenda, Request(calendars.pair(place.config), week), self.now)
+                seen = check_request(place.config, agenda, ReservationRequest(calendars.pair(place.config), week), self.now)
             except Invalid:  # a week without a train, or beyond the horizon
                 continue
             if seen.holder is None and not blocking(seen.conflicts):
@@ -182,16 +182,16 @@ class Stage:
             f"DTSTAMP:20260101T000000Z\r\nDTSTART:{start:%Y%m%dT%H%M%SZ}\r\nDURATION:PT1M\r\nSUMMARY:Change {n}\r\n"
             "END:VEVENT\r\nEND:VCALENDAR\r\n"
         )
-        service = self.service(place)
-        known = service.agenda.entries.get("foreign.ics")
-        return service.follower.calendar.put("foreign.ics", ics.encode(), etag=known.etag if known else None).etag
+        state = self.state(place)
+        known = state.agenda.entries.get("foreign.ics")
+        return state.sync.calendar.put("foreign.ics", ics.encode(), etag=known.etag if known else None).etag
 
     def changed(self, place: Place, n: int) -> Agenda:
         """The agenda that has just taken in a change, so that no answer is remembered from before."""
-        etag, service = self.put_change(place, n), self.service(place)
-        service.refresh()
-        assert service.agenda.entries["foreign.ics"].etag == etag
-        return service.agenda
+        etag, state = self.put_change(place, n), self.state(place)
+        state.refresh()
+        assert state.agenda.entries["foreign.ics"].etag == etag
+        return state.agenda
 
     def assure_same(self) -> None:
         """Make sure that the week that is asked about has the same conflicts in the small calendar as in the large one."""
@@ -200,5 +200,5 @@ class Stage:
         assert found[0] == found[1], found
 
     def close(self) -> None:
-        for service in self._services.values():
-            service.follower.calendar.close()
+        for state in self._services.values():
+            state.sync.calendar.close()

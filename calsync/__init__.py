@@ -1,8 +1,7 @@
 """calsync puts a deployment train on the calendar.
 
-Reading order for a newcomer: `weeks`, `zones` and `windows` (when a train window falls on a date), `planning` (who of the
-pair sits in which window, and why), `conflicts` (what stands in the way), `reservations` (the one place that writes),
-`feed` (what people subscribe to). `docs/architecture.md` draws the house.
+The packages, from the top down: `cli`, `web`, `schemas`, `notifications`, `booking` (every write), `schedule` (every
+question), `calendars` and `ical`, `core`. `docs/architecture.md` explains them.
 """
 
 __version__ = "0.1.0"

@@ -1,5 +1,5 @@
 """`python -m calsync`."""
 
-from calsync.cli import main
+from calsync.cli.main import main
 
 main()

@@ -9,13 +9,14 @@ import sqlalchemy as sa
 import uvicorn
 from samples import PAIR, US, person
 
-from calsync.calendars import open_calendar
-from calsync.calendars.caldav import CalDavCalendar
-from calsync.follower import Follower
-from calsync.planning import Pair
-from calsync.reservations import Request, change, release, reserve
-from calsync.web import create_app
-from calsync.weeks import Week
+from calsync.booking.reservations import change, release, reserve
+from calsync.calendars.caldav.calendar import CalDavCalendar
+from calsync.calendars.open import open_calendar
+from calsync.core.conductors import Pair
+from calsync.core.weeks import Week
+from calsync.schedule.check import ReservationRequest
+from calsync.schedule.sync import CalendarSync
+from calsync.web.app import create_app
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 WEEKS = [Week(2027, 1).shift(n) for n in range(50)]
@@ -23,38 +24,38 @@ QUICK = {"timeout": "20s", "refresh": "1s"}
 ANA = person("ana", "Europe/Berlin")
 
 
-def connect(config, careless=None):
-    """An engine, and a follower that knows what stands on its calendar; `careless` is what is known of a CalDAV server."""
+def connect(config, ignores_preconditions=None):
+    """An engine, and a sync that has read its calendar; `ignores_preconditions` is what is known of a CalDAV server."""
     calendar = open_calendar(config)
     if isinstance(calendar, CalDavCalendar):
         calendar._pause = lambda seconds: None  # nobody else writes here
-        calendar._careless = careless
-        calendar._is_careless()  # a server is tried out once, before what is tested
-    follower = Follower(calendar, config, NOW)
-    follower.sync(NOW)
-    return follower
+        calendar._ignores_preconditions = ignores_preconditions
+        calendar._server_ignores_preconditions()  # a server is tried out once, before what is tested
+    sync = CalendarSync(calendar, config, NOW)
+    sync.refresh(NOW)
+    return sync
 
 
-def act(action, follower, week):
+def act(action, sync, week):
     """Reserve, change or release the week."""
     match action:
         case "reserve":
-            return reserve(follower, Request(PAIR, week, "1.46.0-wmf.5"), NOW)
+            return reserve(sync, ReservationRequest(PAIR, week, "1.46.0-wmf.5"), NOW)
         case "change":
-            return change(follower, week, lambda standing: Request(Pair(ANA, US), week, ticket="T2"), NOW)
+            return change(sync, week, lambda standing: ReservationRequest(Pair(ANA, US), week, ticket="T2"), NOW)
         case "release":
-            return release(follower, week, NOW)
+            return release(sync, week, NOW)
 
 
-def prepare(action, follower, week):
+def prepare(action, sync, week):
     """What must stand before the action."""
     if action != "reserve":
-        act("reserve", follower, week)
+        act("reserve", sync, week)
 
 
-def state(follower, week):
+def state(sync, week):
     """What stands in the week: nothing, a released week, or the pair, the ticket and how many slots."""
-    entry = follower.sync(NOW).reservation(week)
+    entry = sync.refresh(NOW).reservation(week)
     if entry is None:
         return None
     found = entry.reservation
@@ -63,21 +64,21 @@ def state(follower, week):
     return "released" if found.released else (found.pair, found.ticket, len(found.slots))
 
 
-def act_and_die(action, config, careless, week, ready, go, n=0):
+def act_and_die(action, config, ignores_preconditions, week, ready, go, n=0):
     """In a process of its own: say that all is ready, wait, and act; dies at the n-th statement of SQL if n is given."""
-    follower = connect(config, careless)
+    sync = connect(config, ignores_preconditions)
     if n:
         left = iter(range(n - 1))
 
-        @sa.event.listens_for(follower.calendar._engine, "before_cursor_execute")
-        @sa.event.listens_for(follower.calendar._engine, "commit")
+        @sa.event.listens_for(sync.calendar._engine, "before_cursor_execute")
+        @sa.event.listens_for(sync.calendar._engine, "commit")
         def _count(*_args):
             if next(left, None) is None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     ready.set()
     go.wait(30)
-    act(action, follower, week)
+    act(action, sync, week)
 
 
 def serve(config, port):

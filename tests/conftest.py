@@ -9,8 +9,8 @@ from engines import CALDAV, ENGINES, Place, Running, each_engine
 from hypothesis import HealthCheck, settings
 
 from calsync.calendars.sql import SqlCalendar
-from calsync.config import load
-from calsync.follower import Follower
+from calsync.core.config import load
+from calsync.schedule.sync import CalendarSync
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,8 +55,8 @@ def calendar(tmp_path):
 
 
 @pytest.fixture
-def follower(calendar, config, now):
-    return Follower(calendar, config, now)
+def sync(calendar, config, now):
+    return CalendarSync(calendar, config, now)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from icalendar import Calendar
 from pydantic import SecretStr
 from samples import configured
 
-from calsync.calendars import open_calendar
+from calsync.calendars.open import open_calendar
 
 CALDAV = ("radicale", "xandikos", "unruly")
 SERVERS = ("postgresql", *CALDAV)

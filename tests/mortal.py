@@ -15,11 +15,11 @@ from samples import configured
 from test_handoff import MIDWEEK, NEAR, TEAM, handed
 
 from calsync.calendars.sql import SqlCalendar
-from calsync.courier import Courier
-from calsync.follower import Follower
-from calsync.notify import Channels
-from calsync.ports import Ports
-from calsync.tickets import Conduit
+from calsync.notifications.channels import Channels
+from calsync.notifications.destinations import Destinations
+from calsync.notifications.dispatcher import Dispatcher
+from calsync.notifications.phabricator import Conduit
+from calsync.schedule.sync import CalendarSync
 
 
 class Written:
@@ -62,16 +62,16 @@ def main(what, database, tickets, room, *rest):
         method, n, when = rest
         calendar, conduit, channel = (Deadly(port, method, int(n), when) for port in (calendar, conduit, channel))
     now = MIDWEEK + timedelta(seconds=int(rest[0]) if what == "settle" else 0)
-    follower = Follower(calendar, configured(conductors=TEAM, calendar=NEAR), now)
-    ports = Ports(conduit, Channels(channel, channel))
+    sync = CalendarSync(calendar, configured(conductors=TEAM, calendar=NEAR), now)
+    destinations = Destinations(conduit, Channels(channel, channel))
     if what == "handoff":
-        handed(follower, ports)
+        handed(sync, destinations)
         return
-    follower.sync(now)
+    sync.refresh(now)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
-    Courier(follower, ports).settle(now)
+    Dispatcher(sync, destinations).settle(now)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from calsync.config import parse
-from calsync.hours import Hours
-from calsync.planning import Conductor, Pair, plan
-from calsync.records import Reservation
-from calsync.weeks import Week
+from calsync.core.conductors import Conductor, Pair
+from calsync.core.config import parse
+from calsync.core.planning import plan
+from calsync.core.reservation import Reservation
+from calsync.core.weeks import Week
+from calsync.core.working_hours import Hours
 
 SHIPPED = Path(__file__).parent.parent / "windows.toml"
 

@@ -7,10 +7,11 @@ import pytest
 from icalendar import Calendar
 from samples import SHIPPED
 
-from calsync.config import load
-from calsync.errors import Invalid
-from calsync.web import create_app
-from calsync.web.access import MAX_BODY, check_listening
+from calsync.core.config import load
+from calsync.core.errors import Invalid
+from calsync.web.app import create_app
+from calsync.web.auth import check_listening
+from calsync.web.middleware import MAX_BODY
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # starlette would rather have httpx2 under its test client

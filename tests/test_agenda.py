@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import configured, event, ics, utc
 
-from calsync.agenda import blank, horizon
-from calsync.calendars import Changes, Resource
-from calsync.errors import Unreachable
-from calsync.follower import Follower
+from calsync.calendars.base import Changes, Resource
+from calsync.core.errors import Unreachable
+from calsync.schedule.agenda import blank, horizon_around
+from calsync.schedule.sync import CalendarSync
 
 NOW = utc(2026, 11, 24, 12)
 CONFIG = configured(calendar={"horizon": {"past": "30d", "future": "60d"}})
@@ -33,8 +33,8 @@ steps = st.lists(
 
 def content(agenda):
     quarters = {quarter: Counter(found) for quarter, found in agenda.quarters.items() if found}
-    special = {href: entry for href, entry in agenda.entries.items() if entry.is_special}
-    assert agenda.special == special
+    managed = {href: entry for href, entry in agenda.entries.items() if entry.is_managed}
+    assert agenda.managed == managed
     return quarters, dict(agenda.entries), agenda.horizon
 
 
@@ -91,33 +91,33 @@ def test_the_last_change_moves_only_when_something_changed_and_then_by_a_second_
 
 
 def test_on_a_new_day_the_horizon_moves_and_the_calendar_is_read_anew(calendar):
-    follower = Follower(calendar, CONFIG, NOW)
+    sync = CalendarSync(calendar, CONFIG, NOW)
     calendar.put("a.ics", BODIES[1], etag=None)
-    first = follower.sync(NOW)
-    same = follower.sync(NOW + timedelta(hours=11))
-    assert same.horizon == first.horizon == horizon(CONFIG, NOW)
-    later = follower.sync(NOW + timedelta(hours=12))
+    first = sync.refresh(NOW)
+    same = sync.refresh(NOW + timedelta(hours=11))
+    assert same.horizon == first.horizon == horizon_around(CONFIG, NOW)
+    later = sync.refresh(NOW + timedelta(hours=12))
     assert later.horizon.end == first.horizon.end + timedelta(days=1)
     assert later.changed > first.changed
-    assert content(later) == content(Follower(calendar, CONFIG, NOW).sync(NOW + timedelta(hours=12)))
+    assert content(later) == content(CalendarSync(calendar, CONFIG, NOW).refresh(NOW + timedelta(hours=12)))
     assert later.covers(utc(2026, 12, 1), utc(2026, 12, 2))
     assert not later.covers(utc(2026, 12, 1), utc(2027, 12, 2))
 
 
 def test_a_calendar_that_does_not_answer_leaves_readers_the_agenda_they_had(calendar):
-    follower = Follower(calendar, CONFIG, NOW)
+    sync = CalendarSync(calendar, CONFIG, NOW)
     calendar.put("a.ics", BODIES[0], etag=None)
-    before = follower.sync(NOW)
+    before = sync.refresh(NOW)
 
     class Away:
         def changes(self, *_arguments):
             raise Unreachable("away")
 
-    follower.calendar = Away()
+    sync.calendar = Away()
     for later in (timedelta(seconds=1), timedelta(days=2)):
         with pytest.raises(Unreachable):
-            follower.sync(NOW + later)
-    assert follower.agenda.entries == before.entries
+            sync.refresh(NOW + later)
+    assert sync.agenda.entries == before.entries
 
 
 def test_the_shipped_standing_windows_and_freezes_are_on_the_agenda(config):

@@ -18,18 +18,19 @@ from samples import configured
 from test_cli import folder, run  # noqa: F401
 from test_handoff import ANA, BEN, NEAR, TEAM, W49, Ended, Fuse, Refusing, Room, handed, settled
 
-from calsync import announce, reservations
+from calsync.booking import reservations
 from calsync.calendars.sql import SqlCalendar
-from calsync.config import load
-from calsync.courier import Courier
-from calsync.deliveries import LEASE
-from calsync.errors import Refused, Unreachable
-from calsync.follower import Follower
-from calsync.notify import Channels
-from calsync.planning import Pair
-from calsync.ports import Ports
-from calsync.reservations import Request
-from calsync.weeks import Week
+from calsync.core.conductors import Pair
+from calsync.core.config import load
+from calsync.core.delivery import LEASE
+from calsync.core.errors import Refused, Unreachable
+from calsync.core.weeks import Week
+from calsync.notifications import announcer
+from calsync.notifications.channels import Channels
+from calsync.notifications.destinations import Destinations
+from calsync.notifications.dispatcher import Dispatcher
+from calsync.schedule.check import ReservationRequest
+from calsync.schedule.sync import CalendarSync
 
 TEN = timedelta(minutes=10)
 START = datetime(2026, 12, 1, 9, tzinfo=UTC)
@@ -43,9 +44,9 @@ def team():
 
 @pytest.fixture
 def known(calendar, team, now):
-    follower = Follower(calendar, team, now)
-    reservations.reserve(follower, Request(Pair(ANA, BEN), W49, "1.46.0-wmf.5", "T400001"), now)
-    return follower
+    sync = CalendarSync(calendar, team, now)
+    reservations.reserve(sync, ReservationRequest(Pair(ANA, BEN), W49, "1.46.0-wmf.5", "T400001"), now)
+    return sync
 
 
 @pytest.fixture
@@ -55,10 +56,14 @@ def room():
 
 def step(calendar, config, room, at, before=TEN):
     """One round of an announcer that was just started."""
-    follower = Follower(calendar, config, at)
+    sync = CalendarSync(calendar, config, at)
     rounds = iter([False, True])
-    announce.run(
-        follower, Courier(follower, Ports(channels=Channels(room, room))), lambda: at, lambda _: next(rounds), before
+    announcer.run(
+        sync,
+        Dispatcher(sync, Destinations(channels=Channels(room, room))),
+        lambda: at,
+        lambda _: next(rounds),
+        before,
     )
 
 
@@ -97,9 +102,9 @@ class Counting:
 
 def announcing(calendar, config, room, time, before=TEN):
     """An announcer that runs by `time`."""
-    follower = Follower(calendar, config, time.at)
-    ports = Ports(channels=Channels(room, room))
-    announce.run(follower, Courier(follower, ports), time.clock, time.wait, before)
+    sync = CalendarSync(calendar, config, time.at)
+    destinations = Destinations(channels=Channels(room, room))
+    announcer.run(sync, Dispatcher(sync, destinations), time.clock, time.wait, before)
 
 
 def test_the_channel_hears_before_a_slot_and_when_it_starts_who_conducts_and_where_the_ticket_is(
@@ -142,15 +147,15 @@ def test_a_released_week_and_one_that_nobody_holds_are_not_announced(known, cale
 
 
 def test_a_train_that_was_handed_off_names_the_new_responsible_person(known, calendar, team, room):
-    handed(known, Ports(), BEN, at=START - timedelta(hours=1))
+    handed(known, Destinations(), BEN, at=START - timedelta(hours=1))
     step(calendar, team, room, START)
     assert "; ben conducts; " in room.said[0]
 
 
 def test_a_slot_that_two_share_names_both(calendar, team, room, now):
-    follower = Follower(calendar, team, now)
+    sync = CalendarSync(calendar, team, now)
     together = Pair(replace(ANA, window="european"), replace(BEN, window="european"))
-    reservations.reserve(follower, Request(together, W49), now)
+    reservations.reserve(sync, ReservationRequest(together, W49), now)
     step(calendar, team, room, START)
     assert room.said[0].endswith("; ana (ana_) and ben conduct")
 
@@ -158,10 +163,10 @@ def test_a_slot_that_two_share_names_both(calendar, team, room, now):
 def test_an_announcement_that_came_too_late_is_not_made(known, calendar, team, room):
     room.down = 1
     step(calendar, team, room, START - TEN)
-    found = known.sync(START).reservation(W49).deliveries
+    found = known.refresh(START).reservation(W49).deliveries
     assert [one.state for one in found] == ["pending"]
     step(calendar, team, room, START + timedelta(minutes=1))
-    states = {one.about: one.state for one in known.sync(START).reservation(W49).deliveries}
+    states = {one.about: one.state for one in known.refresh(START).reservation(W49).deliveries}
     assert states == {"announce-2026-12-01-european-before": "failed", "announce-2026-12-01-european-start": "sent"}
     assert len(room.said) == 1
 
@@ -188,17 +193,17 @@ def test_an_announcer_that_ends_between_any_two_steps_leaves_the_slot_announced_
     known, calendar, team, room, at
 ):
     fuse = Fuse(at)
-    follower = Follower(fuse.around(calendar, "put", "changes"), team, START)
+    sync = CalendarSync(fuse.around(calendar, "put", "changes"), team, START)
     channel = fuse.around(room, "send")
     died = False
     try:
-        courier = Courier(follower, Ports(channels=Channels(channel, channel)))
-        announce.run(follower, courier, lambda: START, lambda _: True, TEN)
+        dispatcher = Dispatcher(sync, Destinations(channels=Channels(channel, channel)))
+        announcer.run(sync, dispatcher, lambda: START, lambda _: True, TEN)
     except Ended:
         died = True
     assert died == (at <= STEPS), "an announcement has another number of steps; count them anew"
     step(calendar, team, room, START + timedelta(seconds=30))
-    found = settled(calendar, team, Ports(channels=Channels(room, room)), START + LEASE, rounds=3)
+    found = settled(calendar, team, Destinations(channels=Channels(room, room)), START + LEASE, rounds=3)
     assert [one.state for one in found] in (["sent"], ["unknown"])
     assert len(room.said) == 1 or (found[0].state == "unknown" and not room.said)
 
@@ -257,17 +262,17 @@ def test_a_message_is_tried_again_when_its_time_comes_and_not_before(known, cale
 def test_an_announcement_that_comes_late_says_how_it_is_then(known, calendar, team, room):
     room.down = 1
     step(calendar, team, room, START - TEN)
-    handed(known, Ports(), BEN, at=START - timedelta(minutes=8))
+    handed(known, Destinations(), BEN, at=START - timedelta(minutes=8))
     step(calendar, team, room, START - timedelta(minutes=2))
     (said,) = room.said
     assert "starts in 2 min, at 09:00 UTC; ben conducts;" in said
-    (about,) = [one for one in known.sync(START).reservation(W49).deliveries if one.target == "announcements"]
+    (about,) = [one for one in known.refresh(START).reservation(W49).deliveries if one.target == "announcements"]
     assert (about.state, about.text) == ("sent", said)
 
 
-def moved(calendar, follower, at, by, *, cancelled=False):
+def moved(calendar, sync, at, by, *, cancelled=False):
     """A person moves Tuesday's European slot in a calendar client, or cancels it."""
-    entry = follower.sync(at).reservation(W49)
+    entry = sync.refresh(at).reservation(W49)
     theirs = Calendar.from_ical(entry.ics)
     for event in theirs.events:
         if str(event.get("X-CALSYNC-SLOT", "")) == "2026-12-01-european":
@@ -289,7 +294,7 @@ def test_a_slot_that_was_given_up_before_it_could_be_announced_is_not_announced(
     for minutes in (-2, 0, 5):
         step(calendar, team, room, START + timedelta(minutes=minutes))
     assert room.said == []
-    found = known.sync(START).reservation(W49).deliveries
+    found = known.refresh(START).reservation(W49).deliveries
     why = "2026-W49 was released meanwhile" if how == "released" else "the slot was given up"
     assert [(one.state, one.detail) for one in found] == [("skipped", why)]
 
@@ -309,9 +314,9 @@ def test_a_slot_that_was_moved_before_it_could_be_announced_is_announced_at_its_
 
 def test_a_week_that_takes_no_announcement_keeps_no_other_from_being_announced(known, calendar, team, room):
     week = Week(2026, 50)
-    reservations.reserve(known, Request(Pair(ANA, BEN), week), START)
+    reservations.reserve(known, ReservationRequest(Pair(ANA, BEN), week), START)
     (first, *_) = known.agenda.reservation(week).reservation.slots
-    entry = known.sync(START).reservation(W49)
+    entry = known.refresh(START).reservation(W49)
     theirs = Calendar.from_ical(entry.ics)
     for event in theirs.events:  # a slot of the week before is moved to the same time
         if str(event.get("X-CALSYNC-SLOT", "")) == "2026-12-03-european":
@@ -376,12 +381,12 @@ def test_two_announcers_one_killed_and_started_again_in_mid_window_announce_it_o
     ngircd.stop()  # the channel is down as they start
     announcers = [Announcer(tmp_path, url), Announcer(tmp_path, url)]
     try:
-        follower = Follower(calendar, config, now)
+        sync = CalendarSync(calendar, config, now)
         week = Week.containing(start.date())
-        reservations.reserve(follower, Request(Pair(ANA, BEN), week, ticket="T400001"), now)
+        reservations.reserve(sync, ReservationRequest(Pair(ANA, BEN), week, ticket="T400001"), now)
 
         def state():
-            entry = follower.sync(now).reservation(week)
+            entry = sync.refresh(now).reservation(week)
             return [(one.state, one.attempts) for one in entry.deliveries]
 
         until(lambda: state() and state()[0][0] == "pending" and state()[0][1] >= 1, within=30)

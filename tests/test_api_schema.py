@@ -11,8 +11,8 @@ from schemathesis import GenerationMode
 from schemathesis.checks import positive_data_acceptance
 
 from calsync.calendars.sql import SqlCalendar
-from calsync.config import load
-from calsync.web import create_app
+from calsync.core.config import load
+from calsync.web.app import create_app
 
 pytestmark = pytest.mark.heavy
 

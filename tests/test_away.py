@@ -18,20 +18,24 @@ from samples import configured, event, ics, person
 from test_cli import folder, run  # noqa: F401
 from test_web import WEEK, client, events, problem, served  # noqa: F401
 
-from calsync import absences, away, busy, cover, reservations
-from calsync.agenda import blank
-from calsync.away import Busy
-from calsync.busy import EVERY, STALE, Feeds
-from calsync.config import load
-from calsync.conflicts import check, standing
-from calsync.errors import Changed, ConfigInvalid, Invalid
-from calsync.follower import Follower
-from calsync.occurrences import Occurrence
-from calsync.planning import Pair
-from calsync.reservations import Request
-from calsync.rota import rotation
-from calsync.watch import presence
-from calsync.weeks import Week
+from calsync.booking import absences, reservations
+from calsync.core.absence import AbsenceRecord
+from calsync.core.conductors import Pair
+from calsync.core.config import load
+from calsync.core.errors import Changed, ConfigInvalid, Invalid
+from calsync.core.weeks import Week
+from calsync.ical.absence import decode_absence
+from calsync.ical.occurrences import Occurrence
+from calsync.schedule import availability, busy_feeds
+from calsync.schedule.absences import list_absences
+from calsync.schedule.agenda import blank
+from calsync.schedule.busy_feeds import EVERY, STALE, Feeds
+from calsync.schedule.check import ReservationRequest
+from calsync.schedule.conflicts import check, conflicts_of_reservations
+from calsync.schedule.diary import Busy
+from calsync.schedule.rotation import rotation
+from calsync.schedule.status import on_call_status
+from calsync.schedule.sync import CalendarSync
 
 W49 = Week(2026, 49)
 ANA, BEN, CEM = (
@@ -49,17 +53,17 @@ def team():
 
 @pytest.fixture
 def known(calendar, team, now):
-    follower = Follower(calendar, team, now)
-    reservations.reserve(follower, Request(Pair(ANA, BEN), W49), now)
-    return follower
+    sync = CalendarSync(calendar, team, now)
+    reservations.reserve(sync, ReservationRequest(Pair(ANA, BEN), W49), now)
+    return sync
 
 
 def utc(day, hour, minute=0):
     return datetime(2026, 12, day, hour, minute, tzinfo=UTC)
 
 
-def busy_slots(follower, now):
-    ((_, _, found),) = standing(follower.config, follower.sync(now), now)
+def busy_slots(sync, now):
+    ((_, _, found),) = conflicts_of_reservations(sync.config, sync.refresh(now), now)
     return [(conflict.slot, [one.name for one in conflict.cover]) for conflict in found if conflict.kind == "busy"]
 
 
@@ -68,7 +72,7 @@ def busy_slots(follower, now):
 
 def test_an_absence_speaks_against_slots_that_were_reserved_before_it(known, now):
     assert busy_slots(known, now) == []
-    found = absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="conference")
+    found = absences.add_absence(known, "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="conference")
     assert busy_slots(known, now) == [("2026-12-01-european", ["ben"]), ("2026-12-02-european", ["ben"])]
     assert [conflict.slot for conflict in found.conflicts] == ["2026-12-01-european", "2026-12-02-european"]
     assert found.conflicts[0].blocking
@@ -89,32 +93,32 @@ def test_an_absence_speaks_against_slots_that_were_reserved_before_it(known, now
     ],
 )
 def test_being_away_counts_during_a_slot_and_two_hours_behind_it(known, now, start, end, hit):
-    absences.absent(known, "ana", start, end, now)
+    absences.add_absence(known, "ana", start, end, now)
     assert [slot for slot, _ in busy_slots(known, now)] == (["2026-12-01-european"] if hit else [])
 
 
 def test_how_long_behind_a_slot_somebody_watches_is_a_setting(calendar, now):
-    follower = Follower(calendar, configured(conductors=TEAM, conflicts={"watch_after": "0m"}), now)
-    reservations.reserve(follower, Request(Pair(ANA, BEN), W49), now)
-    absences.absent(follower, "ana", utc(1, 11), utc(1, 18), now)
-    assert busy_slots(follower, now) == []
+    sync = CalendarSync(calendar, configured(conductors=TEAM, conflicts={"watch_after": "0m"}), now)
+    reservations.reserve(sync, ReservationRequest(Pair(ANA, BEN), W49), now)
+    absences.add_absence(sync, "ana", utc(1, 11), utc(1, 18), now)
+    assert busy_slots(sync, now) == []
 
 
 def test_where_the_partner_is_away_too_those_cover_whose_hours_fit(known, now):
-    absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 1), now)
-    absences.absent(known, "ben", utc(1, 0), utc(1, 12), now)
+    absences.add_absence(known, "ana", date(2026, 12, 1), date(2026, 12, 1), now)
+    absences.add_absence(known, "ben", utc(1, 0), utc(1, 12), now)
     assert busy_slots(known, now) == [("2026-12-01-european", ["cem"])]
-    ((_, _, found),) = standing(known.config, known.agenda, now)
+    ((_, _, found),) = conflicts_of_reservations(known.config, known.agenda, now)
     assert found[0].cover[0].reason == "cem is not away, and 10:00–12:00 lies in 09:00-18:00 Europe/Berlin"
-    absences.absent(known, "cem", date(2026, 12, 1), date(2026, 12, 1), now)
+    absences.add_absence(known, "cem", date(2026, 12, 1), date(2026, 12, 1), now)
     assert busy_slots(known, now) == [("2026-12-01-european", [])]
-    assert "nobody is there to cover" in next(standing(known.config, known.agenda, now))[2][0].message
+    assert "nobody is there to cover" in next(conflicts_of_reservations(known.config, known.agenda, now))[2][0].message
 
 
 def test_a_week_is_not_reserved_for_somebody_who_is_away_and_the_partner_covers(known, now):
-    absences.absent(known, "cem", date(2026, 12, 8), date(2026, 12, 8), now)
+    absences.add_absence(known, "cem", date(2026, 12, 8), date(2026, 12, 8), now)
     with pytest.raises(Exception, match="cem is away") as error:
-        reservations.reserve(known, Request(Pair(CEM, BEN), Week(2026, 50)), now)
+        reservations.reserve(known, ReservationRequest(Pair(CEM, BEN), Week(2026, 50)), now)
     (conflict,) = [conflict for conflict in error.value.conflicts if conflict.kind == "busy"]
     assert conflict.cover[0].reason == (
         "ben is the partner and not away; 02:00–04:00 is outside 09:00-18:00 America/Denver"
@@ -122,17 +126,17 @@ def test_a_week_is_not_reserved_for_somebody_who_is_away_and_the_partner_covers(
 
 
 def test_an_absence_keeps_nobody_else_from_deploying(known, now):
-    absences.absent(known, "cem", date(2026, 12, 1), date(2026, 12, 1), now)
-    assert [found for _, _, found in standing(known.config, known.agenda, now)] == [()]
+    absences.add_absence(known, "cem", date(2026, 12, 1), date(2026, 12, 1), now)
+    assert [found for _, _, found in conflicts_of_reservations(known.config, known.agenda, now)] == [()]
 
 
 def test_the_same_absence_again_changes_nothing_whoever_tells_of_it(known, calendar, team, now):
-    first = absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="conference")
-    again = absences.absent(
-        Follower(calendar, team, now), "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="conference"
+    first = absences.add_absence(known, "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="conference")
+    again = absences.add_absence(
+        CalendarSync(calendar, team, now), "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="conference"
     )
     assert (first.created, again.created, again.name, again.etag) == (True, False, first.name, first.etag)
-    other = absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="holidays")
+    other = absences.add_absence(known, "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="holidays")
     assert (other.name, other.away.note, other.created) == (first.name, "holidays", False)
 
 
@@ -154,22 +158,22 @@ class Raced:
 
 
 def test_two_who_tell_of_the_same_absence_at_once_are_both_right(calendar, team, now):
-    found = absences.absent(Follower(Raced(calendar), team, now), "ana", date(2026, 12, 1), date(2026, 12, 1), now)
+    found = absences.add_absence(CalendarSync(Raced(calendar), team, now), "ana", date(2026, 12, 1), date(2026, 12, 1), now)
     assert not found.created
-    assert list(Follower(calendar, team, now).sync(now).entries) == [f"away-{found.name}.ics"]
+    assert list(CalendarSync(calendar, team, now).refresh(now).entries) == [f"away-{found.name}.ics"]
 
 
 def test_an_absence_that_is_taken_away_can_be_told_again(known, now):
-    found = absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 1), now)
-    absences.present(known, found.name, now)
+    found = absences.add_absence(known, "ana", date(2026, 12, 1), date(2026, 12, 1), now)
+    absences.remove_absence(known, found.name, now)
     assert busy_slots(known, now) == []
-    assert absences.listed(known.config, known.agenda, now) == []
-    assert absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 1), now).created
+    assert list_absences(known.config, known.agenda, now) == []
+    assert absences.add_absence(known, "ana", date(2026, 12, 1), date(2026, 12, 1), now).created
     assert [slot for slot, _ in busy_slots(known, now)] == ["2026-12-01-european"]
 
 
 def test_an_absence_that_people_move_on_the_calendar_counts_where_it_is(known, calendar, now):
-    found = absences.absent(known, "ana", utc(1, 9), utc(1, 10), now)
+    found = absences.add_absence(known, "ana", utc(1, 9), utc(1, 10), now)
     entry = known.agenda.entries[f"away-{found.name}.ics"]
     stored = next(one for one in calendar.changes(None).changed if one.href == entry.href)
     moved = stored.ics.replace(b"20261201T", b"20261202T")
@@ -178,50 +182,50 @@ def test_an_absence_that_people_move_on_the_calendar_counts_where_it_is(known, c
 
 
 def test_an_absence_that_was_moved_and_is_told_again_stands_in_both_places(known, calendar, now):
-    first = absences.absent(known, "ana", utc(1, 9), utc(1, 10), now)
+    first = absences.add_absence(known, "ana", utc(1, 9), utc(1, 10), now)
     entry = known.agenda.entries[f"away-{first.name}.ics"]
     stored = next(one for one in calendar.changes(None).changed if one.href == entry.href)
     calendar.put(entry.href, stored.ics.replace(b"20261201T", b"20261202T"), etag=entry.etag)
-    again = absences.absent(known, "ana", utc(1, 9), utc(1, 10, 0), now)
+    again = absences.add_absence(known, "ana", utc(1, 9), utc(1, 10, 0), now)
     assert (again.created, again.start, again.end) == (True, utc(1, 9), utc(1, 10))
     assert [conflict.slot for conflict in again.conflicts] == ["2026-12-01-european"]
     assert [slot for slot, _ in busy_slots(known, now)] == ["2026-12-01-european", "2026-12-02-european"]
-    once_more = absences.absent(known, "ana", utc(1, 9), utc(1, 10), now)
+    once_more = absences.add_absence(known, "ana", utc(1, 9), utc(1, 10), now)
     assert (once_more.created, once_more.name, once_more.etag) == (False, again.name, again.etag)
-    absences.present(known, again.name, now)
+    absences.remove_absence(known, again.name, now)
     assert [slot for slot, _ in busy_slots(known, now)] == ["2026-12-02-european"]
 
 
 def test_an_absence_in_parts_of_seconds_is_one_in_whole_ones(known, now):
     parts = timedelta(microseconds=700)
-    first = absences.absent(known, "ana", utc(1, 9) + parts, utc(1, 10) + parts, now)
-    assert not absences.absent(known, "ana", utc(1, 9), utc(1, 10), now).created
+    first = absences.add_absence(known, "ana", utc(1, 9) + parts, utc(1, 10) + parts, now)
+    assert not absences.add_absence(known, "ana", utc(1, 9), utc(1, 10), now).created
     assert first.start == utc(1, 9)
 
 
 def test_each_absence_in_a_slot_tells_of_it_and_who_could_cover(known, now):
-    absences.absent(known, "ana", utc(1, 9), utc(1, 9, 10), now)
-    second = absences.absent(known, "ana", utc(1, 9, 30), utc(1, 11), now, note="dentist")
+    absences.add_absence(known, "ana", utc(1, 9), utc(1, 9, 10), now)
+    second = absences.add_absence(known, "ana", utc(1, 9, 30), utc(1, 11), now, note="dentist")
     (conflict,) = second.conflicts
     assert (conflict.slot, [one.name for one in conflict.cover]) == ("2026-12-01-european", ["ben"])
     assert "(Tue 1 Dec 10:00–10:10 Europe/Paris and Tue 1 Dec 10:30–12:00 Europe/Paris: dentist)" in conflict.message
-    elsewhere = absences.absent(known, "ana", utc(1, 13), utc(1, 14), now)
+    elsewhere = absences.add_absence(known, "ana", utc(1, 13), utc(1, 14), now)
     assert elsewhere.conflicts == ()
-    assert [len(one.conflicts) for one in absences.listed(known.config, known.agenda, now)] == [1, 1, 0]
+    assert [len(one.conflicts) for one in list_absences(known.config, known.agenda, now)] == [1, 1, 0]
 
 
 def test_an_absence_soon_after_a_slot_tells_of_the_slot(known, now):
     # The span that is watched is longer than the slot, and than what of it the earliest absence takes.
-    absences.absent(known, "ana", utc(1, 9), utc(1, 9, 10), now)
-    found = absences.absent(known, "ana", utc(1, 12), utc(1, 12, 30), now)
+    absences.add_absence(known, "ana", utc(1, 9), utc(1, 9, 10), now)
+    found = absences.add_absence(known, "ana", utc(1, 12), utc(1, 12, 30), now)
     assert [conflict.slot for conflict in found.conflicts] == ["2026-12-01-european"]
 
 
 @pytest.mark.parametrize("note", ["xTRANSP:TRANSPARENT", "END:VEVENT", "STATUS:CANCELLED"])
 def test_an_absence_can_be_taken_away_whatever_its_note_says(known, now, note):
-    found = absences.absent(known, "ana", utc(1, 9), utc(1, 10), now, note=note)
+    found = absences.add_absence(known, "ana", utc(1, 9), utc(1, 10), now, note=note)
     assert busy_slots(known, now) != []
-    absences.present(known, found.name, now)
+    absences.remove_absence(known, found.name, now)
     assert busy_slots(known, now) == []
 
 
@@ -243,14 +247,16 @@ def test_an_absence_can_be_taken_away_whatever_its_note_says(known, now, note):
 def test_an_absence_that_makes_no_sense_is_refused_and_nothing_is_written(known, calendar, now, who, start, end, said):
     token = calendar.changes(None).token
     with pytest.raises(Invalid, match=said):
-        absences.absent(known, who, start, end, now)
+        absences.add_absence(known, who, start, end, now)
     assert calendar.changes(None).token == token
 
 
 def test_a_resource_that_only_looks_like_an_absence_is_an_event_like_others(known, calendar, now):
     calendar.put("away-x.ics", ics("SUMMARY:away", "DTSTART:20261201T090000Z", "DTEND:20261201T100000Z"), etag=None)
-    assert known.sync(now).away == {}
-    assert [conflict.kind for conflict in next(standing(known.config, known.agenda, now))[2]] == ["overlap"]
+    assert known.refresh(now).away == {}
+    assert [conflict.kind for conflict in next(conflicts_of_reservations(known.config, known.agenda, now))[2]] == [
+        "overlap"
+    ]
 
 
 # Over HTTP and on the command line
@@ -266,7 +272,7 @@ def test_the_api_takes_lists_and_gives_back_absences(client):  # noqa: F811
     assert [conflict["slot"] for conflict in found["conflicts"]] == ["2026-12-01-european", "2026-12-02-european"]
     assert found["conflicts"][0]["cover"][0]["name"] == "conductor-us"
     assert client.post("/api/away", json=body).status_code == 200
-    client.app.state.service.refresh()
+    client.app.state.calsync.refresh()
     assert [one["id"] for one in client.get("/api/away").json()] == [found["id"]]
     stands = client.get("/api/reservations/2026-W49").json()["warnings"]
     assert [warning["kind"] for warning in stands] == ["busy", "busy"]
@@ -410,20 +416,20 @@ def feeding(server):
 MEETING = ("SUMMARY:Board meeting", "DTSTART:20261201T093000Z", "DTEND:20261201T100000Z")
 
 
-def with_feed(follower, feeds, now):
-    follower.busy = feeds.refresh(follower.agenda.horizon, now)
-    return follower
+def with_feed(sync, feeds, now):
+    sync.busy = feeds.refresh(sync.agenda.horizon, now)
+    return sync
 
 
 @pytest.fixture
 def fed(calendar, feeding, now):
-    follower = Follower(calendar, feeding, now)
-    reservations.reserve(follower, Request(Pair(ANA, BEN), W49), now)
-    return follower
+    sync = CalendarSync(calendar, feeding, now)
+    reservations.reserve(sync, ReservationRequest(Pair(ANA, BEN), W49), now)
+    return sync
 
 
-def kinds(follower, now):
-    ((_, _, found),) = standing(follower.config, follower.sync(now), now)
+def kinds(sync, now):
+    ((_, _, found),) = conflicts_of_reservations(sync.config, sync.refresh(now), now)
     return [(conflict.kind, conflict.slot) for conflict in found]
 
 
@@ -431,7 +437,7 @@ def test_a_meeting_in_somebodys_own_calendar_is_an_absence_without_its_title(fed
     server.body = ics(*MEETING)
     with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
     assert kinds(fed, now) == [("busy", "2026-12-01-european")]
-    (conflict,) = next(standing(feeding, fed.agenda, now))[2]
+    (conflict,) = next(conflicts_of_reservations(feeding, fed.agenda, now))[2]
     assert "Board" not in conflict.message + conflict.event.summary
     assert conflict.event.uid is None
     assert conflict.cover[0].name == "ben"
@@ -455,12 +461,12 @@ def test_what_a_feed_calls_busy_for_a_shorter_time_is_no_absence(fed, meetings, 
     fed.busy = {"ana": Busy(tuple(Occurrence(*span, f"{n}@example.org", "x") for n, span in enumerate(spans)))}
     fed.config = configured(conductors=TEAM, conflicts={"shortest_busy": shortest})
     assert kinds(fed, now) == ([("busy", "2026-12-01-european")] if hit else [])
-    assert (presence(fed.config, fed.agenda, ANA, spans[0][0]).away is not None) == hit
+    assert (on_call_status(fed.config, fed.agenda, ANA, spans[0][0]).away is not None) == hit
 
 
 def test_short_absences_on_the_calendar_and_what_cannot_be_read_in_full_always_count(fed, now):
     fed.config = configured(conductors=TEAM, conflicts={"shortest_busy": "12h"})
-    absences.absent(fed, "ana", utc(1, 11), utc(1, 11, 5), now)
+    absences.add_absence(fed, "ana", utc(1, 11), utc(1, 11, 5), now)
     fed.busy = {"ana": Busy((Occurrence(utc(2, 9), utc(2, 9, 5), "x", "x", certain=False),))}
     assert kinds(fed, now) == [("busy", "2026-12-01-european"), ("unknown", "2026-12-02-european")]
 
@@ -469,7 +475,9 @@ def test_an_absence_that_the_clocks_turn_round_counts(fed):
     night = Occurrence(datetime(2026, 3, 29, 2, 30), datetime(2026, 3, 29, 3, 15), "x", "x")
     agenda = replace(blank(fed.config, utc(1, 9)), busy={"ana": Busy((night,))})
     gone = list(
-        cover.absences(fed.config, agenda, ANA, datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 3, 29, 2, tzinfo=UTC))
+        availability.absences(
+            fed.config, agenda, ANA, datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 3, 29, 2, tzinfo=UTC)
+        )
     )
     assert [one.start < one.end for one in gone] == [True]
 
@@ -478,7 +486,7 @@ def test_what_has_no_length_in_a_feed_is_no_absence_and_is_not_listed(fed, now):
     midnight = datetime(2026, 12, 1, 9, tzinfo=UTC)  # in the middle of the slot
     fed.busy = {"ana": Busy((Occurrence(midnight, midnight, "reminder", "x"),))}
     assert kinds(fed, now) == []
-    assert absences.listed(fed.config, fed.sync(now), now) == []
+    assert list_absences(fed.config, fed.refresh(now), now) == []
 
 
 def test_a_weekly_meeting_behind_a_slot_passes_its_owner_over_unless_it_is_too_short(fed, feeding, server, tmp_path, now):
@@ -487,7 +495,7 @@ def test_a_weekly_meeting_behind_a_slot_passes_its_owner_over_unless_it_is_too_s
     turns = {"order": ["ana", "ben", "cem"], "start": "2026-W50"}
     for conflicts, passed in (({}, True), ({"shortest_busy": "1h"}, False)):
         config = configured(conductors=TEAM, rotation=turns, conflicts=conflicts)
-        found = rotation(config, fed.sync(now), now, 12)
+        found = rotation(config, fed.refresh(now), now, 12)
         assert any("ana" in turn.passed for turn in found.turns) == passed
         assert any(turn.primary == "ana" for turn in found.turns) != passed
 
@@ -502,7 +510,7 @@ def test_busy_time_counts_by_the_length_of_its_unbroken_run(meetings, shortest):
     known = Busy(tuple(Occurrence(*span, "x", "x") for span in spans))
     config = configured(conductors=TEAM, conflicts={"shortest_busy": f"{shortest}m"})
     agenda = replace(blank(config, begin), busy={"ana": known})
-    found = [(one.start, one.end) for one in cover.absences(config, agenda, ANA, begin, begin + timedelta(hours=2))]
+    found = [(one.start, one.end) for one in availability.absences(config, agenda, ANA, begin, begin + timedelta(hours=2))]
     minutes = {
         start + timedelta(minutes=n) for start, end in spans for n in range(int((end - start).total_seconds()) // 60)
     }
@@ -563,16 +571,16 @@ def many(*events):
 
 
 def test_a_feed_with_more_in_it_than_can_be_read_is_unknown_before_long(fed, feeding, server, tmp_path, now, monkeypatch):
-    monkeypatch.setattr(busy, "READING", 0.2)
+    monkeypatch.setattr(busy_feeds, "READING", 0.2)
     daily = ("SUMMARY:Daily", "DTSTART:20260101T093000Z", "DTEND:20260101T100000Z", "RRULE:FREQ=DAILY")
     server.body = many(*[daily] * 1_000)
     begun = time.thread_time()
-    assert busy._read(server.body, fed.agenda.horizon).unplaced
-    assert len(busy._read(server.body, fed.agenda.horizon).occurrences) < 100_000
+    assert busy_feeds._read(server.body, fed.agenda.horizon).unplaced
+    assert len(busy_feeds._read(server.body, fed.agenda.horizon).occurrences) < 100_000
     assert time.thread_time() - begun < 30  # reading all of it takes minutes
     with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
     assert {kind for kind, _ in kinds(fed, now)} == {"unknown"}
-    message = next(standing(feeding, fed.agenda, now))[2][0].message
+    message = next(conflicts_of_reservations(feeding, fed.agenda, now))[2][0].message
     assert "more in it than can be read in 0.2 s" in message
 
 
@@ -580,11 +588,11 @@ def test_a_feed_that_was_never_read_is_unknown_and_never_free(fed, feeding, serv
     server.status = 404
     with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
     assert kinds(fed, now) == [("unknown", f"2026-12-0{day}-european") for day in (1, 2, 3)]
-    message = next(standing(feeding, fed.agenda, now))[2][0].message
+    message = next(conflicts_of_reservations(feeding, fed.agenda, now))[2][0].message
     assert "(it answers 404)" in message
     assert "secret" not in message
     with pytest.raises(Exception, match="not known"):
-        reservations.reserve(fed, Request(Pair(ANA, CEM), Week(2026, 50)), now)
+        reservations.reserve(fed, ReservationRequest(Pair(ANA, CEM), Week(2026, 50)), now)
 
 
 def test_a_feed_not_read_yet_is_unknown(fed, feeding, tmp_path, now):
@@ -601,9 +609,9 @@ def test_the_last_good_copy_is_kept_in_memory_and_on_disk(fed, feeding, server, 
     elif spoil == "page":
         server.body, server.etag = b"<html>Sign in</html>", '"2"'
     elif spoil == "long":
-        server.body, server.etag = ics() + b" " * busy.MAX_BYTES, '"2"'
+        server.body, server.etag = ics() + b" " * busy_feeds.MAX_BYTES, '"2"'
     else:
-        monkeypatch.setattr(busy, "MAX_SECONDS", 0.3)
+        monkeypatch.setattr(busy_feeds, "MAX_SECONDS", 0.3)
         server.drips, server.etag = True, '"2"'
     later = now + timedelta(hours=1)
     restarted = Feeds(feeding, tmp_path / "copies")
@@ -668,13 +676,13 @@ def test_behind_the_span_of_free_busy_time_nothing_is_known(fed, feeding, server
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n"])
 def test_a_feed_that_drips_is_cut_and_keeps_nobody_elses_back(server, tmp_path, now, monkeypatch, head):
-    monkeypatch.setattr(busy, "MAX_SECONDS", 1.0)
+    monkeypatch.setattr(busy_feeds, "MAX_SECONDS", 1.0)
     server.body = ics(*MEETING)
     with Dripping(head, b"X-Slow: x") as slow:
         urls = (f"{slow.url}/secret", server.url, f"{slow.url}/secret")
         config = configured(conductors=[one | {"calendar": url} for one, url in zip(TEAM, urls, strict=True)])
         feeds = Feeds(config, tmp_path / "copies")
-        horizon = Follower(None, config, now).agenda.horizon
+        horizon = CalendarSync(None, config, now).agenda.horizon
         asking = threading.Thread(target=feeds.refresh, args=(horizon, now))
         begun = time.monotonic()
         asking.start()
@@ -696,8 +704,8 @@ def test_what_nobody_foresaw_about_one_feed_is_told_without_its_address(server, 
     def spoiled(url, etag):
         raise RuntimeError(url)
 
-    monkeypatch.setattr(busy, "_fetch", spoiled)
-    found = Feeds(bad, tmp_path / "copies").refresh(Follower(None, bad, now).agenda.horizon, now)
+    monkeypatch.setattr(busy_feeds, "_fetch", spoiled)
+    found = Feeds(bad, tmp_path / "copies").refresh(CalendarSync(None, bad, now).agenda.horizon, now)
     assert all("it cannot be used: RuntimeError" in one.unknown for one in found.values())
     assert "busy feed of ana" in caplog.text
     assert "secret" not in caplog.text
@@ -718,11 +726,11 @@ def test_what_a_feed_says_of_reserved_slots_is_listed_with_the_absences_by_start
         ),
     )
     with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
-    told = absences.absent(fed, "ben", utc(1, 9, 45), utc(1, 20), now)
-    absences.absent(fed, "ben", date(2026, 12, 1), date(2026, 12, 1), now)  # from 07:00 in UTC
+    told = absences.add_absence(fed, "ben", utc(1, 9, 45), utc(1, 20), now)
+    absences.add_absence(fed, "ben", date(2026, 12, 1), date(2026, 12, 1), now)  # from 07:00 in UTC
 
     def rows(at):
-        found = absences.listed(fed.config, fed.agenda, at)
+        found = list_absences(fed.config, fed.agenda, at)
         return [(one.source, one.away.conductor, one.start, one.end, one.all_day) for one in found]
 
     paris = [(utc(1, 9, 30), utc(1, 10)), (utc(2, 12), utc(2, 14))]
@@ -733,8 +741,8 @@ def test_what_a_feed_says_of_reserved_slots_is_listed_with_the_absences_by_start
         ("feed", "ana", *paris[1], False),
         ("feed", "ana", date(2026, 12, 3), date(2026, 12, 4), True),
     ]
-    found = absences.listed(fed.config, fed.agenda, now)[1]
-    assert (found.name, found.etag, found.away) == (None, None, away.Away("ana", "Europe/Paris"))
+    found = list_absences(fed.config, fed.agenda, now)[1]
+    assert (found.name, found.etag, found.away) == (None, None, AbsenceRecord("ana", "Europe/Paris"))
     assert [conflict.slot for conflict in found.conflicts] == ["2026-12-01-european"]
     assert rows(utc(1, 10))[1:2] == [("calendar", "ben", told.start, told.end, False)]  # the meeting is over
     fed.config = configured(conductors=TEAM, conflicts={"shortest_busy": "90m"})
@@ -803,7 +811,7 @@ def shown(site, path, has):
     until = time.monotonic() + 10
     while has not in (text := site.get(path).text) and time.monotonic() < until:
         time.sleep(0.02)
-        site.app.state.service.refresh()
+        site.app.state.calsync.refresh()
     return text
 
 
@@ -891,9 +899,9 @@ def test_an_event_of_a_feed_that_cannot_be_read_in_full_is_unknown(fed, feeding,
 
 
 def test_whoever_is_not_known_to_be_free_covers_for_nobody(fed, now):
-    absences.absent(fed, "ben", date(2026, 12, 1), date(2026, 12, 1), now)
+    absences.add_absence(fed, "ben", date(2026, 12, 1), date(2026, 12, 1), now)
     fed.busy = {"ana": Busy(unknown="their busy feed cannot be read")}
-    agenda = fed.sync(now)
+    agenda = fed.refresh(now)
     reservation = agenda.reservation(W49).reservation
     found = check(
         fed.config, agenda, reservation.slots, reservation.conductors, own="train-2026-W49.ics", pair=reservation.pair
@@ -903,9 +911,9 @@ def test_whoever_is_not_known_to_be_free_covers_for_nobody(fed, now):
 
 
 def test_an_absence_is_one_plain_event_that_other_tools_read(known, calendar, now):
-    found = absences.absent(known, "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="conference")
+    found = absences.add_absence(known, "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="conference")
     stored = next(one for one in calendar.changes(None).changed if one.href == f"away-{found.name}.ics")
     (event,) = Calendar.from_ical(stored.ics).events
     assert (event.start, event.end) == (date(2026, 12, 1), date(2026, 12, 3))
     assert (event["UID"], event["SUMMARY"], event["TRANSP"]) == (f"away-{found.name}", "ana is away", "TRANSPARENT")
-    assert away.decode(stored.ics) == found.away
+    assert decode_absence(stored.ics) == found.away

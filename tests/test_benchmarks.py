@@ -16,19 +16,19 @@ from benchmarks.rows import Bound, Paired, Row, paired
 from benchmarks.stage import FULL, Scale, Stage
 from benchmarks.subscribers import Cost
 from benchmarks.tables import draw, of_rows
-from calsync.agenda import horizon
 from calsync.calendars.sql import SqlCalendar
-from calsync.conflicts import check
-from calsync.follower import Follower
-from calsync.planning import plan, train_slots
-from calsync.windows import train_windows
+from calsync.core.planning import plan, train_slots
+from calsync.core.windows import train_windows
+from calsync.schedule.agenda import horizon_around
+from calsync.schedule.conflicts import check
+from calsync.schedule.sync import CalendarSync
 
 TINY = Scale(events=60, feed=40, small=30, large=60, history=40, occurrences=100, years=1, runs=1, burst=0.05)
 
 
 @pytest.fixture
 def drawn(config, now):
-    span = horizon(config, now)
+    span = horizon_around(config, now)
     return calendars.made(config, now, 2000, span.start.date(), span.end.date())
 
 
@@ -41,7 +41,7 @@ def stage(tmp_path_factory):
 
 
 def test_the_same_seed_draws_the_same_calendar(config, now, drawn):
-    span = horizon(config, now)
+    span = horizon_around(config, now)
     first, last = span.start.date(), span.end.date()
     assert calendars.made(config, now, 2000, first, last) == drawn
     assert calendars.made(config, now, 2000, first, last, seed=50) != drawn
@@ -59,7 +59,7 @@ def test_a_calendar_has_the_stated_number_of_events_in_the_stated_proportions(dr
 def test_calsync_reads_all_of_it_and_finds_what_stands_in_the_way_of_the_week(config, now, drawn, tmp_path):
     calendars.fill(tmp_path / "deployments.db", drawn[:300])
     calendar = SqlCalendar.sqlite(tmp_path / "deployments.db")
-    agenda = Follower(calendar, config, now).sync(now)
+    agenda = CalendarSync(calendar, config, now).refresh(now)
     calendar.close()
     assert len(agenda.entries) == 300
     assert not agenda.defects
@@ -70,7 +70,7 @@ def test_calsync_reads_all_of_it_and_finds_what_stands_in_the_way_of_the_week(co
 
 
 def test_people_keep_clear_of_the_train(config, now, drawn):
-    span = horizon(config, now)
+    span = horizon_around(config, now)
     first, last = calendars.Week.containing(span.start.date()), calendars.Week.containing(span.end.date())
     weeks = (first.shift(n) for n in range((last.monday - first.monday).days // 7))
     slots = [slot for week in weeks for slot in train_slots(config, train_windows(config), week)]
@@ -91,7 +91,7 @@ def test_a_calendar_in_its_youth_has_the_same_events_around_the_week_that_is_ask
 
 
 def test_history_is_over_before_the_horizon_begins(config, now):
-    first = horizon(config, now).start.date()
+    first = horizon_around(config, now).start.date()
     history = calendars.made(
         config, now, 300, first - timedelta(days=900), first - timedelta(days=40), seed=7, history=True
     )

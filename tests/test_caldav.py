@@ -9,10 +9,10 @@ import pytest
 from engines import Mirror, each_engine, standing
 from samples import ics
 
-from calsync.calendars import caldav as engine
-from calsync.calendars import collection
-from calsync.calendars.dav import Failed
-from calsync.errors import Changed, Refused, Unreachable
+from calsync.calendars.caldav import collection
+from calsync.calendars.caldav.calendar import CalDavCalendar
+from calsync.calendars.caldav.client import Failed
+from calsync.core.errors import Changed, Refused, Unreachable
 
 KEEPS = {"overwrites": False, "creates_missing": False, "deletes_anyway": False, "races": False}
 """The switches with which the unruly server keeps preconditions."""
@@ -52,7 +52,7 @@ def test_a_principals_address_leads_to_the_calendar_of_the_configured_name(calda
     other = caldav.server.new_calendar("Somebody else's")
     url = caldav.server.new_calendar(f"Deployments {other[-8:]}")
     config = caldav.config(caldav.server.principal_url, calendar={"name": f"Deployments {other[-8:]}"})
-    calendar = engine.CalDavCalendar(config.calendar.url, config.calendar.name, config.username, config.password, 10)
+    calendar = CalDavCalendar(config.calendar.url, config.calendar.name, config.username, config.password, 10)
     caldav.stack.callback(calendar.close)
     put(calendar, "a.ics", "Train")
     assert standing(caldav.open(url)).keys() == {"a.ics"}
@@ -66,7 +66,7 @@ def test_a_name_that_no_calendar_or_several_have_is_refused_with_those_that_ther
         caldav.server.new_calendar(name)
     caldav.server.new_calendar(f"Other {name}")
     config = caldav.config(caldav.server.principal_url)
-    calendar = engine.CalDavCalendar(config.calendar.url, name, config.username, config.password, 10)
+    calendar = CalDavCalendar(config.calendar.url, name, config.username, config.password, 10)
     caldav.stack.callback(calendar.close)
     with pytest.raises(Refused, match=f'{said} called "{name}".*"Other {name}".*set calendar.name'):
         calendar.changes(None)
@@ -210,7 +210,7 @@ def test_writes_carry_one_condition_and_their_length_and_never_go_to_the_calenda
 
 def test_on_a_server_that_was_found_careless_ones_own_write_is_known_again(caldav):
     calendar = caldav.open()
-    calendar._careless = True
+    calendar._ignores_preconditions = True
     calendar._pause = lambda _seconds: None
     first = put(calendar, "a.ics", "one")
     assert written(standing(calendar)) == "one"
@@ -326,9 +326,9 @@ def test_what_a_server_answers_to_a_write_is_told_apart_and_nothing_stands(unrul
     assert standing(calendar) == {}
 
 
-@pytest.mark.parametrize("careless", [False, True])
-def test_a_write_that_stands_although_the_server_said_no_counts(unruly, careless):
-    unruly.control("switch", **KEEPS | {"overwrites": careless})
+@pytest.mark.parametrize("ignores_preconditions", [False, True])
+def test_a_write_that_stands_although_the_server_said_no_counts(unruly, ignores_preconditions):
+    unruly.control("switch", **KEEPS | {"overwrites": ignores_preconditions})
     calendar = unruly.open()
     calendar.probe()
     for status in (403, 409, 412, 423, 500, 502, 503, 504):
@@ -380,10 +380,12 @@ def test_removing_what_is_gone_is_a_lost_race(unruly, status):
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-@pytest.mark.parametrize("careless", [False, True])
+@pytest.mark.parametrize("ignores_preconditions", [False, True])
 @pytest.mark.parametrize("then", [403, 423, 500])
-def test_a_server_in_trouble_before_and_after_a_write_raises_nothing_but_calsyncs_errors(unruly, method, careless, then):
-    unruly.control("switch", **KEEPS | {"overwrites": careless})
+def test_a_server_in_trouble_before_and_after_a_write_raises_nothing_but_calsyncs_errors(
+    unruly, method, ignores_preconditions, then
+):
+    unruly.control("switch", **KEEPS | {"overwrites": ignores_preconditions})
     calendar = unruly.open()
     made = put(calendar, "a.ics", "one")
     unruly.next(500, method=method)

@@ -10,7 +10,7 @@ from engines import SERVERS, Mirror, each_engine, settle, standing, wait_for
 from icalendar import Calendar
 from samples import ics
 
-from calsync.errors import CalendarError, Changed, Refused, Unreachable
+from calsync.core.errors import CalendarError, Changed, Refused, Unreachable
 
 on_servers = pytest.mark.parametrize("place", each_engine(*SERVERS), indirect=True)
 

@@ -12,11 +12,14 @@ import pytest
 from icalendar import Calendar
 from samples import SHIPPED, ics
 
-from calsync import __version__, deliveries
+from calsync import __version__
 from calsync.calendars.sql import SqlCalendar
-from calsync.cli import app, main
-from calsync.config import load
-from calsync.web import answers, create_app
+from calsync.cli.main import app, main
+from calsync.core.config import load
+from calsync.core.delivery import new_delivery
+from calsync.ical.delivery import write_deliveries
+from calsync.schemas import reservations
+from calsync.web.app import create_app
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # starlette would rather have httpx2 under its test client
@@ -120,7 +123,7 @@ def test_a_plan_takes_timezones_names_hours_and_windows(run):
         "--json",
     )
     assert said.code == 0
-    assert has(answers.PlanOut, said.json)
+    assert has(reservations.PlanOut, said.json)
     assert said.json["week"] == "2026-W49"
     assert said.json["primary"] | {"reason": ""} == {
         "name": "primary", "timezone": "Asia/Tokyo", "hours": "18:00-02:00", "window": "european", "reason": "",
@@ -134,7 +137,7 @@ def test_check_finds_nothing_in_a_free_week_and_writes_nothing(run, calendar):
     assert (said.code, "No conflicts." in said.out) == (0, True)
     assert calendar.changes(None).changed == ()
     body = run("check", *W49, "--json").json
-    assert has(answers.ConflictsOut, body)
+    assert has(reservations.ConflictsOut, body)
     assert (len(body["slots"]), body["conflicts"], body["reserved"]) == (6, [], False)
 
 
@@ -172,7 +175,7 @@ def test_reserve_reserves_once(run, calendar):
 def test_reserve_in_json_has_the_shape_of_the_api(run):
     said = run("reserve", *W49, "--json")
     assert said.code == 0
-    assert has(answers.ReservationOut, said.json)
+    assert has(reservations.ReservationOut, said.json)
     assert (said.json["state"], len(said.json["slots"])) == ("complete", 6)
 
 
@@ -193,8 +196,8 @@ def test_a_conflict_ends_with_1_and_an_override_is_recorded(run, calendar):
     assert "stands in the way of 2026-W49" in said.err
     in_json = run("reserve", *W49, "--json")
     assert in_json.code == 1
-    assert all(has(answers.ConflictOut, conflict) for conflict in in_json.json["conflicts"])
-    assert all(has(answers.AlternativeOut, free) for free in in_json.json["alternatives"])
+    assert all(has(reservations.ConflictOut, conflict) for conflict in in_json.json["conflicts"])
+    assert all(has(reservations.AlternativeOut, free) for free in in_json.json["alternatives"])
     assert run("reserve", *W49, "--override", "agreed").code == 0
     assert "Reserved despite conflicts: agreed" in run("feed").raw.replace("\r\n ", "")
 
@@ -231,7 +234,7 @@ def test_release_gives_the_week_up(run, calendar):
     assert (said.code, said.out) == (0, "2026-W49 is released.")
     events = Calendar.from_ical(run("feed", "--only-reservations").raw.encode()).events
     assert {str(event["STATUS"]) for event in events} == {"CANCELLED"}
-    assert has(answers.ReservationOut, run("release", "2026-W49", "--json").json)
+    assert has(reservations.ReservationOut, run("release", "2026-W49", "--json").json)
 
 
 @pytest.mark.parametrize("command", [("change", "2026-W49", "--ticket", "T1"), ("release", "2026-W49")])
@@ -325,7 +328,7 @@ def test_doctor_names_an_address_that_is_none_and_never_shows_it(run, monkeypatc
 def test_doctor_names_the_extra_that_is_missing(run, monkeypatch, module, address):
     monkeypatch.setenv("CALSYNC_NOTIFY_OPERATIONS", address)
     assert run("doctor").code == 0
-    monkeypatch.delitem(sys.modules, "calsync.irc_channel", raising=False)
+    monkeypatch.delitem(sys.modules, "calsync.notifications.irc", raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     said = run("doctor")
     assert said.code == 1
@@ -336,9 +339,9 @@ def test_doctor_lists_messages_that_are_tried_again_and_calls_for_nobody(run, ca
     run("reserve", *W49)
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
     (resource,) = calendar.changes(None).changed
-    first = deliveries.make("update-1", "updates", "!log first", now).claim("x", now).retry("[bold] 404", now)
-    both = [first, deliveries.make("update-2", "log", "second", now)]
-    calendar.put(resource.href, deliveries.write(resource.ics, both), etag=resource.etag)
+    first = new_delivery("update-1", "updates", "!log first", now).claim("x", now).retry("[bold] 404", now)
+    both = [first, new_delivery("update-2", "log", "second", now)]
+    calendar.put(resource.href, write_deliveries(resource.ics, both), etag=resource.etag)
     said, body = run("doctor"), run("doctor", "--json")
     assert (said.code, body.code) == (0, 0)
     told = "! 2026-W49: a message (updates) did not arrive yet, and is tried again from 12:00:05 UTC on ([bold] 404): !log"
@@ -450,7 +453,7 @@ def test_a_calendar_that_is_away_ends_with_3(run, folder, monkeypatch, url, comm
 
 
 def test_a_defect_is_told_from_a_conflict_by_its_exit_code(run, monkeypatch):
-    monkeypatch.setattr("calsync.cli.plan", lambda *_: 1 / 0)
+    monkeypatch.setattr("calsync.cli.main.plan", lambda *_: 1 / 0)
     said = run("plan", *PAIR)
     assert (said.code, said.raw) == (70, "")
     assert "ZeroDivisionError" in said.err

@@ -5,10 +5,10 @@ from datetime import date, timedelta
 import pytest
 from samples import SHIPPED, configured, utc
 
-from calsync.config import load, parse
-from calsync.errors import ConfigInvalid, Invalid
-from calsync.settings import freeze_span
-from calsync.weeks import Week
+from calsync.core.config import load, parse
+from calsync.core.errors import ConfigInvalid, Invalid
+from calsync.core.settings import freeze_span
+from calsync.core.weeks import Week
 
 SECRET = "s3cret-token"
 

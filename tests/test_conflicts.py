@@ -7,18 +7,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import EU, PAIR, US, configured, ics, person, utc
 
-from calsync import events
-from calsync.agenda import blank
-from calsync.calendars import Changes, Resource
-from calsync.conflicts import alternatives, blocking, check
-from calsync.cover import cover
-from calsync.follower import Follower
-from calsync.hours import Hours
-from calsync.planning import Pair, conductor, plan
-from calsync.records import Reservation
-from calsync.reservations import Request, reserve
-from calsync.weeks import Week
-from calsync.windows import Slot, Window
+from calsync.booking.reservations import reserve
+from calsync.calendars.base import Changes, Resource
+from calsync.core.conductors import Pair, conductor
+from calsync.core.conflict import blocking
+from calsync.core.planning import plan
+from calsync.core.reservation import Reservation
+from calsync.core.weeks import Week
+from calsync.core.windows import Slot, Window
+from calsync.core.working_hours import Hours
+from calsync.ical.reservation import encode_reservation, reservation_href
+from calsync.schedule.agenda import blank
+from calsync.schedule.availability import find_cover
+from calsync.schedule.check import ReservationRequest
+from calsync.schedule.conflicts import alternatives, check
+from calsync.schedule.sync import CalendarSync
 
 NOW = utc(2026, 11, 24, 12)
 WEEK = Week(2026, 49)
@@ -109,7 +112,7 @@ def another_weeks(pair, slot_of=WEEK, week=None):
     """A reservation of another week whose slots somebody has moved into this one."""
     week = week or Week(2026, 50)
     moved = replace(reservation(pair, slot_of), week=week)
-    return events.href(week), events.encode(configured(), moved, "m")
+    return reservation_href(week), encode_reservation(configured(), moved, "m")
 
 
 STRANGERS = Pair(person("p", "Europe/Paris"), person("q", "America/Denver"))
@@ -379,9 +382,9 @@ def test_a_train_day_on_somebodys_day_off_is_a_conflict_of_hours_and_moves_them_
         {"name": "ben", "timezone": "America/Denver"},
     ]
     config = configured(conductors=team)
-    follower = Follower(calendar, config, now)
+    sync = CalendarSync(calendar, config, now)
     pair = Pair(conductor(config, "ana"), conductor(config, "ben"))
-    outcome = reserve(follower, Request(pair, Week(2026, 49)), now)
+    outcome = reserve(sync, ReservationRequest(pair, Week(2026, 49)), now)
     (conflict,) = [found for found in outcome.warnings if found.kind == "hours"]
     assert outcome.reservation.primary.window == "european"
     assert outcome.reservation.primary.reason == "10:00–12:00 lies in 09:00-18:00 Europe/Paris"
@@ -390,7 +393,7 @@ def test_a_train_day_on_somebodys_day_off_is_a_conflict_of_hours_and_moves_them_
         "2026-12-01-european is Tue 1 Dec 10:00–12:00 for ana, on a day off, outside mon,wed-fri 09:00-18:00 Europe/Paris."
     )
     # The days are on the calendar, and hours given for once are on the same days.
-    assert follower.sync(now).reservation(Week(2026, 49)).reservation.pair == pair
+    assert sync.refresh(now).reservation(Week(2026, 49)).reservation.pair == pair
     assert conductor(config, "ana", hours=Hours.parse("10:00-16:00")).hours == Hours.parse("mon,wed-fri 10:00-16:00")
 
 
@@ -401,11 +404,11 @@ def test_nobody_covers_on_their_day_off_but_the_partner_who_is_told_of_it(calend
         {"name": "cem", "timezone": "Europe/Berlin", "days": ["wed", "thu"]},
     ]
     config = configured(conductors=team)
-    agenda = Follower(calendar, config, now).sync(now)
+    agenda = CalendarSync(calendar, config, now).refresh(now)
     pair = Pair(conductor(config, "ana"), conductor(config, "ben"))
     for slot in plan(config, pair, Week(2026, 49), now).slots:
-        found = cover(config, agenda, slot, pair.primary, None)
+        found = find_cover(config, agenda, slot, pair.primary, None)
         free = {"group0": [], "group1": ["ben", "cem"], "group2": ["cem"]}[slot.stage]
         assert [one.name for one in found] == free
-    (partner,) = cover(config, agenda, plan(config, pair, Week(2026, 49), now).slots[0], pair.primary, pair)
+    (partner,) = find_cover(config, agenda, plan(config, pair, Week(2026, 49), now).slots[0], pair.primary, pair)
     assert partner.reason.endswith("10:00–12:00 is on a day off, outside wed 09:00-18:00 Europe/Berlin")

@@ -18,13 +18,13 @@ from samples import SHIPPED
 from test_handoff import Room
 
 from calsync.calendars.sql import SqlCalendar
-from calsync.config import load
-from calsync.courier import Courier
-from calsync.deliveries import LEASE
-from calsync.follower import Follower
-from calsync.notify import Channels
-from calsync.planning import next_week
-from calsync.ports import Ports
+from calsync.core.config import load
+from calsync.core.delivery import LEASE
+from calsync.core.planning import next_week
+from calsync.notifications.channels import Channels
+from calsync.notifications.destinations import Destinations
+from calsync.notifications.dispatcher import Dispatcher
+from calsync.schedule.sync import CalendarSync
 
 pytestmark = pytest.mark.heavy
 
@@ -154,9 +154,9 @@ def test_what_a_server_was_sending_as_it_was_killed_is_unknown_and_not_sent_agai
         assert states(second, week) == [("ticket", "skipped"), ("log", "claimed")]
         calendar = SqlCalendar.sqlite(place / "deployments.db")
         later = datetime.now(UTC) + LEASE + timedelta(seconds=5)
-        follower, room = Follower(calendar, config, later), Room()
-        follower.sync(later)
-        Courier(follower, Ports(channels=Channels(room, room))).settle(later)
+        sync, room = CalendarSync(calendar, config, later), Room()
+        sync.refresh(later)
+        Dispatcher(sync, Destinations(channels=Channels(room, room))).settle(later)
         calendar.close()
         until(lambda: states(second, week) == [("ticket", "skipped"), ("log", "unknown")])
         assert (len(hook.got), room.said) == (1, [])

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from icalendar import Alarm, Calendar
 from samples import configured, reserved, utc
 
-from calsync.edits import as_it_stands
-from calsync.events import decode, encode
-from calsync.occurrences import read
-from calsync.recurrence import Horizon
+from calsync.ical.merge import apply_edits
+from calsync.ical.occurrences import read
+from calsync.ical.recurrence import TimeRange
+from calsync.ical.reservation import decode_reservation, encode_reservation
 
 CONFIG = configured()
-HORIZON = Horizon(utc(2026, 8, 26), utc(2027, 12, 30))
+HORIZON = TimeRange(utc(2026, 8, 26), utc(2027, 12, 30))
 
 
 def occurrences(ics):
@@ -46,22 +46,22 @@ def edited(ics, edit):
 
 def changed(former, config=CONFIG, **changes):
     """What stands once calsync changed the reservation that was read from `former`."""
-    written = decode(former).reservation
-    return encode(config, replace(written, sequence=written.sequence + 1, **changes), "another", former)
+    written = decode_reservation(former).reservation
+    return encode_reservation(config, replace(written, sequence=written.sequence + 1, **changes), "another", former)
 
 
 def test_slots_outside_the_horizon_count_as_they_were_written():
     reservation = reserved(week="2025-W49")
-    assert as_it_stands(reservation, (), HORIZON) == (reservation, ())
+    assert apply_edits(reservation, (), HORIZON) == (reservation, ())
 
 
 def test_a_slot_that_somebody_moved_is_reported_and_counted_where_it_is():
     reservation = reserved()
-    ics = encode(CONFIG, reservation, "m").replace(
+    ics = encode_reservation(CONFIG, reservation, "m").replace(
         b"DTSTART;TZID=Europe/Paris:20261202T100000", b"DTSTART;TZID=Europe/Paris:20261202T093000"
     )
     assert ics.count(b"20261202T093000") == 1
-    standing, changes = as_it_stands(reservation, occurrences(ics), HORIZON)
+    standing, changes = apply_edits(reservation, occurrences(ics), HORIZON)
     assert changes == ("2026-12-02-european was moved to Wed 02 Dec 09:30–12:00 Europe/Paris.",)
     assert (utc(2026, 12, 2, 8, 30), utc(2026, 12, 2, 11)) in shown(standing.slots)
     assert len(standing.slots) == 6
@@ -70,7 +70,7 @@ def test_a_slot_that_somebody_moved_is_reported_and_counted_where_it_is():
 @pytest.mark.parametrize("how", ["cancelled", "excluded", "cancelled as a whole"])
 def test_a_slot_that_somebody_removed_is_reported(how):
     reservation = reserved()
-    calendar = Calendar.from_ical(encode(CONFIG, reservation, "m"))
+    calendar = Calendar.from_ical(encode_reservation(CONFIG, reservation, "m"))
     master = next(event for event in calendar.events if "RRULE" in event)
     third = next(event for event in calendar.events if event.get("X-CALSYNC-SLOT") == "2026-12-02-european")
     if how == "excluded":
@@ -79,7 +79,7 @@ def test_a_slot_that_somebody_removed_is_reported(how):
     for event in calendar.events:
         if how == "cancelled as a whole" or (how == "cancelled" and event is third):
             event["STATUS"] = "CANCELLED"
-    standing, changes = as_it_stands(reservation, occurrences(calendar.to_ical()), HORIZON)
+    standing, changes = apply_edits(reservation, occurrences(calendar.to_ical()), HORIZON)
     assert "2026-12-02-european was removed from the calendar." in changes
     assert len(standing.slots) == (0 if how == "cancelled as a whole" else 5)
 
@@ -116,7 +116,7 @@ def test_whatever_a_person_adds_changes_or_removes_survives_an_unrelated_change(
             alarm.add("TRIGGER", timedelta(minutes=-5))
             events[done[0][0]].add_component(alarm)
 
-    theirs = edited(encode(CONFIG, reserved(), "m"), edit)
+    theirs = edited(encode_reservation(CONFIG, reserved(), "m"), edit)
     ours = changed(changed(theirs, override="agreed"), ticket="T400002")  # what was kept once is kept again
     before, after = components(theirs), components(ours)
     assert before.keys() == after.keys()
@@ -127,11 +127,13 @@ def test_whatever_a_person_adds_changes_or_removes_survives_an_unrelated_change(
             alarm.to_ical() for alarm in before[slot].subcomponents
         ]
         assert "T400002" in event["DESCRIPTION"]
-    assert decode(ours).reservation.ticket == "T400002"
+    assert decode_reservation(ours).reservation.ticket == "T400002"
 
 
 def test_what_calsync_itself_changes_is_written_over_what_a_person_wrote_there():
-    theirs = edited(encode(CONFIG, reserved(), "m"), lambda calendar: calendar.events[1].update({"SUMMARY": "Mine"}))
+    theirs = edited(
+        encode_reservation(CONFIG, reserved(), "m"), lambda calendar: calendar.events[1].update({"SUMMARY": "Mine"})
+    )
     ours = components(changed(theirs, train="1.46.0-wmf.6"))
     assert all("1.46.0-wmf.6" in event["SUMMARY"] for event in ours.values())
 
@@ -146,10 +148,10 @@ def test_what_stands_on_the_calendar_object_and_the_timezones_that_it_needs_are_
         calendar.subcomponents.insert(0, zone)
         calendar.events[1].add("X-SEEN", datetime(2026, 12, 1, 9), parameters={"TZID": "Ana"})
 
-    ours = Calendar.from_ical(changed(edited(encode(CONFIG, reserved(), "m"), edit), ticket="T400002"))
+    ours = Calendar.from_ical(changed(edited(encode_reservation(CONFIG, reserved(), "m"), edit), ticket="T400002"))
     assert ours["X-WR-CALNAME"] == "Deployments"
     assert "Ana" in {str(zone["TZID"]) for zone in ours.walk("VTIMEZONE")}
-    assert ours["PRODID"] == Calendar.from_ical(encode(CONFIG, reserved(), "m"))["PRODID"]
+    assert ours["PRODID"] == Calendar.from_ical(encode_reservation(CONFIG, reserved(), "m"))["PRODID"]
 
 
 @pytest.mark.parametrize("invite", [False, True])
@@ -159,20 +161,20 @@ def test_people_who_were_invited_stay_and_no_server_writes_to_them_unless_it_may
             calendar.events[1].add(name, "mailto:guest@example.org", parameters={"PARTSTAT": "ACCEPTED"})
 
     config = configured(calendar={"invite": invite, "organizer": "train@example.org"})
-    theirs = edited(encode(CONFIG, reserved(), "m"), edit)
+    theirs = edited(encode_reservation(CONFIG, reserved(), "m"), edit)
     event = components(changed(theirs, configured(), ticket="T400002"))[reserved().slots[0].id]
     assert len(event["ATTENDEE"]) == 2
     for value in (*event["ATTENDEE"], event["ORGANIZER"]):
         assert value == "mailto:guest@example.org"
         assert value.params["SCHEDULE-AGENT"] == "CLIENT"
         assert value.params["PARTSTAT"] == "ACCEPTED"
-    sent = edited(encode(config, reserved(), "m"), edit)
+    sent = edited(encode_reservation(config, reserved(), "m"), edit)
     kept = components(changed(sent, config, ticket="T400002"))[reserved().slots[0].id]
     assert ("SCHEDULE-AGENT" in kept["ATTENDEE"][0].params) == (not invite)
 
 
 def test_what_cannot_be_read_is_replaced_by_what_calsync_writes():
-    assert encode(CONFIG, reserved(), "m", b"no calendar") == encode(CONFIG, reserved(), "m")
+    assert encode_reservation(CONFIG, reserved(), "m", b"no calendar") == encode_reservation(CONFIG, reserved(), "m")
 
 
 def test_a_slot_that_somebody_deleted_from_the_resource_stays_deleted_through_a_change():
@@ -181,9 +183,9 @@ def test_a_slot_that_somebody_deleted_from_the_resource_stays_deleted_through_a_
         event["STATUS"] = "CANCELLED"
         event.add("COMMENT", "the room is taken")
 
-    theirs = edited(encode(CONFIG, reserved(), "m"), edit)
-    standing, _ = as_it_stands(decode(theirs).reservation, occurrences(theirs), HORIZON)
-    ours = encode(CONFIG, replace(standing, ticket="T400002"), "n", theirs)
+    theirs = edited(encode_reservation(CONFIG, reserved(), "m"), edit)
+    standing, _ = apply_edits(decode_reservation(theirs).reservation, occurrences(theirs), HORIZON)
+    ours = encode_reservation(CONFIG, replace(standing, ticket="T400002"), "n", theirs)
     found = components(ours)["2026-12-02-european"]
     assert (found["STATUS"], found["COMMENT"]) == ("CANCELLED", "the room is taken")
     assert len([one for one in occurrences(ours) if one.busy]) == 5

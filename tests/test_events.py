@@ -11,19 +11,28 @@ from ical.calendar_stream import IcsCalendarStream
 from icalendar import Calendar
 from samples import EU, PAIR, US, configured, person, reserved, utc
 
-from calsync.edits import as_it_stands
-from calsync.events import Written, decode, encode, href, summary, ticket_link, week_of
-from calsync.hours import Hours
-from calsync.occurrences import read
-from calsync.planning import Conductor, Pair, Seat, plan
-from calsync.records import Reservation
-from calsync.recurrence import Horizon
-from calsync.weeks import Week
-from calsync.windows import Window
+from calsync.core.conductors import Conductor, Pair
+from calsync.core.planning import Seat, plan
+from calsync.core.reservation import Reservation
+from calsync.core.weeks import Week
+from calsync.core.windows import Window
+from calsync.core.working_hours import Hours
+from calsync.ical.merge import apply_edits
+from calsync.ical.occurrences import read
+from calsync.ical.recurrence import TimeRange
+from calsync.ical.reservation import (
+    Written,
+    decode_reservation,
+    encode_reservation,
+    reservation_href,
+    summary,
+    ticket_link,
+    week_of,
+)
 
 CONFIG = configured()
 WITH_TICKETS = configured(train={"ticket_url": "https://example.org/{ticket}"})
-HORIZON = Horizon(utc(2026, 8, 26), utc(2027, 12, 30))
+HORIZON = TimeRange(utc(2026, 8, 26), utc(2027, 12, 30))
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
 maybe = st.none() | text
@@ -80,18 +89,20 @@ def shown(slots):
 @settings(max_examples=40)
 @given(some, st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
 def test_what_is_written_on_the_calendar_is_read_back_the_same(reservation, mark):
-    assert decode(encode(WITH_TICKETS, reservation, mark)) == Written(reservation, mark, cancelled=False)
+    assert decode_reservation(encode_reservation(WITH_TICKETS, reservation, mark)) == Written(
+        reservation, mark, cancelled=False
+    )
 
 
 @settings(max_examples=30)
 @given(some.map(lambda reservation: replace(reservation, released=False)))
 def test_calsync_itself_reads_exactly_the_slots_without_a_defect(reservation):
     monday = utc(*reservation.week.monday.timetuple()[:3])
-    horizon = Horizon(monday - timedelta(days=9), monday + timedelta(days=16))
-    reading = read(encode(CONFIG, reservation, "m"), href(reservation.week), horizon)
+    horizon = TimeRange(monday - timedelta(days=9), monday + timedelta(days=16))
+    reading = read(encode_reservation(CONFIG, reservation, "m"), reservation_href(reservation.week), horizon)
     assert reading.defects == ()
     assert {found.slot for found in reading.occurrences if found.busy} == {slot.id for slot in reservation.slots}
-    assert as_it_stands(reservation, reading.occurrences, horizon) == (reservation, ())
+    assert apply_edits(reservation, reading.occurrences, horizon) == (reservation, ())
 
 
 def by_recurring_ical_events(ics, monday):
@@ -119,7 +130,7 @@ def test_other_calendar_engines_show_exactly_the_slots(engine, week, pair):
     expected = [
         (slot.start.astimezone(UTC), slot.end.astimezone(UTC), summary(reservation, slot)) for slot in reservation.slots
     ]
-    assert engine(encode(CONFIG, reservation, "mark"), monday) == sorted(expected)
+    assert engine(encode_reservation(CONFIG, reservation, "mark"), monday) == sorted(expected)
 
 
 @pytest.mark.parametrize("engine", [by_recurring_ical_events, by_ical])
@@ -127,7 +138,7 @@ def test_other_calendar_engines_show_exactly_the_slots(engine, week, pair):
 def test_other_calendar_engines_show_exactly_the_slots_of_a_first_window_in_any_timezone(engine, timezone):
     first = {"title": "E", "timezone": timezone, "start": time(9), "end": time(11)}
     found = plan(configured(windows={"european": first}), PAIR, Week(2026, 49), utc(2020, 1, 1))
-    ics = encode(CONFIG, replace(reserved(), slots=found.slots), "mark")
+    ics = encode_reservation(CONFIG, replace(reserved(), slots=found.slots), "mark")
     assert [span[:2] for span in engine(ics, utc(2026, 11, 30))] == shown(found.slots)
 
 
@@ -135,7 +146,7 @@ def test_other_calendar_engines_show_exactly_the_slots_of_a_first_window_in_any_
 def test_a_week_with_one_slot_left_is_one_plain_event(engine):
     reservation = reserved()
     reservation = replace(reservation, slots=reservation.slots[-1:])
-    ics = encode(CONFIG, reservation, "mark")
+    ics = encode_reservation(CONFIG, reservation, "mark")
     assert b"RRULE:FREQ=DAILY" not in ics
     assert [span[:2] for span in engine(ics, utc(2026, 11, 30))] == shown(reservation.slots)
 
@@ -143,7 +154,7 @@ def test_a_week_with_one_slot_left_is_one_plain_event(engine):
 @settings(max_examples=30)
 @given(some)
 def test_the_resource_keeps_to_what_servers_and_clients_agree_on(reservation):
-    ics = encode(CONFIG, reservation, "m")
+    ics = encode_reservation(CONFIG, reservation, "m")
     slots = len(reservation.slots) + len(reservation.cancelled)
     assert ics.count(b"BEGIN:VEVENT") == (slots + 1 if slots > 1 else 1)
     assert b"\nRDATE" not in ics
@@ -153,7 +164,7 @@ def test_the_resource_keeps_to_what_servers_and_clients_agree_on(reservation):
 
 @pytest.mark.parametrize("line", ["RECURRENCE-ID", "DTSTART"])
 def test_times_carry_the_timezone_of_their_window(line):
-    ics = encode(CONFIG, reserved(), "m").decode()
+    ics = encode_reservation(CONFIG, reserved(), "m").decode()
     assert set(re.findall(rf"\r\n{line};TZID=([^:]+):", ics.partition("BEGIN:VEVENT")[2])) >= {"Europe/Paris"}
     assert {"Europe/Paris", "America/Los_Angeles"} == set(re.findall(r"BEGIN:VTIMEZONE\r\nTZID:(.+?)\r\n", ics))
 
@@ -165,7 +176,7 @@ def occurrences(ics):
 def test_a_released_week_makes_nobody_busy():
     reservation = reserved()
     released = replace(reservation, slots=(), cancelled=reservation.slots, released=True)
-    found = occurrences(encode(CONFIG, released, "m"))
+    found = occurrences(encode_reservation(CONFIG, released, "m"))
     assert found
     assert not any(occurrence.busy for occurrence in found)
 
@@ -181,18 +192,18 @@ def test_a_released_week_makes_nobody_busy():
     ],
 )
 def test_a_damaged_record_is_a_value_error(damage):
-    ics = encode(CONFIG, reserved(), "m")
+    ics = encode_reservation(CONFIG, reserved(), "m")
     damaged = damage(ics)
     assert damaged != ics
     with pytest.raises(ValueError, match="X-CALSYNC-RECORD"):
-        decode(damaged)
+        decode_reservation(damaged)
 
 
 def test_people_read_who_sits_where_and_why_it_was_reserved():
     reservation = reserved(train="1.46.0-wmf.5", ticket="T400001", override="the freeze was lifted", author="ops")
     assert summary(reservation, reservation.slots[0]) == "Train 1.46.0-wmf.5 – group0 – conductor-eu"
     assert summary(reservation, reservation.slots[1]) == "Train 1.46.0-wmf.5 – group0 – secondary timeslot – conductor-us"
-    first = Calendar.from_ical(encode(WITH_TICKETS, reservation, "m")).events[1]
+    first = Calendar.from_ical(encode_reservation(WITH_TICKETS, reservation, "m")).events[1]
     for said in (
         "1.46.0-wmf.5",
         "T400001 https://example.org/T400001",
@@ -214,4 +225,4 @@ def test_a_ticket_cannot_break_out_of_its_link():
 )
 def test_only_a_weeks_own_href_is_a_reservations(name):
     assert week_of(name) is None
-    assert week_of(href(Week(2026, 49))) == Week(2026, 49)
+    assert week_of(reservation_href(Week(2026, 49))) == Week(2026, 49)

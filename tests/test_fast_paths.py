@@ -16,26 +16,29 @@ from test_feed import foreign
 from test_occurrences import own_zone
 from test_web import TestClient
 
-from calsync import absences, events
-from calsync.agenda import blank
-from calsync.away import Busy, Diary
-from calsync.calendars import Changes, Resource
+from calsync.booking import absences
+from calsync.booking.reservations import release, reserve
+from calsync.calendars.base import Changes, Resource
 from calsync.calendars.sql import SqlCalendar
-from calsync.conflicts import _by_itself, check
-from calsync.contentlines import content_lines
-from calsync.entries import entry_of, expected_entry
-from calsync.errors import Invalid, NotReserved, ReservedByAnother
-from calsync.events import encode, href, summary
-from calsync.feed import Filters, Renderer, render
-from calsync.follower import Follower
-from calsync.occurrences import Occurrence, read
-from calsync.planning import Pair, plan
-from calsync.recurrence import Horizon, last_start
-from calsync.reservations import Request, release, reserve
-from calsync.shelves import Shelves
-from calsync.web import create_app
-from calsync.weeks import Week
-from calsync.windows import train_windows
+from calsync.core.conductors import Pair
+from calsync.core.conflict import ReservedByAnother
+from calsync.core.errors import Invalid, NotReserved
+from calsync.core.planning import plan
+from calsync.core.weeks import Week
+from calsync.core.windows import train_windows
+from calsync.ical.contentlines import content_lines
+from calsync.ical.occurrences import Occurrence, read
+from calsync.ical.recurrence import TimeRange, last_start
+from calsync.ical.reservation import _calendar, _components, encode_reservation, reservation_href, summary
+from calsync.schedule.agenda import blank
+from calsync.schedule.check import ReservationRequest
+from calsync.schedule.conflicts import _by_itself, check
+from calsync.schedule.diary import Busy, Diary
+from calsync.schedule.feed import Filters, Renderer, render
+from calsync.schedule.objects import expected_object, read_object
+from calsync.schedule.shelves import Shelves
+from calsync.schedule.sync import CalendarSync
+from calsync.web.app import create_app
 
 CONFIG = configured()
 NOW = utc(2026, 11, 24, 12)
@@ -65,9 +68,9 @@ class Town:
 
     def __init__(self, file):
         self.calendar = SqlCalendar.sqlite(file)
-        self.follower = Follower(self.calendar, CONFIG, NOW)
+        self.sync = CalendarSync(self.calendar, CONFIG, NOW)
         self.now = NOW
-        self.follower.sync(NOW)
+        self.sync.refresh(NOW)
 
     def apply(self, change):
         kind, *what = change
@@ -75,31 +78,31 @@ class Town:
             self.now += timedelta(hours=what[0])
         elif kind == "reserve":
             with contextlib.suppress(ReservedByAnother, Invalid):
-                reserve(self.follower, Request(what[1], what[0], override="yes"), self.now)
+                reserve(self.sync, ReservationRequest(what[1], what[0], override="yes"), self.now)
         elif kind == "away":
             start = self.now.date() + timedelta(days=what[1])
             with contextlib.suppress(Invalid):  # nobody knows them before a week is reserved for them
-                absences.absent(self.follower, what[0], start, start + timedelta(days=what[2]), self.now)
+                absences.add_absence(self.sync, what[0], start, start + timedelta(days=what[2]), self.now)
         elif kind == "busy":
             start = self.now + timedelta(hours=what[1])
             elsewhere = Occurrence(start, start + timedelta(hours=3), "busy@example.org", "elsewhere")
-            self.follower.busy = {**self.follower.busy, what[0]: Busy((elsewhere,))}
+            self.sync.busy = {**self.sync.busy, what[0]: Busy((elsewhere,))}
         elif kind == "release":
             with contextlib.suppress(NotReserved):
-                release(self.follower, what[0], self.now)
+                release(self.sync, what[0], self.now)
         else:
             standing = {found.href: found for found in self.calendar.changes(None).changed}.get(what[0])
             if kind == "put":
                 self.calendar.put(what[0], what[1], etag=standing.etag if standing else None)
             elif standing:
                 self.calendar.delete(what[0], etag=standing.etag)
-        return self.follower.sync(self.now)
+        return self.sync.refresh(self.now)
 
     def anew(self):
         """The agenda of somebody who has only just looked."""
-        follower = Follower(self.calendar, CONFIG, self.now)
-        follower.busy = self.follower.busy
-        return follower.sync(self.now)
+        sync = CalendarSync(self.calendar, CONFIG, self.now)
+        sync.busy = self.sync.busy
+        return sync.refresh(self.now)
 
 
 @settings(max_examples=20)
@@ -117,9 +120,9 @@ def test_a_feed_of_kept_pieces_is_the_feed_made_from_nothing(tmp_path_factory, s
 @settings(max_examples=40)
 @given(some)
 def test_what_is_written_fast_is_what_icalendar_writes(reservation):
-    components, timezones = events._components(CONFIG, reservation, "mark")
-    written = encode(CONFIG, reservation, "mark")
-    plain = events._calendar(components, timezones).to_ical()
+    components, timezones = _components(CONFIG, reservation, "mark")
+    written = encode_reservation(CONFIG, reservation, "mark")
+    plain = _calendar(components, timezones).to_ical()
     assert all(len(line) <= 75 and line.decode() is not None for line in written.split(b"\r\n"))
     controls = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))  # RFC 5545, section 3.3.11
     assert not written.translate(None, bytes(set(range(256)) - set(controls)))
@@ -136,7 +139,7 @@ def test_what_is_published_fast_of_others_is_what_icalendar_publishes(resource):
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(["Own", "Other"]), st.none() | st.integers(-11, 12)), min_size=1, max_size=8))
 def test_a_timezone_that_was_met_before_means_in_each_resource_what_that_says(resources):
-    horizon = Horizon(NOW, NOW + timedelta(days=30))
+    horizon = TimeRange(NOW, NOW + timedelta(days=30))
     for tzid, hours in resources:
         before = own_zone(f"{hours:+03}00", tzid) if hours is not None else ""
         clock = [f"{name};TZID={tzid}:20261201T{hour}0000" for name, hour in (("DTSTART", 10), ("DTEND", 12))]
@@ -156,10 +159,10 @@ def summaries(reservation):
 def test_what_a_write_is_expected_to_read_as_is_what_reading_it_gives(reservation, near):
     monday = utc(*reservation.week.monday.timetuple()[:3])
     edge = timedelta(days=16 if near else 3)
-    horizon = Horizon(monday - timedelta(days=9), monday + edge)
-    ics = encode(CONFIG, reservation, "mark")
-    read = entry_of(Resource(href(reservation.week), "", ics), horizon)
-    expected = expected_entry(reservation, "mark", ics, horizon)
+    horizon = TimeRange(monday - timedelta(days=9), monday + edge)
+    ics = encode_reservation(CONFIG, reservation, "mark")
+    read = read_object(Resource(reservation_href(reservation.week), "", ics), horizon)
+    expected = expected_object(reservation, "mark", ics, horizon)
     if expected is None:
         assert any(not name.isprintable() for name in summaries(reservation))
         return
@@ -222,30 +225,30 @@ def test_an_answer_that_is_given_again_is_the_one_the_app_would_give(tmp_path_fa
     town = Town(tmp_path_factory.mktemp("town") / "deployments.db")
     app = create_app(CONFIG, town.calendar, lambda: town.now)
     with TestClient(app, base_url="http://localhost") as repeated:
-        service = app.state.service
+        state = app.state.calsync
         etags = set()
         for change in story:
             town.now += timedelta(minutes=1)
             town.apply(change)
-            service.refresh()
+            state.refresh()
             for query in ("", "?only=reservations", "?alarm=15m"):
                 url = f"/deployments.ics{query}"
                 first = repeated.get(url)
                 etags.add(first.headers["etag"])
                 for known in (None, *etags, 'W/"x"', "*"):
                     headers = {"If-None-Match": known} if known else {}
-                    service._repeats = (service.follower.agenda, {})
+                    state._repeats = (state.sync.agenda, {})
                     plain = [repeated.request(method, url, headers=headers) for method in ("GET", "HEAD")]
                     repeated.get(url)  # so that there is something to give again
                     # A Last-Modified that is still to come is not sent, and so not kept.
-                    assert service._repeats[1] or service.follower.agenda.changed > town.now
+                    assert state._repeats[1] or state.sync.agenda.changed > town.now
                     again = [repeated.request(method, url, headers=headers) for method in ("GET", "HEAD")]
                     for one, other in zip(plain, again, strict=True):
                         assert (one.status_code, one.content) == (other.status_code, other.content)
                         assert dict(one.headers) == dict(other.headers)
-            service._repeats = (service.follower.agenda, {})
+            state._repeats = (state.sync.agenda, {})
             plain, again = (repeated.get("/api/conflicts?week=2026-W50") for _ in range(2))
-            assert service._repeats[1]
+            assert state._repeats[1]
             assert (plain.json(), dict(plain.headers)) == (again.json(), dict(again.headers))
 
 

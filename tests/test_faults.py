@@ -8,7 +8,7 @@ from actions import QUICK, WEEKS, act, act_and_die, connect, prepare, state
 from engines import SERVERS, Place
 from samples import configured
 
-from calsync.errors import CalendarError
+from calsync.core.errors import CalendarError
 
 pytestmark = pytest.mark.heavy
 
@@ -17,11 +17,11 @@ ACTIONS = ["reserve", "change", "release"]
 
 @contextlib.contextmanager
 def connected(config):
-    follower = connect(config)
+    sync = connect(config)
     try:
-        yield follower
+        yield sync
     finally:
-        follower.calendar.close()
+        sync.calendar.close()
 
 
 @pytest.fixture(params=SERVERS)
@@ -30,23 +30,23 @@ def remote(request, running, tmp_path):
     with Place(request.param, running, tmp_path) as place:
         proxy = place.proxy()
         through = place.config(proxy.through(place.url), calendar=QUICK)
-        with connected(place.config(calendar=QUICK)) as seen, connected(through) as follower:
-            yield seen, follower, through, proxy
+        with connected(place.config(calendar=QUICK)) as seen, connected(through) as sync:
+            yield seen, sync, through, proxy
 
 
-def tried(action, seen, follower, proxy):
+def tried(action, seen, sync, proxy):
     """What stands before and after the action, where nothing fails, and how many requests it takes."""
     week = WEEKS[0]
     prepare(action, seen, week)
     before, already = state(seen, week), len(proxy.requests)
-    act(action, follower, week)
+    act(action, sync, week)
     return before, state(seen, week), len(proxy.requests) - already
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_calendar_cut_off_at_any_request_leaves_the_week_as_before_or_as_asked_and_recovers_by_itself(remote, action):
-    seen, follower, _, proxy = remote
-    before, asked, taken = tried(action, seen, follower, proxy)
+    seen, sync, _, proxy = remote
+    before, asked, taken = tried(action, seen, sync, proxy)
     assert before != asked
     outcomes = set()
     weeks = iter(WEEKS[1:] * 2)
@@ -60,7 +60,7 @@ def test_a_calendar_cut_off_at_any_request_leaves_the_week_as_before_or_as_asked
             before = state(seen, week)
             proxy.plan(n, fault)
             try:
-                act(action, follower, week)
+                act(action, sync, week)
                 answered = True
             except CalendarError:
                 answered = False
@@ -68,15 +68,15 @@ def test_a_calendar_cut_off_at_any_request_leaves_the_week_as_before_or_as_asked
             assert found == asked if answered else found in (before, asked), (n, fault)
             outcomes.add((answered, found == asked))
             proxy.heal()
-            act(action, follower, week)
+            act(action, sync, week)
             assert state(seen, week) == asked, (n, fault)
     assert {(True, True), (False, False), (False, True)} <= outcomes
 
 
-def killed(processes, action, config, careless, week, at=lambda kill: None, n=0):
+def killed(processes, action, config, ignores_preconditions, week, at=lambda kill: None, n=0):
     """The exit code of a process that acts on the week, and that dies where `at` has it killed or at the n-th statement."""
     ready, go = processes.Event(), processes.Event()
-    victim = processes.Process(target=act_and_die, args=(action, config, careless, week, ready, go, n))
+    victim = processes.Process(target=act_and_die, args=(action, config, ignores_preconditions, week, ready, go, n))
     victim.start()
     assert ready.wait(30)
     at(victim.kill)
@@ -87,16 +87,18 @@ def killed(processes, action, config, careless, week, at=lambda kill: None, n=0)
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_process_killed_at_any_request_leaves_the_week_as_before_or_as_asked(remote, action, processes):
-    seen, follower, through, proxy = remote
-    before, asked, _ = tried(action, seen, follower, proxy)
-    careless = getattr(follower.calendar, "_careless", None)
+    seen, sync, through, proxy = remote
+    before, asked, _ = tried(action, seen, sync, proxy)
+    ignores_preconditions = getattr(sync.calendar, "_ignores_preconditions", None)
     outcomes = set()
     weeks = iter(WEEKS[1:])
 
     def kill_at(n, fault):
         week = next(weeks)
         prepare(action, seen, week)
-        exitcode = killed(processes, action, through, careless, week, lambda kill: proxy.plan(n, fault, then=kill))
+        exitcode = killed(
+            processes, action, through, ignores_preconditions, week, lambda kill: proxy.plan(n, fault, then=kill)
+        )
         found = state(seen, week)
         assert found in (before, asked), n
         outcomes.add((exitcode, found == asked))

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from icalendar import Calendar
 from samples import EU, PAIR, US, configured, event, ics, person, utc
 
-from calsync import events
-from calsync.agenda import blank
-from calsync.calendars import Changes, Resource
-from calsync.feed import AHEAD, Filters, render
-from calsync.planning import Pair, plan
-from calsync.records import Reservation
-from calsync.reservations import Request, change, release, reserve
-from calsync.weeks import Week
+from calsync.booking.reservations import change, release, reserve
+from calsync.calendars.base import Changes, Resource
+from calsync.core.conductors import Pair
+from calsync.core.planning import plan
+from calsync.core.reservation import Reservation
+from calsync.core.weeks import Week
+from calsync.ical.reservation import encode_reservation, reservation_href, summary
+from calsync.schedule.agenda import blank
+from calsync.schedule.check import ReservationRequest
+from calsync.schedule.feed import AHEAD, Filters, render
 
 NOW = utc(2026, 11, 24, 12)
 TOGETHER = Pair(EU, person("conductor-uk", "Europe/London"))
@@ -58,7 +60,7 @@ def released(standing):
 
 def events_of_week(standing):
     """The reservation as resources, as `agenda_of` takes them."""
-    return {events.href(standing.week): events.encode(configured(), standing, "mark")}
+    return {reservation_href(standing.week): encode_reservation(configured(), standing, "mark")}
 
 
 def body(config, resources, now=NOW, **filters):
@@ -188,7 +190,7 @@ def test_each_slot_is_a_plain_event_in_utc_with_a_stable_uid(config):
         shown = found[f"{slot.id}@calsync"]
         assert (shown.start, shown.end) == (slot.start, slot.end)
         assert shown["DTSTART"].to_ical().endswith(b"Z")
-        assert shown["SUMMARY"] == events.summary(standing, slot)
+        assert shown["SUMMARY"] == summary(standing, slot)
         assert shown["STATUS"] == "CONFIRMED"
         assert not {"RRULE", "RDATE", "RECURRENCE-ID"} & set(shown)
 
@@ -233,23 +235,23 @@ def test_a_slot_that_a_change_gives_up_is_cancelled_while_the_others_stand(confi
     assert {slot.uid for slot in kept} == {uid for uid, one in found.items() if one.get("STATUS") == "CONFIRMED"}
 
 
-def test_sequence_and_last_modified_move_with_every_change_and_the_release(follower, config, now):
+def test_sequence_and_last_modified_move_with_every_change_and_the_release(sync, config, now):
     week = Week.parse("2026-W49")
     uid = "2026-12-01-european@calsync"
 
     def state(at):
-        found = by_uid(render(config, follower.agenda, at).body)[uid]
+        found = by_uid(render(config, sync.agenda, at).body)[uid]
         return int(found["SEQUENCE"]), found["LAST-MODIFIED"].dt, found["DTSTAMP"].dt
 
-    reserve(follower, Request(PAIR, week), now)
+    reserve(sync, ReservationRequest(PAIR, week), now)
     first = state(now)
     later = now + timedelta(minutes=1)
-    reserve(follower, Request(PAIR, week), later)
+    reserve(sync, ReservationRequest(PAIR, week), later)
     assert state(later) == first, "the very same reservation again changes nothing"
-    change(follower, week, lambda _: Request(PAIR, week, train="1.46.0-wmf.5"), later)
+    change(sync, week, lambda _: ReservationRequest(PAIR, week, train="1.46.0-wmf.5"), later)
     second = state(later)
     latest = now + timedelta(minutes=2)
-    release(follower, week, latest)
+    release(sync, week, latest)
     third = state(latest)
     assert first == (0, now, now)
     assert second == (1, later, later)
@@ -590,7 +592,7 @@ def test_who_reads_the_feed_sees_the_calendar(weeks, others):
         kept = tuple(slot for n, slot in enumerate(whole.slots) if n not in numbers)
         standing = reservation(config, week, pair, SPAN_NOW, slots=kept, cancelled=given_up, released=not kept)
         resources |= events_of_week(standing)
-        expected += [(instant(slot.start), instant(slot.end), events.summary(standing, slot)) for slot in whole.slots]
+        expected += [(instant(slot.start), instant(slot.end), summary(standing, slot)) for slot in whole.slots]
     for n, (lines, before, seen) in enumerate(others):
         resources[f"{n}.ics"] = ics(*lines, uid=f"{n}@example.org", before=before.replace("{uid}", f"{n}@example.org"))
         expected += seen

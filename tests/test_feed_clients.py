@@ -18,9 +18,11 @@ from icalendar import Calendar
 from samples import EU, US, configured, event, ics, person, utc
 from test_feed import OFFICE, TOGETHER, agenda_of, events_of_week, released, reservation
 
-from calsync import deliveries, events
-from calsync.feed import AHEAD, render
-from calsync.planning import Pair
+from calsync.core.conductors import Pair
+from calsync.core.delivery import new_delivery
+from calsync.ical.delivery import write_deliveries
+from calsync.ical.reservation import encode_reservation, reservation_href, summary
+from calsync.schedule.feed import AHEAD, render
 
 CLIENTS = Path(__file__).parent / "clients"
 NOW = utc(2026, 10, 20)
@@ -234,7 +236,7 @@ def test_a_subscriber_sees_the_instants_and_titles_that_stand_on_the_calendar(co
     assert not agenda.defects
     start, end = NOW, NOW + AHEAD
     slots = [
-        (slot.uid, events.summary(standing, slot), slot.start, slot.end)
+        (slot.uid, summary(standing, slot), slot.start, slot.end)
         for standing in (across, after, gone)
         for slot in standing.slots
     ]
@@ -275,12 +277,12 @@ def test_a_reservation_on_the_calendar_shows_its_slots_in_every_client(client, w
         "released": replace(whole, slots=(), cancelled=whole.slots, released=True),
     }
     start, end = whole.slots[0].start - timedelta(days=14), whole.slots[-1].end + timedelta(days=14)
-    uid = events.href(whole.week).removesuffix(".ics")
+    uid = reservation_href(whole.week).removesuffix(".ics")
     for state, standing in states.items():
         slots = [*standing.slots, *standing.cancelled]
-        expected = Counter((uid, events.summary(standing, slot), moment(slot.start), moment(slot.end)) for slot in slots)
+        expected = Counter((uid, summary(standing, slot), moment(slot.start), moment(slot.end)) for slot in slots)
         config = configured(train={"video_url": "https://meet.example.org/train-{week}"})
-        written = events.encode(config, standing, "mark")
-        told = deliveries.make("update-1", "log", "!log ünïcode, “quotes”; done", NOW)
-        for text in (written, deliveries.write(written, [told])):
+        written = encode_reservation(config, standing, "mark")
+        told = new_delivery("update-1", "log", "!log ünïcode, “quotes”; done", NOW)
+        for text in (written, write_deliveries(written, [told])):
             assert shown(client(text, start, end), start, end) == expected, state

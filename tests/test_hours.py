@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import utc
 
-from calsync.errors import Invalid
-from calsync.hours import DEFAULT_HOURS, Hours
-from calsync.weeks import WEEKDAYS
-from calsync.zones import zone
+from calsync.core.errors import Invalid
+from calsync.core.timezones import zone
+from calsync.core.weeks import WEEKDAYS
+from calsync.core.working_hours import DEFAULT_HOURS, Hours
 
 clock = st.times().map(lambda moment: moment.replace(second=0, microsecond=0))
 

@@ -13,13 +13,14 @@ from engines import Place, each_engine, wait_for
 from icalendar import Calendar
 from samples import PAIR, SHIPPED, utc
 
-from calsync import cli
-from calsync.calendars import Changes, Resource
-from calsync.calendars.lastknown import LastKnown, last_known
-from calsync.follower import Follower
-from calsync.reservations import Request, reserve
-from calsync.web import create_app
-from calsync.weeks import Week
+from calsync.booking.reservations import reserve
+from calsync.calendars.base import Changes, Resource
+from calsync.calendars.cache import CalendarCache, open_cache
+from calsync.cli import main
+from calsync.core.weeks import Week
+from calsync.schedule.check import ReservationRequest
+from calsync.schedule.sync import CalendarSync
+from calsync.web.app import create_app
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # starlette would rather have httpx2 under its test client
@@ -44,8 +45,8 @@ def radicale(request, running, tmp_path):
 
 def known(place, at=THEN):
     """A week is reserved, and known on disk."""
-    follower = Follower(place.open(), place.config(), at, last_known(place.config()))
-    return reserve(follower, Request(PAIR, WEEK), at)
+    sync = CalendarSync(place.open(), place.config(), at, open_cache(place.config()))
+    return reserve(sync, ReservationRequest(PAIR, WEEK), at)
 
 
 @contextmanager
@@ -124,32 +125,32 @@ def test_a_cache_that_cannot_be_used_is_done_without_and_said_once(radicale, now
                 file.mkdir()
             case "empty":
                 file.touch()
-    follower = Follower(radicale.open(), config, now, last_known(config))
-    follower.recall(now)
+    sync = CalendarSync(radicale.open(), config, now, open_cache(config))
+    sync.recall(now)
     for minutes in range(3):
-        agenda = follower.sync(now + timedelta(minutes=minutes))
+        agenda = sync.refresh(now + timedelta(minutes=minutes))
     assert agenda.reservation(WEEK).reservation.week == WEEK
     said = [record for record in caplog.records if "calendar.cache" in record.message]
     assert len(said) == (how != "empty")
     assert how != "damaged" or file.read_bytes() == b"no database" * 1000  # it may be anybody's
     if how in ("empty", "cut off"):
-        again = Follower(radicale.open(), config, now, last_known(config))
+        again = CalendarSync(radicale.open(), config, now, open_cache(config))
         assert again.recall(now).reservation(WEEK).reservation.week == WEEK
 
 
 def test_the_cache_of_another_calendar_is_not_taken_for_this_one(radicale, now):
     known(radicale)
     other = radicale.config(radicale.server.new_calendar())
-    assert last_known(radicale.config()).load()
-    assert last_known(other).load() is None
+    assert open_cache(radicale.config()).load()
+    assert open_cache(other).load() is None
 
 
 def test_what_was_known_on_another_day_is_read_for_today(radicale, now):
     known(radicale)
     config = radicale.config()
     later = now + timedelta(days=3)
-    follower = Follower(radicale.open(), config, later, last_known(config))
-    agenda = follower.recall(later)
+    sync = CalendarSync(radicale.open(), config, later, open_cache(config))
+    agenda = sync.recall(later)
     assert agenda.synced == THEN
     assert agenda.horizon.start.date() == later.date() - timedelta(days=90)
     assert agenda.reservation(WEEK).reservation.week == WEEK
@@ -159,7 +160,7 @@ def test_processes_that_share_the_file_end_with_the_calendar_whoever_wrote_last(
     def resource(name, version):
         return Resource(name, str(version), f"{name} {version}".encode())
 
-    one, other = (LastKnown(tmp_path / "a.cache", "calendar") for _ in range(2))
+    one, other = (CalendarCache(tmp_path / "a.cache", "calendar") for _ in range(2))
     everything = Changes("1", (resource("a", 1), resource("b", 1)), (), complete=True)
     one.save(everything, None, THEN)
     other.save(everything, None, THEN)
@@ -176,9 +177,9 @@ WRITER = """
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from calsync.calendars import Changes, Resource
-from calsync.calendars.lastknown import LastKnown
-cache, n = LastKnown(Path(sys.argv[1]), "calendar"), int(sys.argv[2])
+from calsync.calendars.base import Changes, Resource
+from calsync.calendars.cache import CalendarCache
+cache, n = CalendarCache(Path(sys.argv[1]), "calendar"), int(sys.argv[2])
 for round_ in range(20):
     made = [Resource(f"{n}-{round_}-{part}", "1", b"x" * 5000) for part in range(3)]
     token = f"{n}-{round_}"
@@ -195,7 +196,7 @@ def test_a_file_that_processes_write_at_once_is_the_calendar_of_its_token(tmp_pa
     ]
     said = [writer.communicate(timeout=60)[1] for writer in writers]
     assert said == 3 * [b""]
-    changes, _ = LastKnown(tmp_path / "a.cache", "calendar").load()
+    changes, _ = CalendarCache(tmp_path / "a.cache", "calendar").load()
     token = changes.token.removesuffix("+")
     parts = range(changes.token != token, 3)
     assert {found.href for found in changes.changed} == {f"{token}-{part}" for part in parts}
@@ -216,7 +217,7 @@ def run(radicale, monkeypatch, capsys, now):
     def run(*arguments, at=now, away=False):
         (proxy.down if away else proxy.up)()
         with pytest.raises(SystemExit) as ended:
-            cli.main(arguments, clock=lambda: at)
+            main.main(arguments, clock=lambda: at)
         said = capsys.readouterr()
         return ended.value.code or 0, said.out, " ".join(said.err.split())
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from irc_servers import Listener, Ngircd, NickServ, SaslServer, free_port, until
 from samples import configured
 
-from calsync import irc_channel, notify
-from calsync.deliveries import NotSent, Unsure
-from calsync.errors import ConfigInvalid, Invalid
-from calsync.irc_channel import IrcChannel, _lines
-from calsync.notify import AppriseChannel, open_channels
+from calsync.core.delivery import NotSent, Unsure
+from calsync.core.errors import ConfigInvalid, Invalid
+from calsync.notifications import channels, irc
+from calsync.notifications.channels import AppriseChannel, open_channels
+from calsync.notifications.irc import IrcChannel, _lines
 
 pytestmark = pytest.mark.heavy
 
@@ -134,7 +134,7 @@ def test_a_text_too_long_for_a_line_comes_in_several_of_the_same_command(ngircd,
 def test_lines_of_any_letters_fit_and_lose_none():
     for text in ("ü" * 500, "!log " + "é" * 495, "short", "🚂" * 500):
         lines = _lines(text)
-        assert all(len(line.encode()) <= irc_channel.MAX_TEXT for line in lines)
+        assert all(len(line.encode()) <= irc.MAX_TEXT for line in lines)
         command = "!log " if text.startswith("!log ") else ""
         assert "".join(line.removeprefix(command) for line in lines) == text.removeprefix(command)
 
@@ -145,7 +145,7 @@ def test_lines_of_any_letters_fit_and_lose_none():
 def test_any_text_comes_in_lines_that_fit_and_loses_none(text, start):
     words = " ".join((start + text).split())
     lines = _lines(start + text)
-    assert all(len(line.encode()) <= irc_channel.MAX_TEXT for line in lines)
+    assert all(len(line.encode()) <= irc.MAX_TEXT for line in lines)
     command = "!log " if words.startswith("!log ") else ""
     assert all(line.startswith(command) for line in lines)
     assert "".join(line.removeprefix(command) for line in lines).replace(" ", "") == words.removeprefix(command).replace(
@@ -162,7 +162,7 @@ def test_a_server_that_is_away_got_nothing():
 
 
 def test_a_handshake_that_drips_is_cut(monkeypatch):
-    monkeypatch.setattr(irc_channel, "TIMEOUT", 0.5)
+    monkeypatch.setattr(irc, "TIMEOUT", 0.5)
     record = b"\x16\x03\x03\x40\x00"  # of TLS, and of 16 KiB
     begun = time.monotonic()
     with Dripping(record) as server, pytest.raises(NotSent, match="cannot be reached"):
@@ -272,7 +272,7 @@ def test_what_one_of_several_targets_has_is_not_sent_again(hook):
 
 
 def test_a_service_that_drips_is_given_up(monkeypatch):
-    monkeypatch.setattr(notify, "SECONDS", 0.3)
+    monkeypatch.setattr(channels, "SECONDS", 0.3)
     with Dripping(b"HTTP/1.1 200 OK\r\n", b"X-Slow: ") as server:
         with pytest.raises(Unsure):
             AppriseChannel(f"json://127.0.0.1:{server.port}/").send("!log perhaps")

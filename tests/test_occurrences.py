@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import event, ics, utc
 
-from calsync import recurrence
-from calsync.occurrences import read
-from calsync.recurrence import Horizon
-from calsync.vtimezones import vtimezone
+from calsync.ical import recurrence
+from calsync.ical.occurrences import read
+from calsync.ical.recurrence import TimeRange
+from calsync.ical.vtimezone import vtimezone
 
-HORIZON = Horizon(utc(2026, 8, 26), utc(2027, 12, 30))
+HORIZON = TimeRange(utc(2026, 8, 26), utc(2027, 12, 30))
 START, END = "DTSTART:20261201T100000Z", "DTEND:20261201T120000Z"
 BEGINS = utc(2026, 12, 1, 10)
 ALWAYS = HORIZON.end - timedelta(days=2)
@@ -305,7 +305,7 @@ old_rules = st.builds(
 )
 def test_an_old_series_is_where_it_would_be_if_every_instance_had_been_counted(rule, start, tzid):
     start = start.replace(second=0, microsecond=0)
-    horizon = Horizon(utc(2026, 11, 1), utc(2027, 1, 10))
+    horizon = TimeRange(utc(2026, 11, 1), utc(2027, 1, 10))
     stamp = f"{start:%Y%m%dT%H%M%S}"
     resource = ics(
         f"DTSTART:{stamp}Z" if tzid == "UTC" else f"DTSTART;TZID={tzid}:{stamp}", "DURATION:PT1H", f"RRULE:{rule}"
@@ -328,7 +328,7 @@ def test_an_old_series_is_where_it_would_be_if_every_instance_had_been_counted(r
     st.integers(5, 50), st.datetimes(datetime(2026, 1, 1), datetime(2026, 8, 1)), st.sampled_from(["UTC", "Europe/Paris"])
 )
 def test_an_old_series_of_every_few_hours_is_where_it_would_be_if_every_instance_had_been_counted(interval, start, tzid):
-    horizon = Horizon(utc(2026, 10, 20), utc(2026, 12, 1))
+    horizon = TimeRange(utc(2026, 10, 20), utc(2026, 12, 1))
     stamp = f"{start:%Y%m%dT%H%M%S}"
     resource = ics(
         f"DTSTART:{stamp}Z" if tzid == "UTC" else f"DTSTART;TZID={tzid}:{stamp}",

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from samples import SHIPPED, ics, utc
 
 from calsync.calendars.sql import SqlCalendar
-from calsync.config import load
-from calsync.errors import Unreachable
-from calsync.web import create_app
-from calsync.web.timeline import STEP, Happening, Shift, fitted, lay_out, visible, week_span
-from calsync.weeks import Week
+from calsync.core.config import load
+from calsync.core.errors import Unreachable
+from calsync.core.weeks import Week
+from calsync.web.app import create_app
+from calsync.web.pages.timeline import STEP, TimelineEvent, WorkingDay, fitted, lay_out, visible, week_span
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # starlette would rather have httpx2 under its test client
@@ -82,7 +82,7 @@ def readers(tmp_path_factory):
 
 def put(client, calendar, *lines, href="other.ics"):
     calendar.put(href, ics(*lines, uid=href), etag=None)
-    client.app.state.service.refresh()
+    client.app.state.calsync.refresh()
 
 
 def reserve(client, **more):
@@ -90,7 +90,7 @@ def reserve(client, **more):
 
 
 def happening(start, end, title="an event"):
-    return Happening("event", title, start, end)
+    return TimelineEvent("event", title, start, end)
 
 
 def day_of(days, date):
@@ -155,7 +155,7 @@ def test_the_present_is_in_one_day_of_its_own_week_alone():
 
 
 def test_a_shift_is_a_band_on_each_day_it_touches():
-    shift = Shift("backup", "ben", utc(2026, 12, 1, 16), utc(2026, 12, 2, 1))
+    shift = WorkingDay("backup", "ben", utc(2026, 12, 1, 16), utc(2026, 12, 2, 1))
     days = lay_out(W49, "UTC", [], [shift], NOW)
     assert [(band.first, band.last, band.when) for day in days for band in day.bands] == [
         (192, 288, "16:00–24:00"),
@@ -297,7 +297,7 @@ def test_every_place_on_the_timeline_is_in_the_style_sheet(client, calendar):
         calendar.put(
             f"{n}.ics", ics(f"SUMMARY:{n}", f"DTSTART:{start:%Y%m%dT%H%M%SZ}", "DURATION:PT5H", uid=str(n)), etag=None
         )
-    client.app.state.service.refresh()
+    client.app.state.calsync.refresh()
     known = set(re.findall(r"\.([a-z]\d+)\{", client.get("/grid.css").text))
     for url in ("/week/2026-W49", "/week/2026-W43?tz=Europe/Paris", "/plan?primary=conductor-eu&backup=conductor-us"):
         used = {name for name in Elements(client.get(url).text).classes() if re.fullmatch(r"[a-z]\d+", name)}
@@ -384,13 +384,13 @@ def test_whom_to_ask_first_is_said_with_their_week_on_the_page_of_any_week(clien
 
 
 def test_the_page_outlives_the_calendar(client):
-    service = client.app.state.service
+    state = client.app.state.calsync
 
     def away(*_arguments):
         raise Unreachable("It is away.")
 
-    service.follower.calendar.changes = away
-    service.refresh()
+    state.sync.calendar.changes = away
+    state.refresh()
     for url in PAGES[:-1]:
         assert "The calendar is away" in client.get(url).text
 

@@ -10,12 +10,13 @@ from engines import each_engine, wait_for
 from icalendar import Alarm, Calendar
 from samples import PAIR, ics
 
-from calsync.errors import Refused
-from calsync.events import decode
-from calsync.follower import Follower
-from calsync.reservations import Request, change, release, reserve
-from calsync.web import create_app
-from calsync.weeks import Week
+from calsync.booking.reservations import change, release, reserve
+from calsync.core.errors import Refused
+from calsync.core.weeks import Week
+from calsync.ical.reservation import decode_reservation
+from calsync.schedule.check import ReservationRequest
+from calsync.schedule.sync import CalendarSync
+from calsync.web.app import create_app
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # starlette would rather have httpx2 under its test client
@@ -23,7 +24,7 @@ with warnings.catch_warnings():
 
 WEEK = Week(2026, 49)
 HREF = "train-2026-W49.ics"
-REQUEST = Request(PAIR, WEEK, ticket="T400001")
+REQUEST = ReservationRequest(PAIR, WEEK, ticket="T400001")
 SLOT = "2026-12-02-european"
 KEEPS = {"overwrites": False, "creates_missing": False, "deletes_anyway": False, "races": False}
 MAILS = {"name": "conductor-eu", "timezone": "Europe/Paris", "email": "eu@example.org"}
@@ -77,20 +78,20 @@ def assert_decorated(ics):
 
 
 def with_ticket(ticket):
-    return lambda standing: Request(standing.pair, WEEK, standing.train, ticket)
+    return lambda standing: ReservationRequest(standing.pair, WEEK, standing.train, ticket)
 
 
 def test_what_people_put_on_a_slot_survives_a_change_and_a_release(caldav, now):
-    follower, person = Follower(caldav.open(), caldav.config(), now), caldav.person()
-    reserve(follower, REQUEST, now)
+    sync, person = CalendarSync(caldav.open(), caldav.config(), now), caldav.person()
+    reserve(sync, REQUEST, now)
     person.edit(HREF, decorate)
-    changed = change(follower, WEEK, with_ticket("T400002"), now)
+    changed = change(sync, WEEK, with_ticket("T400002"), now)
     assert changed.reservation.ticket == "T400002"
     assert_decorated(person.read(HREF))
     assert b"T400002" in person.read(HREF)
     other = slot_of(Calendar.from_ical(person.read(HREF)), "2026-12-02-american")
     assert "T400002" in other["DESCRIPTION"]
-    release(follower, WEEK, now)
+    release(sync, WEEK, now)
     assert_decorated(person.read(HREF))
     assert {event["STATUS"] for event in Calendar.from_ical(person.read(HREF)).events} == {"CANCELLED"}
 
@@ -157,10 +158,10 @@ def test_after_one_sync_the_api_says_what_people_did_to_the_train(caldav, now):
         reserved = person.read(HREF)
         for act, said, slots in ACTS:
             person.write(HREF, reserved)
-            client.app.state.service.refresh()
+            client.app.state.calsync.refresh()
             person.edit(HREF, act)
             assert client.get("/api/reservations/2026-W49").json()["state"] == "complete"
-            client.app.state.service.refresh()
+            client.app.state.calsync.refresh()
             found = client.get("/api/reservations/2026-W49").json()
             assert (found["state"], found["changes"]) == ("changed", [said])
             assert len(found["slots"]) == slots
@@ -170,13 +171,13 @@ def test_after_one_sync_the_api_says_what_people_did_to_the_train(caldav, now):
 
 @pytest.mark.parametrize("act", [move, exclude, cancel_slot])
 def test_a_change_of_the_ticket_leaves_slots_where_people_put_them(caldav, now, act):
-    follower = Follower(caldav.open(), caldav.config(), now)
-    reserve(follower, REQUEST, now)
+    sync = CalendarSync(caldav.open(), caldav.config(), now)
+    reserve(sync, REQUEST, now)
     caldav.person().edit(HREF, act)
-    before = follower.sync(now).reservation(WEEK)
+    before = sync.refresh(now).reservation(WEEK)
     assert before.changes
-    change(follower, WEEK, with_ticket("T400002"), now)
-    after = follower.sync(now).reservation(WEEK)
+    change(sync, WEEK, with_ticket("T400002"), now)
+    after = sync.refresh(now).reservation(WEEK)
     assert after.reservation.slots == before.reservation.slots
     assert after.reservation.ticket == "T400002"
 
@@ -184,16 +185,16 @@ def test_a_change_of_the_ticket_leaves_slots_where_people_put_them(caldav, now, 
 def test_an_overlapping_event_that_somebody_adds_later_is_shown_and_counted_and_no_more_once_it_is_gone(caldav, now):
     with served(caldav, now) as client:
         person = caldav.person()
-        client.app.state.service.refresh()
+        client.app.state.calsync.refresh()
         assert standing_conflicts(client) == 0
         person.write("m.ics", ics("SUMMARY:Maintenance", "DTSTART:20261202T093000Z", "DTEND:20261202T100000Z", uid="m"))
-        client.app.state.service.refresh()
+        client.app.state.calsync.refresh()
         (conflict,) = client.get("/api/reservations/2026-W49").json()["warnings"]
         assert (conflict["kind"], conflict["slot"], conflict["event"]["summary"]) == ("overlap", SLOT, "Maintenance")
         assert conflict in client.get("/api/conflicts?start=2026-11-30&end=2026-12-07").json()["conflicts"]
         assert standing_conflicts(client) == 1
         person.remove("m.ics")
-        client.app.state.service.refresh()
+        client.app.state.calsync.refresh()
         assert client.get("/api/reservations/2026-W49").json()["warnings"] == []
         assert standing_conflicts(client) == 0
 
@@ -201,7 +202,7 @@ def test_an_overlapping_event_that_somebody_adds_later_is_shown_and_counted_and_
 def test_a_reservation_that_somebody_removes_is_gone_and_the_week_is_free(caldav, now):
     with served(caldav, now) as client:
         caldav.person().remove(HREF)
-        client.app.state.service.refresh()
+        client.app.state.calsync.refresh()
         assert client.get("/api/reservations/2026-W49").status_code == 404
         body = {"week": "2026-W49", "primary": "conductor-us", "backup": "conductor-eu"}
         assert client.post("/api/reservations", json=body).status_code == 201
@@ -213,23 +214,23 @@ def test_a_copy_of_the_train_under_a_second_name_is_shown_as_what_it_is_and_no_w
         person = unruly.person()
         person.write("copy.ics", person.read(HREF))
         copied = person.read("copy.ics")
-        client.app.state.service.refresh()
+        client.app.state.calsync.refresh()
         warnings = client.get("/api/reservations/2026-W49").json()["warnings"]
         assert {conflict["slot"] for conflict in warnings} >= {SLOT}
         assert client.delete("/api/reservations/2026-W49").status_code == 200
         assert person.read("copy.ics") == copied
-        assert decode(person.read(HREF)).reservation.released
+        assert decode_reservation(person.read(HREF)).reservation.released
 
 
 def test_a_copy_of_the_train_that_keeps_it_from_being_written_is_named(unruly, now):
-    follower, person = Follower(unruly.open(), unruly.config(), now), unruly.person()
-    reserve(follower, REQUEST, now)
+    sync, person = CalendarSync(unruly.open(), unruly.config(), now), unruly.person()
+    reserve(sync, REQUEST, now)
     person.write("copy-first.ics", person.read(HREF).replace(b"UID:train-2026-W49", b"UID:x"))
     person.remove(HREF)
     person.write("copy.ics", person.read("copy-first.ics").replace(b"UID:x", b"UID:train-2026-W49"))
     person.remove("copy-first.ics")
     with pytest.raises(Refused, match="stands on the calendar under another name"):
-        reserve(follower, Request(PAIR, WEEK, override="it is only a copy"), now)
+        reserve(sync, ReservationRequest(PAIR, WEEK, override="it is only a copy"), now)
     assert person.read(HREF) is None
 
 
@@ -242,14 +243,14 @@ def mails(place):
 
 
 def test_no_mail_leaves_the_server_even_where_people_invited_somebody(unruly, now):
-    follower, person = Follower(unruly.open(), unruly.config(), now), unruly.person()
-    reserve(follower, REQUEST, now)
+    sync, person = CalendarSync(unruly.open(), unruly.config(), now), unruly.person()
+    reserve(sync, REQUEST, now)
     assert mails(unruly) == []
     person.edit(HREF, decorate)
     assert [mail["to"] for mail in mails(unruly)] == [GUEST]
     unruly.control("reset")
-    change(follower, WEEK, with_ticket("T400002"), now)
-    release(follower, WEEK, now)
+    change(sync, WEEK, with_ticket("T400002"), now)
+    release(sync, WEEK, now)
     assert mails(unruly) == []
 
 
@@ -258,14 +259,14 @@ def test_with_invite_the_conductors_are_invited_to_the_slots_they_sit_in(caldav,
         calendar={"invite": True, "organizer": "train@example.org"},
         conductors=[MAILS, {"name": "conductor-us", "timezone": "America/Denver"}],
     )
-    follower = Follower(caldav.open(), config, now)
-    reserve(follower, REQUEST, now)
+    sync = CalendarSync(caldav.open(), config, now)
+    reserve(sync, REQUEST, now)
     calendar = Calendar.from_ical(caldav.person().read(HREF))
     european, american = slot_of(calendar), slot_of(calendar, "2026-12-02-american")
     assert (european["ORGANIZER"], european["ATTENDEE"]) == ("mailto:train@example.org", "mailto:eu@example.org")
     assert european["ATTENDEE"].params["CN"] == "conductor-eu"
     assert "ATTENDEE" not in american
-    change(follower, WEEK, with_ticket("T400002"), now)
+    change(sync, WEEK, with_ticket("T400002"), now)
     assert slot_of(Calendar.from_ical(caldav.person().read(HREF)))["ATTENDEE"] == "mailto:eu@example.org"
     if caldav.engine == "unruly":
         assert {mail["to"] for mail in mails(caldav)} == {"mailto:eu@example.org"}
@@ -279,13 +280,13 @@ def test_a_spanning_week_costs_at_most_four_requests(caldav, now):
     proxy = caldav.proxy()
     calendar = caldav.open(proxy.through(caldav.url))
     calendar.probe()
-    follower = Follower(calendar, caldav.config(), now)
-    follower.sync(now)
+    sync = CalendarSync(calendar, caldav.config(), now)
+    sync.refresh(now)
     for act in (
-        lambda: reserve(follower, REQUEST, now),
-        lambda: change(follower, WEEK, with_ticket("T400002"), now),
-        lambda: release(follower, WEEK, now),
-        lambda: reserve(follower, REQUEST, now),
+        lambda: reserve(sync, REQUEST, now),
+        lambda: change(sync, WEEK, with_ticket("T400002"), now),
+        lambda: release(sync, WEEK, now),
+        lambda: reserve(sync, REQUEST, now),
     ):
         proxy.requests.clear()
         act()
@@ -300,24 +301,26 @@ ODD += ["coarse_ctag", "knows_any_token", "multiget_404", *KEEPS]
 def test_a_week_is_reserved_changed_and_released_whatever_the_server_does(unruly, now, switch):
     if switch != "all of them":
         unruly.control("switch", **{**dict.fromkeys(ODD, False), switch: True})
-    follower, person = (
-        Follower(unruly.open(), unruly.config(train={"ticket_url": "https://x.example/;{ticket}"}), now),
+    sync, person = (
+        CalendarSync(unruly.open(), unruly.config(train={"ticket_url": "https://x.example/;{ticket}"}), now),
         None,
     )
     person = unruly.person()
-    made = reserve(follower, Request(PAIR, WEEK, "1.46, wmf.5", "T1", override="a, b; c – 🚂"), now, author="ana, ops")
-    assert decode(person.read(HREF)).reservation == made.reservation
-    assert follower.agenda.reservation(WEEK).etag == made.etag
-    changed = change(follower, WEEK, with_ticket("T2"), now, etags=[made.etag])
-    assert decode(person.read(HREF)).reservation == changed.reservation
-    assert not follower.sync(now).reservation(WEEK).changes
-    release(follower, WEEK, now, etags=[changed.etag])
-    assert decode(person.read(HREF)).reservation.released
+    made = reserve(
+        sync, ReservationRequest(PAIR, WEEK, "1.46, wmf.5", "T1", override="a, b; c – 🚂"), now, author="ana, ops"
+    )
+    assert decode_reservation(person.read(HREF)).reservation == made.reservation
+    assert sync.agenda.reservation(WEEK).etag == made.etag
+    changed = change(sync, WEEK, with_ticket("T2"), now, etags=[made.etag])
+    assert decode_reservation(person.read(HREF)).reservation == changed.reservation
+    assert not sync.refresh(now).reservation(WEEK).changes
+    release(sync, WEEK, now, etags=[changed.etag])
+    assert decode_reservation(person.read(HREF)).reservation.released
 
 
-@pytest.mark.parametrize("careless", [True, False])
-def test_a_reservation_that_the_server_loses_is_told_and_never_a_success(unruly, now, careless):
-    if not careless:
+@pytest.mark.parametrize("ignores_preconditions", [True, False])
+def test_a_reservation_that_the_server_loses_is_told_and_never_a_success(unruly, now, ignores_preconditions):
+    if not ignores_preconditions:
         unruly.control("switch", **KEEPS)
     with served(unruly, now) as client:
         unruly.control("marker", text="UID:train-2026-W50")
@@ -339,11 +342,11 @@ def test_a_success_that_is_a_page_of_html_is_none(unruly, now):
     unruly.control("switch", **KEEPS)
     calendar = unruly.open()
     calendar.probe()
-    follower = Follower(calendar, unruly.config(), now)
+    sync = CalendarSync(calendar, unruly.config(), now)
     unruly.next(200, method="PUT", headers={"Content-Type": "text/html"}, body="<html>Log in</html>")
     with pytest.raises(Refused, match="does not have it"):
-        reserve(follower, REQUEST, now)
-    assert reserve(follower, REQUEST, now).created
+        reserve(sync, REQUEST, now)
+    assert reserve(sync, REQUEST, now).created
 
 
 @pytest.mark.parametrize("status", [409, 423, 500, 502, 504])
@@ -352,22 +355,22 @@ def test_a_failure_of_one_write_is_overcome_within_the_call(unruly, now, status,
     unruly.control("switch", **KEEPS)
     calendar = unruly.open()
     calendar.probe()
-    follower = Follower(calendar, unruly.config(), now)
+    sync = CalendarSync(calendar, unruly.config(), now)
     for act in (
-        lambda: reserve(follower, REQUEST, now),
-        lambda: change(follower, WEEK, with_ticket("T400002"), now),
-        lambda: release(follower, WEEK, now),
+        lambda: reserve(sync, REQUEST, now),
+        lambda: change(sync, WEEK, with_ticket("T400002"), now),
+        lambda: release(sync, WEEK, now),
     ):
         unruly.next(status, method="PUT", done=done)
         outcome = act()
-        assert decode(unruly.person().read(HREF)).reservation == outcome.reservation
+        assert decode_reservation(unruly.person().read(HREF)).reservation == outcome.reservation
     assert outcome.reservation.released
 
 
 def test_other_peoples_events_with_odd_names_block_like_any(caldav, now):
-    follower, person = Follower(caldav.open(), caldav.config(), now), caldav.person()
+    sync, person = CalendarSync(caldav.open(), caldav.config(), now), caldav.person()
     name = "Größe & co.ics"
     person.write(name, ics("SUMMARY:Hotfix", "DTSTART:20261202T093000Z", "DTEND:20261202T100000Z", uid="h"))
-    wait_for(lambda: name in follower.sync(now).entries)
-    outcome = reserve(follower, Request(PAIR, WEEK, override="agreed"), now)
+    wait_for(lambda: name in sync.refresh(now).entries)
+    outcome = reserve(sync, ReservationRequest(PAIR, WEEK, override="agreed"), now)
     assert [conflict.event.summary for conflict in outcome.warnings] == ["Hotfix"]

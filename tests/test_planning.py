@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import EU, PAIR, US, configured, person, utc
 
-from calsync.errors import Invalid, UnknownTimezone
-from calsync.hours import Hours
-from calsync.planning import Pair, conductor, next_week, plan, spoken
-from calsync.weeks import WEEKDAYS, Week
+from calsync.core.conductors import Pair, conductor
+from calsync.core.errors import Invalid, UnknownTimezone
+from calsync.core.planning import next_week, plan
+from calsync.core.text import format_duration
+from calsync.core.weeks import WEEKDAYS, Week
+from calsync.core.working_hours import Hours
 
 EARLY = utc(2020, 1, 1)
 zones = st.sampled_from(sorted(pytz.all_timezones))
@@ -256,4 +258,4 @@ def test_nobodys_name_is_refused_and_a_timezone_in_its_place_recognised(config):
 
 @pytest.mark.parametrize(("span", "text"), [(0, "0 min"), (45, "45 min"), (60, "1 h"), (90, "1 h 30 min"), (600, "10 h")])
 def test_spans_are_spoken(span, text):
-    assert spoken(timedelta(minutes=span)) == text
+    assert format_duration(timedelta(minutes=span)) == text

@@ -9,7 +9,7 @@ from engines import Place, standing, wait_for
 from pydantic import SecretStr
 
 from calsync.calendars.sql import SqlCalendar
-from calsync.errors import Refused, Unreachable
+from calsync.core.errors import Refused, Unreachable
 
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 LEAVE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"

@@ -18,7 +18,7 @@ import pytest
 from icalendar import Calendar
 
 from calsync.calendars.sql import SqlCalendar
-from calsync.weeks import Week
+from calsync.core.weeks import Week
 
 pytestmark = pytest.mark.heavy
 

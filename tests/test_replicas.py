@@ -18,10 +18,12 @@ from icalendar import Calendar
 from samples import PAIR, US, ics
 from test_races import until, wish
 
-from calsync.errors import CalendarError, Changed, Conflicted, NotReserved
-from calsync.events import decode, href
-from calsync.planning import Pair
-from calsync.reservations import Request, change, release, reserve
+from calsync.booking.reservations import change, release, reserve
+from calsync.core.conductors import Pair
+from calsync.core.conflict import Conflicted
+from calsync.core.errors import CalendarError, Changed, NotReserved
+from calsync.ical.reservation import decode_reservation, reservation_href
+from calsync.schedule.check import ReservationRequest
 
 pytestmark = pytest.mark.heavy
 
@@ -75,13 +77,13 @@ class Person:
         self._edit(week, later)
 
     def delete(self, week):
-        found = self.everything().get(href(week))
+        found = self.everything().get(reservation_href(week))
         if found is not None:
             self.calendar.delete(found.href, etag=found.etag)
             self.notes.pop(week, None)
 
     def _edit(self, week, edit):
-        found = self.everything().get(href(week))
+        found = self.everything().get(reservation_href(week))
         if found is None:
             return False
         calendar = Calendar.from_ical(found.ics)
@@ -105,15 +107,15 @@ class Replicas(RuleBasedStateMachine):
         self.place = type(self).place()
         config = self.place.config(calendar=QUICK)
         first = connect(config)
-        careless = getattr(first.calendar, "_careless", None)
-        self.replicas = [first, connect(config, careless)]
-        self.person = Person(connect(config, careless).calendar)
+        ignores_preconditions = getattr(first.calendar, "_ignores_preconditions", None)
+        self.replicas = [first, connect(config, ignores_preconditions)]
+        self.person = Person(connect(config, ignores_preconditions).calendar)
         self.held, self.asked = {}, None
 
     @rule(replica=replicas, week=weeks, pair=pairs)
     def reserve(self, replica, week, pair):
         try:
-            outcome = reserve(self.replicas[replica], Request(pair, week), NOW)
+            outcome = reserve(self.replicas[replica], ReservationRequest(pair, week), NOW)
         except Conflicted:
             assert week in self.held or week in self.person.events.values() or week == self.asked
             return
@@ -135,7 +137,7 @@ class Replicas(RuleBasedStateMachine):
         self.asked = week
         with Meanwhile(self.replicas[replica].calendar, moment, act):
             try:
-                outcome = reserve(self.replicas[replica], Request(pair, week), NOW)
+                outcome = reserve(self.replicas[replica], ReservationRequest(pair, week), NOW)
             except (Conflicted, CalendarError):
                 # What did not come to be is no loss; whoever was told that they have the week has it.
                 if week not in self.held:
@@ -150,7 +152,9 @@ class Replicas(RuleBasedStateMachine):
     def change_the_ticket_while_a_person_notes(self, replica, week, ticket, moment):
         with Meanwhile(self.replicas[replica].calendar, moment, lambda: self.a_person("note", week)):
             try:
-                outcome = change(self.replicas[replica], week, lambda old: Request(old.pair, week, ticket=ticket), NOW)
+                outcome = change(
+                    self.replicas[replica], week, lambda old: ReservationRequest(old.pair, week, ticket=ticket), NOW
+                )
             except (Conflicted, NotReserved, Changed):
                 return
         assert outcome.reservation.ticket == ticket
@@ -175,10 +179,10 @@ class Replicas(RuleBasedStateMachine):
 
     def stands(self, week, pair, outcome):
         """Whether what a replica said is what everybody finds."""
-        found = decode(self.person.everything()[href(week)].ics).reservation
+        found = decode_reservation(self.person.everything()[reservation_href(week)].ics).reservation
         assert (found.pair, found.released) == (pair, False)
         for replica in self.replicas:
-            entry = replica.sync(NOW).reservation(week)
+            entry = replica.refresh(NOW).reservation(week)
             assert {slot.id for slot in entry.reservation.slots} == {slot.id for slot in outcome.reservation.slots}
 
     def teardown(self):
@@ -187,10 +191,10 @@ class Replicas(RuleBasedStateMachine):
         found = self.person.everything()
         assert self.person.events.keys() <= found.keys()
         for week, pair in self.held.items():
-            standing = decode(found[href(week)].ics).reservation
+            standing = decode_reservation(found[reservation_href(week)].ics).reservation
             assert (standing.pair, standing.released) == (pair, False)
         for week, notes in self.person.notes.items():
-            for component in Calendar.from_ical(found[href(week)].ics).events:
+            for component in Calendar.from_ical(found[reservation_href(week)].ics).events:
                 there = component.get("X-NOTE", [])
                 assert notes <= {str(note) for note in (there if isinstance(there, list) else [there])}, week
         for one in (*self.replicas, self.person):
@@ -249,7 +253,7 @@ def test_of_two_hundred_clients_at_four_replicas_who_want_five_weeks_five_get_th
         winners = {one["week"]: one["primary"]["name"] for one in won}
         assert sorted(winners) == wanted
         with closing(connect(config).calendar) as calendar:
-            standing = [decode(found.ics).reservation for found in calendar.changes(None).changed]
+            standing = [decode_reservation(found.ics).reservation for found in calendar.changes(None).changed]
         assert {str(found.week): found.pair.primary.name for found in standing} == winners
         for client in clients:
             until(lambda client=client: len(client.get("/api/reservations").json()) == 5, within=10)

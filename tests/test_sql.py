@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from calsync import events
 from calsync.calendars.sql import SqlCalendar
-from calsync.errors import Refused, Unreachable
+from calsync.core.errors import Refused, Unreachable
+from calsync.ical.reservation import decode_reservation
 
 
 def hrefs(changes):
@@ -91,18 +91,18 @@ WRITER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from calsync import events
 from calsync.calendars.sql import SqlCalendar
-from calsync.records import Reservation
-from calsync.planning import plan
-from calsync.weeks import Week
+from calsync.core.planning import plan
+from calsync.core.reservation import Reservation
+from calsync.core.weeks import Week
+from calsync.ical.reservation import encode_reservation
 from samples import PAIR, configured, utc
 
 calendar = SqlCalendar.sqlite(Path(sys.argv[1]))
 found = plan(configured(), PAIR, Week(2026, 49), utc(2020, 1, 1))
 reservation = Reservation(found.week, "Train", PAIR, found.primary, found.backup, found.slots, utc(2026, 11, 24))
 for n in range(100_000):
-    ics = events.encode(configured(), replace(reservation, sequence=n), str(n))
+    ics = encode_reservation(configured(), replace(reservation, sequence=n), str(n))
     stored = calendar.put(f"train-{n}.ics", ics, etag=None)
     print(stored.href, stored.etag, flush=True)
 """
@@ -128,7 +128,7 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, lines):
     found = {resource.href: resource for resource in calendar.changes(None).changed}
     for href, etag in (line.split() for line in acknowledged):
         assert found[href].etag == etag
-        assert f"train-{events.decode(found[href].ics).reservation.sequence}.ics" == href
+        assert f"train-{decode_reservation(found[href].ics).reservation.sequence}.ics" == href
     assert len(found) <= len(acknowledged) + 1
-    assert all(events.decode(resource.ics) for resource in found.values())
+    assert all(decode_reservation(resource.ics) for resource in found.values())
     calendar.close()

@@ -7,15 +7,16 @@ from pydantic import TypeAdapter, ValidationError
 from samples import EU, PAIR, US, configured
 from test_cli import calendar, folder, run  # noqa: F401
 
-from calsync import absences
-from calsync.errors import ConfigInvalid, Invalid
-from calsync.handoff import hand_off
-from calsync.planning import conductor
-from calsync.ports import Ports
-from calsync.reservations import Request, reserve
-from calsync.texts import SENTENCE, check_line, shown
-from calsync.updates import update
-from calsync.web.bodies import Sentence
+from calsync.booking import absences
+from calsync.booking.handoff import hand_off
+from calsync.booking.reservations import reserve
+from calsync.core.conductors import conductor
+from calsync.core.errors import ConfigInvalid, Invalid
+from calsync.core.text import SENTENCE, check_line, strip_controls
+from calsync.notifications.destinations import Destinations
+from calsync.notifications.updates import update
+from calsync.schedule.check import ReservationRequest
+from calsync.schemas.requests import Sentence
 
 ODD = ["\x1b[31mred", "two\nlines", "two\rlines", "\x9b31m", "a\u2028b", "\u202egnp.exe", "\u2066x", "\x7f", "\x02bold"]
 
@@ -46,10 +47,10 @@ def test_the_check_and_the_pattern_of_the_api_agree(text):
 
 @given(st.text(max_size=30))
 def test_what_is_shown_passes_the_check_line_by_line_and_lacks_no_visible_character(text):
-    for line in shown(text).split("\n"):
+    for line in strip_controls(text).split("\n"):
         if line:
             check_line("note", line, SENTENCE)
-    assert [char for char in text if char.isprintable()] == [char for char in shown(text) if char.isprintable()]
+    assert [char for char in text if char.isprintable()] == [char for char in strip_controls(text) if char.isprintable()]
 
 
 def test_words_of_any_script_and_joined_emoji_are_lines():
@@ -60,28 +61,28 @@ def test_words_of_any_script_and_joined_emoji_are_lines():
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_names_versions_tickets_and_reasons_are_lines(follower, now, odd):
+def test_names_versions_tickets_and_reasons_are_lines(sync, now, odd):
     config = configured()
     with pytest.raises(Invalid, match="A name has a line break or another control character"):
         conductor(config, odd, timezone="Europe/Paris")
     for field in ("train", "ticket", "override"):
         with pytest.raises(Invalid, match=f"{field} has a line break"):
-            reserve(follower, Request(PAIR, **{field: odd}), now)
+            reserve(sync, ReservationRequest(PAIR, **{field: odd}), now)
     with pytest.raises(ConfigInvalid, match=r"calendar.name: .*line break"):
         configured(calendar={"name": odd})
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_notes_and_news_are_lines_and_nothing_is_written_for_others(follower, calendar, now, odd):  # noqa: F811
-    reserve(follower, Request(PAIR), now)
-    week = follower.agenda.reservations[0].reservation.week
+def test_notes_and_news_are_lines_and_nothing_is_written_for_others(sync, calendar, now, odd):  # noqa: F811
+    reserve(sync, ReservationRequest(PAIR), now)
+    week = sync.agenda.reservations[0].reservation.week
     before = calendar.changes(None)
     with pytest.raises(Invalid, match="note has a line break"):
-        absences.absent(follower, EU.name, week.monday, week.monday, now, note=odd)
+        absences.add_absence(sync, EU.name, week.monday, week.monday, now, note=odd)
     with pytest.raises(Invalid, match="note has a line break"):
-        hand_off(follower, Ports(), week, US, odd, now)
+        hand_off(sync, Destinations().missing, week, US, odd, now)
     with pytest.raises(Invalid, match="text has a line break"):
-        update(follower, Ports(), week, EU.name, odd, now)
+        update(sync, Destinations(), week, EU.name, odd, now)
     assert calendar.changes(None) == before
 
 

@@ -7,7 +7,7 @@ import pytz
 from dateutil import tz as dateutil_tz
 from icalendar import Calendar
 
-from calsync.vtimezones import vtimezone
+from calsync.ical.vtimezone import vtimezone
 
 INTERESTING = [
     "Africa/Cairo", "Asia/Gaza", "Africa/Casablanca", "America/Scoresbysund", "Europe/Dublin", "Australia/Lord_Howe",

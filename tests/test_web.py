@@ -12,9 +12,9 @@ from icalendar import Calendar
 from samples import SHIPPED, ics
 
 from calsync.calendars.sql import SqlCalendar
-from calsync.config import load
-from calsync.errors import Unreachable
-from calsync.web import create_app
+from calsync.core.config import load
+from calsync.core.errors import Unreachable
+from calsync.web.app import create_app
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # starlette would rather have httpx2 under its test client
@@ -44,8 +44,8 @@ class Flaky:
 
 
 @contextmanager
-def served(config, calendar, now, ports=None, **options):
-    app = create_app(config, calendar, clock=lambda: now, ports=ports)
+def served(config, calendar, now, destinations=None, **options):
+    app = create_app(config, calendar, clock=lambda: now, destinations=destinations)
     with TestClient(app, base_url="http://localhost", **options) as client:
         yield client
 
@@ -67,7 +67,7 @@ def readers(tmp_path_factory):
 def put(client, calendar, *lines, href="other.ics"):
     """Somebody puts an event on the calendar, and the server takes it in."""
     calendar.put(href, ics(*lines), etag=None)
-    client.app.state.service.refresh()
+    client.app.state.calsync.refresh()
 
 
 def reserve(client, body=WEEK, **options):
@@ -255,7 +255,7 @@ def test_what_people_move_or_remove_shows_as_changed(client, calendar):
     )
     assert moved != resource.ics
     calendar.put(resource.href, moved, etag=resource.etag)
-    client.app.state.service.refresh()
+    client.app.state.calsync.refresh()
     body = client.get("/api/reservations/2026-W49").json()
     assert body["state"] == "changed"
     assert ["2026-12-02-european" in change for change in body["changes"]] == [True]
@@ -412,7 +412,7 @@ def test_the_conflicts_of_a_range_are_those_of_its_days(client, calendar):
 
 def test_a_resource_that_cannot_be_read_is_never_free(client, calendar):
     calendar.put("broken.ics", b"BEGIN:VCALENDAR\r\nnot a calendar", etag=None)
-    client.app.state.service.refresh()
+    client.app.state.calsync.refresh()
     assert "unknown" in {found["kind"] for found in client.post("/api/conflicts", json=WEEK).json()["conflicts"]}
 
 
@@ -592,7 +592,7 @@ def test_every_error_is_a_problem(readers, method, url, json, status, name):
 
 def test_a_defect_of_calsyncs_is_a_problem_too(config, calendar, now, monkeypatch):
     with served(config, calendar, now, raise_server_exceptions=False) as client:
-        monkeypatch.setattr("calsync.web.api.watch", lambda *_: 1 / 0)
+        monkeypatch.setattr("calsync.web.routes.status.status_at", lambda *_: 1 / 0)
         body = problem(client.get("/api/now"), 500, "defect")
     assert "division" not in body["detail"]
 
@@ -661,7 +661,7 @@ def test_a_change_moves_the_feeds_etag_and_is_seen_by_date_even_within_the_same_
 def test_two_servers_publish_the_same_bytes(config, calendar, now):
     with served(config, calendar, now) as one, served(config, calendar, now + timedelta(minutes=5)) as other:
         reserve(one)
-        other.app.state.service.refresh()
+        other.app.state.calsync.refresh()
         assert one.get("/deployments.ics").content == other.get("/deployments.ics").content
 
 
@@ -723,7 +723,7 @@ def test_a_server_that_has_never_read_its_calendar_is_not_ready_and_calls_nothin
             problem(client.get(url), 503, "calendar-away")
         problem(client.post("/api/conflicts", json=WEEK), 503, "calendar-away")
         flaky.away = False
-        client.app.state.service.refresh()
+        client.app.state.calsync.refresh()
         assert client.get("/readyz").status_code == 200
 
 
@@ -733,7 +733,7 @@ def test_when_the_calendar_goes_away_readers_go_on_and_writers_wait(config, cale
         standing = reserve(client).json()
         feed = client.get("/deployments.ics").content
         flaky.away = True
-        client.app.state.service.refresh()
+        client.app.state.calsync.refresh()
         assert client.get("/readyz").json()["calendar"] == "away"
         assert client.get("/deployments.ics").content == feed
         assert client.get("/api/reservations/2026-W49").json() == standing
@@ -747,7 +747,7 @@ def test_when_the_calendar_goes_away_readers_go_on_and_writers_wait(config, cale
             assert answer.headers["retry-after"] == "7"
         assert "calsync_sync_failures_total 1.0" in client.get("/metrics").text
         flaky.away = False
-        client.app.state.service.refresh()
+        client.app.state.calsync.refresh()
         assert client.get("/readyz").json()["calendar"] == "here"
 
 

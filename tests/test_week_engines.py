@@ -9,19 +9,22 @@ from conduit import TOKEN, ConduitServer
 from engines import Place
 from test_handoff import ANA, BEN, CEM, HREF, MIDWEEK, NOTE, TEAM, W49, Room, outcomes
 
-from calsync import absences
-from calsync.announce import announce
-from calsync.courier import Courier
-from calsync.errors import CalendarError
-from calsync.follower import Follower
-from calsync.handoff import hand_off
-from calsync.notify import Channels
-from calsync.planning import Pair
-from calsync.ports import Ports
-from calsync.reservations import Request, change, release, reserve
-from calsync.rota import reserve_weeks, rotation
-from calsync.tickets import Conduit
-from calsync.updates import update
+from calsync.booking import absences
+from calsync.booking.handoff import hand_off
+from calsync.booking.reservations import change, release, reserve
+from calsync.booking.rotation import reserve_weeks
+from calsync.core.conductors import Pair
+from calsync.core.errors import CalendarError
+from calsync.notifications.announcer import announce
+from calsync.notifications.channels import Channels
+from calsync.notifications.destinations import Destinations
+from calsync.notifications.dispatcher import Dispatcher
+from calsync.notifications.phabricator import Conduit
+from calsync.notifications.updates import update
+from calsync.schedule.absences import list_absences
+from calsync.schedule.check import ReservationRequest
+from calsync.schedule.rotation import rotation
+from calsync.schedule.sync import CalendarSync
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ROTATION = {"order": ["ana", "ben", "cem"], "start": "2026-W49"}
@@ -40,21 +43,21 @@ def room():
 
 
 @pytest.fixture
-def ports(server, room):
-    return Ports(Conduit(server.url, TOKEN), Channels(room, room))
+def destinations(server, room):
+    return Destinations(Conduit(server.url, TOKEN), Channels(room, room))
 
 
 def replica(place, url=None, now=NOW):
     """Another process on the calendar, which has read it."""
     config = place.config(url, conductors=TEAM, rotation=ROTATION, calendar=QUICK)
-    follower = Follower(place.open(url), config, now)
-    follower.sync(now)
-    return follower
+    sync = CalendarSync(place.open(url), config, now)
+    sync.refresh(now)
+    return sync
 
 
-def held(follower):
+def held(sync):
     """A week with a ticket, reserved for ana and ben."""
-    reserve(follower, Request(Pair(ANA, BEN), W49, "1.46.0-wmf.5", "T400001"), NOW)
+    reserve(sync, ReservationRequest(Pair(ANA, BEN), W49, "1.46.0-wmf.5", "T400001"), NOW)
 
 
 def standing(place, now=MIDWEEK):
@@ -64,10 +67,10 @@ def standing(place, now=MIDWEEK):
 
 def test_the_rotation_is_reserved_once_and_goes_on_around_who_is_away(place):
     first, second = replica(place), replica(place)
-    absences.absent(first, "ben", datetime(2026, 12, 8).date(), datetime(2026, 12, 8).date(), NOW)
+    absences.add_absence(first, "ben", datetime(2026, 12, 8).date(), datetime(2026, 12, 8).date(), NOW)
     assert [one.result for one in reserve_weeks(first, 3, NOW)] == ["reserved"] * 3
     assert [one.result for one in reserve_weeks(second, 3, NOW)] == ["stands"] * 3
-    known, fresh = (rotation(one.config, one.sync(NOW), NOW, 6) for one in (first, replica(place)))
+    known, fresh = (rotation(one.config, one.refresh(NOW), NOW, 6) for one in (first, replica(place)))
     assert known == fresh
     pairs = [(turn.primary, turn.backup) for turn in fresh.turns[:3]]
     assert pairs[0][0] == "ana"
@@ -79,46 +82,49 @@ def test_an_absence_comes_and_goes_for_every_replica(place):
     first, second = replica(place), replica(place)
     held(first)
     day = datetime(2026, 12, 2).date()
-    made = absences.absent(first, "ana", day, day, NOW, note="fair")
-    again = absences.absent(second, "ana", day, day, NOW, note="fair")
+    made = absences.add_absence(first, "ana", day, day, NOW, note="fair")
+    again = absences.add_absence(second, "ana", day, day, NOW, note="fair")
     assert (made.created, again.created, made.name) == (True, False, again.name)
     assert [(one.slot, [who.name for who in one.cover]) for one in again.conflicts] == [("2026-12-02-european", ["ben"])]
-    assert [(one.start, one.end, one.all_day) for one in absences.listed(second.config, second.agenda, NOW)] == [
+    assert [(one.start, one.end, one.all_day) for one in list_absences(second.config, second.agenda, NOW)] == [
         (day, day, True)
     ]
-    absences.present(second, made.name, NOW)
-    first.sync(NOW)
-    assert absences.listed(first.config, first.agenda, NOW) == []
-    assert absences.absent(first, "ana", day, day, NOW, note="fair").created
+    absences.remove_absence(second, made.name, NOW)
+    first.refresh(NOW)
+    assert list_absences(first.config, first.agenda, NOW) == []
+    assert absences.add_absence(first, "ana", day, day, NOW, note="fair").created
 
 
-def test_a_hand_off_and_its_messages_stand_for_every_replica_and_are_sent_once(place, ports, room, server):
+def test_a_hand_off_and_its_messages_stand_for_every_replica_and_are_sent_once(place, destinations, room, server):
     first, second = replica(place), replica(place)
     held(first)
-    found = hand_off(first, ports, W49, BEN, NOTE, MIDWEEK, author="ana")
-    assert hand_off(second, ports, W49, BEN, NOTE, MIDWEEK).about == found.about
-    for follower in (first, second):
-        assert outcomes(Courier(follower, ports).deliver(HREF, found.about, MIDWEEK)) == {"ticket": "sent", "log": "sent"}
+    found = hand_off(first, destinations.missing, W49, BEN, NOTE, MIDWEEK, author="ana")
+    assert hand_off(second, destinations.missing, W49, BEN, NOTE, MIDWEEK).about == found.about
+    for sync in (first, second):
+        assert outcomes(Dispatcher(sync, destinations).deliver(HREF, found.about, MIDWEEK)) == {
+            "ticket": "sent",
+            "log": "sent",
+        }
     assert (len(room.said), len(server.comments())) == (1, 1)
     entry = standing(place)
     assert (entry.reservation.responsible, entry.changes) == (BEN, ())
     assert outcomes(entry.deliveries) == {"ticket": "sent", "log": "sent"}
 
 
-def test_messages_outlive_a_change_and_a_release_by_another_replica(place, ports):
+def test_messages_outlive_a_change_and_a_release_by_another_replica(place, destinations):
     first, second = replica(place), replica(place)
     held(first)
-    told = update(first, ports, W49, "ana", "group1 is out", MIDWEEK)
-    Courier(first, ports).deliver(HREF, told.about, MIDWEEK)
-    change(second, W49, lambda kept: Request(kept.pair, train="1.46.0-wmf.6"), MIDWEEK)
+    told = update(first, destinations, W49, "ana", "group1 is out", MIDWEEK)
+    Dispatcher(first, destinations).deliver(HREF, told.about, MIDWEEK)
+    change(second, W49, lambda kept: ReservationRequest(kept.pair, train="1.46.0-wmf.6"), MIDWEEK)
     assert outcomes(standing(place).deliveries) == {"ticket": "sent"}
-    change(second, W49, lambda kept: Request(Pair(ANA, CEM)), MIDWEEK)
+    change(second, W49, lambda kept: ReservationRequest(Pair(ANA, CEM)), MIDWEEK)
     assert outcomes(standing(place).deliveries) == {"ticket": "sent"}
     release(second, W49, MIDWEEK)
     assert outcomes(standing(place).deliveries) == {"ticket": "sent"}
 
 
-def test_an_update_leaves_what_people_did_to_the_week(caldav, ports):
+def test_an_update_leaves_what_people_did_to_the_week(caldav, destinations):
     first = replica(caldav)
     held(first)
 
@@ -131,20 +137,20 @@ def test_an_update_leaves_what_people_did_to_the_week(caldav, ports):
     caldav.person().edit(HREF, move)
     before = standing(caldav)
     assert before.changes
-    told = update(first, ports, W49, "ana", "group1 is out", MIDWEEK)
-    Courier(first, ports).deliver(HREF, told.about, MIDWEEK)
+    told = update(first, destinations, W49, "ana", "group1 is out", MIDWEEK)
+    Dispatcher(first, destinations).deliver(HREF, told.about, MIDWEEK)
     after = standing(caldav)
     assert (after.changes, after.reservation, after.mark) == (before.changes, before.reservation, before.mark)
     assert outcomes(after.deliveries) == {"ticket": "sent"}
 
 
 def test_each_slot_is_announced_once_by_several_announcers(place, room):
-    ports, at = Ports(None, Channels(room, room)), datetime(2026, 12, 1, 9, 1, tzinfo=UTC)
+    destinations, at = Destinations(None, Channels(room, room)), datetime(2026, 12, 1, 9, 1, tzinfo=UTC)
     held(replica(place))
-    for follower in (replica(place, now=at), replica(place, now=at)):
-        announce(follower, Courier(follower, ports), at, timedelta())
-        Courier(follower, ports).settle(at)
-        follower.sync(at)
+    for sync in (replica(place, now=at), replica(place, now=at)):
+        announce(sync, Dispatcher(sync, destinations), at, timedelta())
+        Dispatcher(sync, destinations).settle(at)
+        sync.refresh(at)
     assert len(room.said) == 1
     assert outcomes(standing(place, at).deliveries) == {"announcements": "sent"}
 
@@ -152,21 +158,21 @@ def test_each_slot_is_announced_once_by_several_announcers(place, room):
 @pytest.mark.heavy
 @pytest.mark.parametrize("engine", ["postgresql", "radicale"])
 def test_a_hand_off_cut_off_at_a_request_is_as_before_or_as_asked_and_told_once_when_it_is_asked_for_again(
-    engine, running, tmp_path, ports, room, server
+    engine, running, tmp_path, destinations, room, server
 ):
     with Place(engine, running, tmp_path) as place:
         proxy = place.proxy()
         held(replica(place))
-        seen, follower = replica(place, now=MIDWEEK), replica(place, proxy.through(place.url), MIDWEEK)
-        courier = Courier(follower, ports)
+        seen, sync = replica(place, now=MIDWEEK), replica(place, proxy.through(place.url), MIDWEEK)
+        dispatcher = Dispatcher(sync, destinations)
         people = itertools.cycle([BEN, ANA])
 
-        def week(follower):
-            return follower.sync(MIDWEEK).reservation(W49).reservation
+        def week(sync):
+            return sync.refresh(MIDWEEK).reservation(W49).reservation
 
         def hand_over(to, note):
-            found = hand_off(follower, ports, W49, to, note, MIDWEEK)
-            return courier.deliver(found.href, found.about, MIDWEEK)
+            found = hand_off(sync, destinations.missing, W49, to, note, MIDWEEK)
+            return dispatcher.deliver(found.href, found.about, MIDWEEK)
 
         hand_over(next(people), "first")
         already = len(proxy.requests)

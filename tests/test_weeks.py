@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calsync.errors import Invalid
-from calsync.weeks import WEEKDAYS, Week
+from calsync.core.errors import Invalid
+from calsync.core.weeks import WEEKDAYS, Week
 
 days = st.dates(date(2000, 1, 3), date(2037, 12, 27))
 

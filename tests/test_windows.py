@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import utc
 
-from calsync.weeks import WEEKDAYS
-from calsync.windows import Window, standing_windows, train_windows
+from calsync.core.weeks import WEEKDAYS
+from calsync.core.windows import Window, recurring_windows, train_windows
 
 EUROPEAN = Window("european", "European", "Europe/Paris", time(10), time(12), ("tue", "wed", "thu"))
 
@@ -54,8 +54,8 @@ def test_a_window_over_the_repeated_hour_keeps_its_wall_clock_times():
 def test_the_shipped_windows_are_the_trains_and_the_standing_ones(config):
     assert [window.name for window in train_windows(config)] == ["european", "american"]
     assert train_windows(config)[0].days == ("tue", "wed", "thu")
-    assert "backport-night" in {window.name for window in standing_windows(config)}
-    assert not {window.name for window in standing_windows(config)} & {"european", "american"}
+    assert "backport-night" in {window.name for window in recurring_windows(config)}
+    assert not {window.name for window in recurring_windows(config)} & {"european", "american"}
 
 
 @given(

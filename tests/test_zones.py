@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import utc
 
-from calsync.errors import UnknownTimezone
-from calsync.zones import clock_change, resolve, suggestions, zone
+from calsync.core.errors import UnknownTimezone
+from calsync.core.timezones import clock_change, resolve, suggestions, zone
 
 zones = st.sampled_from(sorted(pytz.all_timezones))
 changing = st.sampled_from(

@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from calsync.deadline import bounded
-from calsync.errors import Refused
+from calsync.core.errors import Refused
+from calsync.http import time_limit
 
 SET_UP_LOCK = 0x63616C73796E63
 """The advisory lock under which replicas make the schema one after the other: "calsync" in ASCII."""
@@ -34,7 +34,7 @@ def connect(url: str, username: str | None, password: SecretStr | None, patience
     def ping(driver: Any, _record: Any, _proxy: Any) -> None:
         """Have the pool connect anew where the server has left, or has not answered in time."""
         try:
-            with bounded(driver, patience):
+            with time_limit(driver, patience):
                 engine.dialect.do_ping(driver)
         except psycopg.Error as error:
             raise sa.exc.DisconnectionError from error

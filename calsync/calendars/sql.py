@@ -23,14 +23,17 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from sqlalchemy.dialects import postgresql, sqlite
 
-from calsync.calendars import NOTHING, Changes, Known, Promise, Resource, SyncToken
+from calsync.calendars.base import NOTHING, Capability, Changes, Known, Resource, SyncToken
 from calsync.calendars.postgresql import SET_UP_LOCK, connect, is_stranger, shown
-from calsync.deadline import bounded
-from calsync.errors import Changed, Refused, Unreachable
+from calsync.core.errors import Changed, Refused, Unreachable
+from calsync.http import time_limit
 
 SCHEMA_VERSION = 1
 
+
 _metadata = sa.MetaData()
+
+
 _state = sa.Table(
     "calendar",
     _metadata,
@@ -39,6 +42,8 @@ _state = sa.Table(
     sa.Column("uuid", sa.Text, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
 )
+
+
 _resources = sa.Table(
     "resources",
     _metadata,
@@ -46,6 +51,7 @@ _resources = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False, index=True),
     sa.Column("ics", sa.LargeBinary),
 )
+
 
 _over = sa.Table(
     "over",
@@ -55,11 +61,18 @@ _over = sa.Table(
 )
 """When the resource that a revision wrote is over for good (seconds since 1970): what readers found, and may be missing."""
 
+
 # Statements are made once: making one costs more than running it.
 _HEAD = sa.select(_state.c.uuid, _state.c.revision)
+
+
 # By revision, so that its index alone is read, however large the calendar is.
 _SINCE = sa.select(_resources).where(_resources.c.revision > sa.bindparam("base")).order_by(_resources.c.revision)
+
+
 _ALL = sa.select(_resources).where(_resources.c.ics.is_not(None)).order_by(_resources.c.revision)
+
+
 # Both sides are read from an index, so that history costs next to nothing.
 _ALL_BUT_OVER = _ALL.where(
     _resources.c.revision.in_(
@@ -69,11 +82,19 @@ _ALL_BUT_OVER = _ALL.where(
         sa.select(_resources.c.revision).where(_resources.c.href.in_(sa.bindparam("besides", expanding=True)))
     )
 )
+
+
 _MOVE_ON = sa.update(_state).values(revision=_state.c.revision + 1).returning(_state.c.revision)
+
+
 _STANDING = sa.select(_resources.c.revision, _resources.c.ics.is_not(None).label("stands")).where(
     _resources.c.href == sa.bindparam("href")
 )
+
+
 _INSERT = sa.insert(_resources)
+
+
 _UPDATE = (
     sa.update(_resources)
     .where(_resources.c.href == sa.bindparam("standing"))
@@ -157,7 +178,7 @@ class SqlCalendar:
         with self._connect(write=True) as connection:
             self._write(connection, href, None, etag)
 
-    def probe(self) -> tuple[Promise, ...]:
+    def probe(self) -> tuple[Capability, ...]:
         """See `Calendar.probe`: transactions keep every promise."""
         return ()
 
@@ -233,7 +254,7 @@ class SqlCalendar:
         try:
             with (
                 self._engine.connect().execution_options(**options) as connection,
-                bounded(connection.connection.dbapi_connection, self._patience),
+                time_limit(connection.connection.dbapi_connection, self._patience),
                 connection.begin(),
             ):
                 yield connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from calsync.agenda import Agenda
+from calsync.schedule.agenda import Agenda
 
 
 class Metrics:

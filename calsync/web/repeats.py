@@ -12,9 +12,11 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from calsync.web.service import Service
+from calsync.web.state import AppState
 
 _PATHS = {"/deployments.ics": ("GET", "HEAD"), "/api/conflicts": ("GET",)}
+
+
 _HOSTS = 64
 """How many names of the server are kept in mind; with `*` they come from outside."""
 
@@ -22,10 +24,10 @@ _HOSTS = 64
 class Repeats:
     """The ASGI middleware; `always` are the headers that every answer has but a 304."""
 
-    def __init__(self, app: ASGIApp, *, service: Service, always: Sequence[tuple[bytes, bytes]]) -> None:
-        self._app, self._service, self._always = app, service, list(always)
+    def __init__(self, app: ASGIApp, *, state: AppState, always: Sequence[tuple[bytes, bytes]]) -> None:
+        self._app, self._state, self._always = app, state, list(always)
         self._hosts: set[bytes] = set()
-        requests = service.metrics.requests
+        requests = state.metrics.requests
         self._count = {
             (method, status): requests.labels(method, status).inc for method in ("GET", "HEAD") for status in (200, 304)
         }
@@ -44,7 +46,7 @@ class Repeats:
                 known = value
             elif name == b"if-modified-since":
                 since = value
-        answer = self._service.repeat(scope["path"].encode(), scope["query_string"]) if host in self._hosts else None
+        answer = self._state.repeat(scope["path"].encode(), scope["query_string"]) if host in self._hosts else None
         conditional = answer is not None and answer.etag is not None and (known is not None or since is not None)
         if answer is None or (conditional and known != answer.etag):
             await self._ask(scope, receive, send, host)
@@ -57,7 +59,7 @@ class Repeats:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
         self._count[scope["method"], status]()
-        self._service.metrics.request_seconds.observe(time.perf_counter() - started)
+        self._state.metrics.request_seconds.observe(time.perf_counter() - started)
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send, host: bytes | None) -> None:
         """Let the app answer, and take note of a host that it accepts."""

@@ -1,0 +1,136 @@
+"""The last known calendar on disk, so that a restart while the server is away still has something to serve.
+
+It is a copy and nothing more: what stands on the calendar is true, and a copy that is lost is made anew. Several processes
+may share the file. It is always the calendar of one sync token: a process writes what changed since that very token, or
+leaves the copy to the one that did, so that going on from it brings every resource up to date.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from calsync.calendars.base import Changes, Resource, SyncToken
+from calsync.core.settings import Config
+
+_log = logging.getLogger("calsync")
+
+
+_MARK = 0x63616C73  # "cals" in ASCII
+
+
+_SCHEMA = f"""
+PRAGMA application_id = {_MARK};
+CREATE TABLE IF NOT EXISTS state (calendar TEXT PRIMARY KEY, token TEXT NOT NULL, synced TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS notes (calendar TEXT, name TEXT, value TEXT NOT NULL, PRIMARY KEY (calendar, name));
+CREATE TABLE IF NOT EXISTS resources (
+    calendar TEXT NOT NULL, href TEXT NOT NULL, etag TEXT NOT NULL, ics BLOB NOT NULL, PRIMARY KEY (calendar, href)
+) WITHOUT ROWID;
+"""
+
+
+SPARING = timedelta(minutes=1)
+"""How often it is noted that nothing has changed."""
+
+
+_T = TypeVar("_T")
+
+
+def open_cache(config: Config) -> CalendarCache | None:
+    """Where the configured calendar is kept for restarts; None for the embedded one, which is on disk itself."""
+    if config.calendar.is_embedded:
+        return None
+    return CalendarCache(config.folder / config.calendar.cache, f"{config.calendar.url} {config.calendar.name}")
+
+
+class CalendarCache:
+    """The last known state of the calendar that is named `calendar`, in the SQLite file `file`.
+
+    A file that cannot be used is logged once and done without: nothing but a restart needs it.
+    """
+
+    def __init__(self, file: Path, calendar: str) -> None:
+        self._file, self._calendar = file, calendar
+        self._saved: datetime | None = None
+        self._complained = False
+
+    def load(self) -> tuple[Changes, datetime] | None:
+        """The whole calendar as it was last known, and when (aware) that was; None where nothing is known."""
+        return self._with_file(self._load)
+
+    def save(self, changes: Changes, since: SyncToken | None, synced: datetime) -> None:
+        """Take in what changed since the state that `since` names; `synced` (aware) is when the calendar was like that."""
+        eventful = changes.complete or changes.changed or changes.removed
+        if eventful or self._saved is None or synced - self._saved >= SPARING:
+            self._with_file(lambda connection: self._save(connection, changes, since, synced))
+            self._saved = synced
+
+    def note(self, name: str) -> str | None:
+        """What was noted about the calendar under this name."""
+        asked = "SELECT value FROM notes WHERE calendar = ? AND name = ?"
+        found = self._with_file(lambda connection: connection.execute(asked, [self._calendar, name]).fetchone())
+        return str(found[0]) if found else None
+
+    def take_note(self, name: str, value: str) -> None:
+        """Note something about the calendar that is dear to find out."""
+        put = "INSERT OR REPLACE INTO notes VALUES (?, ?, ?)"
+        self._with_file(lambda connection: connection.execute(put, [self._calendar, name, value]))
+
+    def _load(self, connection: sqlite3.Connection) -> tuple[Changes, datetime] | None:
+        mine = [self._calendar]
+        state = connection.execute("SELECT token, synced FROM state WHERE calendar = ?", mine).fetchone()
+        if state is None:
+            return None
+        rows = connection.execute("SELECT href, etag, ics FROM resources WHERE calendar = ? ORDER BY href", mine)
+        changes = Changes(state[0], tuple(Resource(*row) for row in rows), (), complete=True)
+        return changes, datetime.fromisoformat(state[1])
+
+    def _save(self, connection: sqlite3.Connection, changes: Changes, since: SyncToken | None, synced: datetime) -> None:
+        mine = self._calendar
+        if not changes.complete:
+            state = connection.execute("SELECT token FROM state WHERE calendar = ?", [mine]).fetchone()
+            if state is None or state[0] != since:
+                return  # another process keeps the copy, and what changed since another state does not fit it
+        else:
+            connection.execute("DELETE FROM resources WHERE calendar = ?", [mine])
+        gone = [(mine, href) for href in changes.removed]
+        connection.executemany("DELETE FROM resources WHERE calendar = ? AND href = ?", gone)
+        rows = [(mine, found.href, found.etag, found.ics) for found in changes.changed]
+        connection.executemany("INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)", rows)
+        connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", [mine, changes.token, synced.isoformat()])
+
+    def _with_file(self, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
+        """What `work` returns, in one transaction; None where the file cannot be used."""
+        try:
+            if not self._is_ours():
+                raise sqlite3.DatabaseError("it is no copy of calsync's, and is left as it is")
+            with contextlib.closing(sqlite3.connect(self._file, timeout=5)) as connection:
+                connection.executescript(_SCHEMA)
+                with connection:
+                    return work(connection)
+        except (sqlite3.Error, OSError, ValueError) as error:
+            if not self._complained:
+                _log.warning(
+                    "the last known calendar is not kept in %s (calendar.cache): %s",
+                    self._file,
+                    error,
+                )
+            self._complained = True
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+                with contextlib.suppress(OSError):
+                    if self._is_ours():  # it is damaged, and is made anew
+                        self._file.unlink()
+            return None
+
+    def _is_ours(self) -> bool:
+        """Whether the file is calsync's, by its mark (SQLite's application id), or is still to be made."""
+        if not self._file.exists() or self._file.is_dir():
+            return True
+        with self._file.open("rb") as file:
+            head = file.read(72)
+        return not head or (head.startswith(b"SQLite format 3\0") and head[68:] == _MARK.to_bytes(4, "big"))

@@ -1,0 +1,1 @@
+"""The calendar on a CalDAV server (RFC 4791, RFC 6578)."""

@@ -1,0 +1,1 @@
+"""The command line (Typer) and what it prints (Rich). `main` is the entry point."""

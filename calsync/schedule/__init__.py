@@ -1,0 +1,1 @@
+"""Every question about the Deployments calendar. Nothing here writes to it."""

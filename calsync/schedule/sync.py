@@ -1,0 +1,89 @@
+"""The follower: keeps the current agenda of a calendar, and lets one writer in at a time.
+
+It asks the calendar for changes and swaps the whole agenda for the next one, so that readers never wait and never see half
+of a change.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from calsync.calendars.base import Calendar
+from calsync.calendars.cache import CalendarCache
+from calsync.core.errors import CalendarError, Unreachable
+from calsync.core.settings import Config
+from calsync.schedule.agenda import Agenda, blank, horizon_around
+from calsync.schedule.diary import Busy
+from calsync.schedule.objects import NO_OBJECTS, CalendarObject
+
+TURN = timedelta(seconds=30)
+"""How long a writer waits for the writers before it."""
+
+
+class CalendarSync:
+    """Keeps the current `agenda` of a calendar; safe to use from several threads.
+
+    One thread at a time syncs, and one at a time has its turn to write; readers take whatever agenda stands. `last_known`
+    is the copy on disk of a calendar that may be away.
+    """
+
+    def __init__(self, calendar: Calendar, config: Config, now: datetime, last_known: CalendarCache | None = None) -> None:
+        self.calendar, self.config = calendar, config
+        self.agenda = blank(config, now)
+        self.busy: Mapping[str, Busy] = {}
+        """What people's own feeds say; every sync puts it into the agenda."""
+        self._writing = threading.Lock()
+        self._last_known = last_known
+        self._syncing = threading.Lock()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let one writer in at a time: those who wait then see what stands, instead of losing a race on the calendar."""
+        if not self._writing.acquire(timeout=TURN.total_seconds()):
+            raise Unreachable("The calendar is slow, and others are waiting to write; try again later.")
+        try:
+            yield
+        finally:
+            self._writing.release()
+
+    def recall(self, now: datetime) -> Agenda:
+        """Take the last known calendar from disk, if there is one, until the calendar itself answers."""
+        with self._syncing:
+            self.agenda = self._with_busy(self._recalled(self.agenda, now))
+            return self.agenda
+
+    def refresh(self, now: datetime, expected: CalendarObject | None = None) -> Agenda:
+        """Take in what changed on the calendar; raises its errors, and leaves the agenda as it is then.
+
+        When the day has changed, everything is read anew for the horizon of today. `expected` is an entry of which it is
+        known already what reading its bytes comes to, as of what was written just now.
+        """
+        with self._syncing:
+            agenda = self.agenda
+            if horizon_around(self.config, now) != agenda.horizon:
+                agenda = self._recalled(blank(self.config, now, changed=agenda.changed + timedelta(seconds=1)), now)
+                if agenda.token is not None:  # what is known of today, if the calendar is away
+                    self.agenda = self._with_busy(agenda)
+            changes = self.calendar.changes(agenda.token, agenda.entries, agenda.horizon.start, agenda.counted)
+            if self._last_known is not None:
+                self._last_known.save(changes, agenda.token, now)
+            agenda = agenda.after(changes, now, {expected.ics: expected} if expected else NO_OBJECTS)
+            self.agenda = self._with_busy(agenda)
+            if changes.complete:
+                with suppress(CalendarError):  # it only makes the next start quicker
+                    self.calendar.forget(self.agenda.history)
+            return self.agenda
+
+    def _recalled(self, agenda: Agenda, now: datetime) -> Agenda:
+        found = self._last_known.load() if self._last_known is not None else None
+        if found is None:
+            return agenda
+        changes, synced = found
+        return replace(agenda.after(changes, now), synced=synced)
+
+    def _with_busy(self, agenda: Agenda) -> Agenda:
+        return agenda if agenda.busy is self.busy else replace(agenda, busy=self.busy)

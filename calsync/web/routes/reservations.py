@@ -1,0 +1,204 @@
+"""The JSON API under /api: reservations, windows, and what runs now."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from calsync.booking import reservations
+from calsync.booking.reservations import Outcome
+from calsync.core.conflict import Conflict, Conflicted
+from calsync.core.errors import CalsyncError, Invalid, NotReserved
+from calsync.core.settings import Config
+from calsync.core.weeks import Week
+from calsync.schedule.agenda import Agenda
+from calsync.schedule.check import require_reservation
+from calsync.schedule.conflicts import check
+from calsync.schedule.objects import CalendarObject
+from calsync.schemas.requests import Day, ReservationIn, ReservationPatch
+from calsync.schemas.reservations import ReservationOut
+from calsync.web.auth import Writer
+from calsync.web.errors import documented
+from calsync.web.state import AppState, State
+
+_log = logging.getLogger("calsync")
+
+
+router = APIRouter(prefix="/api", responses=documented(400, 421, 422))
+
+
+IfMatch = Annotated[str | None, Header(description="The etag, quoted; the call fails with 412 where it is another by now.")]
+
+
+WeekPath = Annotated[str, Path(description="An ISO week, or any date in it.", examples=["2026-W49"])]
+
+
+_STANDS: dict[int | str, dict[str, Any]] = {
+    200: {"model": ReservationOut, "description": "It stands already, or it was a dry run"}
+}
+
+
+class StrictQuery(BaseModel):
+    """A query without unknown parameters: one that is misspelt is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class WriteQuery(StrictQuery):
+    """How to write: `dry_run` checks and answers the same, and writes nothing."""
+
+    dry_run: bool = Field(False, description="Check and answer the same, and write nothing.")
+
+
+class RangeQuery(StrictQuery):
+    """From the day `start` to the day `end`, both included."""
+
+    start: Day | None = None
+    end: Day | None = None
+
+    def span(self, agenda: Agenda, now: datetime) -> tuple[datetime, datetime]:
+        """The instants from which and until which, in UTC: from today to the end of the horizon where it says nothing."""
+        start = datetime.combine(self.start or now.date(), time(), UTC)
+        try:
+            end = datetime.combine(self.end, time(), UTC) + timedelta(days=1) if self.end else agenda.horizon.end
+        except OverflowError:
+            raise Invalid("end is too far away; choose an earlier day.") from None
+        if end <= start and self.end is None:
+            raise Invalid(f"start is beyond the calendar's horizon, which ends on {end:%Y-%m-%d}; choose an earlier day.")
+        if end <= start:
+            raise Invalid("end is before start; swap them.")
+        return start, end
+
+
+def etags(if_match: str | None) -> tuple[str, ...] | None:
+    """The bare etags of an If-Match header (RFC 9110, section 13.1.1); `*` asks for no more than that there is one."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    return tuple(etag.strip().removeprefix('"').removesuffix('"') for etag in if_match.split(","))
+
+
+async def _write(
+    state: AppState, action: str, author: str | None, call: Callable[[], Outcome], *, dry_run: bool
+) -> Outcome:
+    """Run a write among the writers, so that those who wait hold up no reader; count it and log who did what."""
+    if dry_run:
+        return await to_thread.run_sync(call, limiter=state.writers)
+    try:
+        outcome = await to_thread.run_sync(call, limiter=state.writers)
+    except CalsyncError as error:
+        kind = "conflict" if isinstance(error, Conflicted) else type(error).__name__.lower()
+        state.metrics.writes.labels(action, kind).inc()
+        _log.info("%s by %s: %s", action, author or "anybody", error)
+        raise
+    state.metrics.writes.labels(action, "done").inc()
+    _log.info("%s by %s: %s is done", action, author or "anybody", outcome.reservation.week)
+    return outcome
+
+
+def _answer(outcome: Outcome, *, status: int = 200) -> JSONResponse:
+    body = ReservationOut.of(outcome)
+    headers = {"ETag": f'"{outcome.etag}"'} if outcome.etag else {}
+    if status == 201 and body.url:
+        headers["Location"] = body.url
+    return JSONResponse(body.model_dump(mode="json"), status_code=status, headers=headers)
+
+
+@router.post(
+    "/reservations",
+    status_code=201,
+    response_model=ReservationOut,
+    responses=documented(401, 403, 409, 412, 413, 503) | _STANDS,
+)
+async def reserve(body: ReservationIn, state: State, author: Writer, query: Annotated[WriteQuery, Query()]) -> Response:
+    """Reserve a train week for a pair: every slot of it, or none."""
+    request = body.request(state.config)
+
+    def call() -> Outcome:
+        return reservations.reserve(state.sync, request, state.clock(), author=author, dry_run=query.dry_run)
+
+    outcome = await _write(state, "reserve", author, call, dry_run=query.dry_run)
+    return _answer(outcome, status=201 if outcome.created else 200)
+
+
+@router.get("/reservations")
+def list_reservations(query: Annotated[RangeQuery, Query()], state: State) -> list[ReservationOut]:
+    """The reservations with a slot from `start` to `end`, by week; without them, all from today on."""
+    agenda = state.agenda
+    start, end = query.span(agenda, state.clock())
+    return [
+        ReservationOut.standing(entry, _standing(state.config, agenda, entry))
+        for entry in agenda.reservations
+        if entry.reservation
+        and not entry.reservation.released
+        and any(slot.start < end and start < slot.end for slot in entry.reservation.slots)
+    ]
+
+
+@router.get("/reservations/{week}", responses=documented(404), response_model=ReservationOut)
+def get_reservation(week: WeekPath, state: State, _query: Annotated[StrictQuery, Query()]) -> Response:
+    """The week's reservation as it stands on the calendar."""
+    agenda = state.agenda
+    entry, reservation = require_reservation(agenda, Week.parse(week), None)
+    outcome = Outcome(reservation, entry.etag, False, (), _standing(state.config, agenda, entry), entry.changes)
+    return _answer(outcome)
+
+
+@router.patch(
+    "/reservations/{week}", responses=documented(401, 403, 404, 409, 412, 413, 503), response_model=ReservationOut
+)
+async def change_reservation(
+    week: WeekPath,
+    body: ReservationPatch,
+    state: State,
+    author: Writer,
+    query: Annotated[WriteQuery, Query()],
+    if_match: IfMatch = None,
+) -> Response:
+    """Change the week's reservation; slots that are over stay as they were."""
+    which, now = Week.parse(week), state.clock()
+
+    def call() -> Outcome:
+        return reservations.change(
+            state.sync,
+            which,
+            lambda standing: body.request(state.config, standing),
+            now,
+            etags=etags(if_match),
+            author=author,
+            dry_run=query.dry_run,
+        )
+
+    return _answer(await _write(state, "change", author, call, dry_run=query.dry_run))
+
+
+@router.delete("/reservations/{week}", responses=documented(401, 403, 404, 412, 413, 503), response_model=ReservationOut)
+async def release_reservation(
+    week: WeekPath,
+    state: State,
+    author: Writer,
+    query: Annotated[WriteQuery, Query()],
+    if_match: IfMatch = None,
+) -> Response:
+    """Give the week up; subscribers see its slots as cancelled until they are past. A train that is over stays."""
+    which = Week.parse(week)
+
+    def call() -> Outcome:
+        return reservations.release(
+            state.sync, which, state.clock(), etags=etags(if_match), author=author, dry_run=query.dry_run
+        )
+
+    return _answer(await _write(state, "release", author, call, dry_run=query.dry_run))
+
+
+def _standing(config: Config, agenda: Agenda, entry: CalendarObject) -> tuple[Conflict, ...]:
+    if entry.reservation is None:
+        raise NotReserved(f"{entry.href} is not a reservation.")
+    found = entry.reservation
+    return check(config, agenda, found.slots, found.on_duty, own=entry.href, pair=found.pair)

@@ -1,0 +1,65 @@
+"""The JSON API of the windows of a week, and of what runs now."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from calsync.core.errors import Invalid
+from calsync.core.planning import next_week
+from calsync.core.weeks import Week
+from calsync.core.windows import recurring_windows, train_windows
+from calsync.schedule.status import status_at
+from calsync.schemas.requests import Instant
+from calsync.schemas.reservations import NowOut, SlotOut, WindowOut, WindowsOut
+from calsync.web.errors import documented
+from calsync.web.routes.reservations import StrictQuery
+from calsync.web.state import State
+
+router = APIRouter(prefix="/api", responses=documented(400, 421, 422))
+
+
+class WeekQuery(StrictQuery):
+    """A week: an ISO week or any date in it; the next one whose train has not begun, if left out."""
+
+    week: str | None = None
+
+
+class AtQuery(StrictQuery):
+    """An instant with its offset; now, if left out."""
+
+    at: Instant | None = None
+
+
+@router.get("/windows")
+def windows(query: Annotated[WeekQuery, Query()], state: State) -> WindowsOut:
+    """Every window, and when it falls in the week."""
+    config = state.config
+    week = Week.parse(query.week) if query.week is not None else next_week(config, state.clock())
+    trains = train_windows(config)
+    return WindowsOut(
+        week=str(week),
+        no_train=config.declined.get(week),
+        windows=[
+            WindowOut(
+                name=window.name,
+                title=window.title,
+                timezone=window.timezone,
+                category=window.category,
+                train=window in trains,
+                slots=[SlotOut.of(window.on(week.day(day))) for day in window.days],
+            )
+            for window in (*trains, *recurring_windows(config))
+        ],
+    )
+
+
+@router.get("/now")
+def now(query: Annotated[AtQuery, Query()], state: State) -> NowOut:
+    """What runs now and next, who is responsible, and whether each of the pair is within their working hours."""
+    at = query.at or state.clock()
+    if not state.agenda.covers(at, at):
+        raise Invalid("at is outside the calendar's horizon; choose a nearer time.")
+    return NowOut.of(status_at(state.config, state.agenda, at.astimezone(UTC)), state.age())

@@ -1,0 +1,146 @@
+"""The pair's week over HTTP: the rotation, absences, hand-offs and updates."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from calsync.booking import absences
+from calsync.booking.handoff import hand_off
+from calsync.core.errors import Invalid, NotReserved
+from calsync.core.rotation import YEAR
+from calsync.core.weeks import Week
+from calsync.notifications.dispatcher import send_handoff
+from calsync.notifications.updates import update
+from calsync.schedule import rotation_feed
+from calsync.schedule.absences import list_absences
+from calsync.schedule.rotation import rotation
+from calsync.schemas.requests import AwayIn, HandoffIn, UpdateIn, conductor_of
+from calsync.schemas.week import AwayOut, DeliveryOut, HandoffOut, RotationOut, UpdateOut
+from calsync.web.auth import Writer
+from calsync.web.errors import documented
+from calsync.web.routes.feed import answer
+from calsync.web.routes.reservations import IfMatch, WeekPath, etags
+from calsync.web.state import State
+
+_log = logging.getLogger("calsync")
+
+
+router = APIRouter(responses=documented(400, 421, 422))
+
+
+_FEED: dict[int | str, dict[str, Any]] = documented(421, 422) | {
+    200: {"content": {"text/calendar": {"schema": {"type": "string"}}}, "description": "The rotation"},
+    304: {"description": "Not changed"},
+}
+
+
+class WeeksQuery(BaseModel):
+    """How many weeks, from this one or from the rotation's start on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    weeks: int = Field(12, ge=1, le=2 * YEAR)
+
+
+class NoQuery(BaseModel):
+    """No parameters: one that is misspelt is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+@router.get("/api/rotation", responses=documented(503))
+def get_rotation(query: Annotated[WeeksQuery, Query()], state: State) -> RotationOut:
+    """Who conducts in the coming weeks, and everybody's turns over the rotation's year."""
+    return RotationOut.of(rotation(state.config, state.agenda, state.clock(), query.weeks))
+
+
+@router.head("/rotation.ics", include_in_schema=False)
+@router.get("/rotation.ics", response_class=Response, responses=_FEED)
+def rotation_ics(query: Annotated[WeeksQuery, Query()], request: Request, state: State) -> Response:
+    """The rotation as an iCal feed to subscribe to; weeks that are not reserved yet are TENTATIVE."""
+    now = state.clock()
+    return answer(rotation_feed.render(state.config, state.agenda, now, query.weeks), request, now)
+
+
+@router.post(
+    "/api/away",
+    status_code=201,
+    response_model=AwayOut,
+    responses=documented(401, 403, 412, 413, 503) | {200: {"model": AwayOut, "description": "It stands already"}},
+)
+def be_away(body: AwayIn, state: State, author: Writer, _query: Annotated[NoQuery, Query()]) -> Response:
+    """Put an absence on the calendar; the answer says which reserved slots it concerns, and who could cover."""
+    found = absences.add_absence(
+        state.sync, body.conductor, body.start, body.end, state.clock(), note=body.note, author=author
+    )
+    _log.info("away by %s: %s from %s to %s", author or "anybody", body.conductor, body.start, body.end)
+    return JSONResponse(AwayOut.of(found).model_dump(mode="json"), status_code=201 if found.created else 200)
+
+
+@router.get("/api/away", responses=documented(503))
+def list_away(state: State, _query: Annotated[NoQuery, Query()]) -> list[AwayOut]:
+    """The absences that are not over, by start: on the calendar, and of busy feeds what concerns reserved slots.
+
+    Of whom nobody knows whether they are away, since their feed cannot be read, is told by conflicts and by `/api/now`.
+    """
+    return [AwayOut.of(found) for found in list_absences(state.config, state.agenda, state.clock())]
+
+
+@router.delete("/api/away/{name}", status_code=204, responses=documented(401, 403, 404, 412, 413, 503))
+def be_present(
+    name: Annotated[str, Path(description="The absence's id.")],
+    state: State,
+    author: Writer,
+    _query: Annotated[NoQuery, Query()],
+) -> Response:
+    """Take an absence away again."""
+    absences.remove_absence(state.sync, name, state.clock())
+    _log.info("away by %s: %s is taken away", author or "anybody", name)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/api/reservations/{week}/handoff",
+    responses=documented(401, 403, 404, 412, 413, 503),
+)
+def hand_over(
+    week: WeekPath,
+    body: HandoffIn,
+    state: State,
+    author: Writer,
+    _query: Annotated[NoQuery, Query()],
+    if_match: IfMatch = None,
+) -> HandoffOut:
+    """Hand the train to somebody else from now on; the calendar first, then the ticket and the operations channel."""
+    if not isinstance(body.to, str) and body.to.name is None:
+        raise Invalid("to: give the name of who takes over.")
+    to, now = conductor_of(state.config, body.to, "primary"), state.clock()
+    found = hand_off(
+        state.sync, state.destinations.missing, Week.parse(week), to, body.note, now, etags=etags(if_match), author=author
+    )
+    _log.info("handoff by %s: %s goes from %s to %s", author or "anybody", week, found.former, to.name)
+    return HandoffOut.of(*send_handoff(state.dispatcher, state.sync, found, state.clock()))
+
+
+@router.post("/api/reservations/{week}/updates", responses=documented(401, 403, 404, 412, 413, 503))
+def tell(week: WeekPath, body: UpdateIn, state: State, author: Writer, _query: Annotated[NoQuery, Query()]) -> UpdateOut:
+    """Tell the partner where they are reached now; a decision goes onto the ticket and into the log."""
+    now, which = state.clock(), Week.parse(week)
+    found = update(state.sync, state.destinations, which, body.sender, body.text, now, decision=body.decision)
+    _log.info("update by %s: %s from %s", author or "anybody", which, body.sender)
+    return UpdateOut.of(str(which), found, state.dispatcher.deliver(found.href, found.about, state.clock()))
+
+
+@router.get("/api/reservations/{week}/deliveries", responses=documented(404, 503))
+def list_deliveries(week: WeekPath, state: State, _query: Annotated[NoQuery, Query()]) -> list[DeliveryOut]:
+    """The messages about a week, and what became of each; also of one that was released."""
+    which = Week.parse(week)
+    entry = state.agenda.reservation(which)
+    if entry is None:
+        raise NotReserved(f"{which} is not reserved.")
+    return [DeliveryOut.of(one) for one in entry.deliveries]
