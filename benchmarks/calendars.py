@@ -25,7 +25,7 @@ from calsync.core.reservation import Reservation
 from calsync.core.settings import Config
 from calsync.core.timezones import resolve, zone
 from calsync.core.weeks import Week
-from calsync.core.windows import Window, train_windows
+from calsync.core.windows import Window
 from calsync.ical.reservation import encode_reservation, reservation_href
 from calsync.ical.vtimezone import vtimezone
 
@@ -178,7 +178,7 @@ def _trains(config: Config, today: datetime, most: int, first: date, last: date)
 def _clash(config: Config, today: datetime) -> Made:
     """An event that stands in the way of the first slot of the week that is asked about."""
     week = asked_week(config, today)
-    start = min(window.on(week.day("tue")).start for window in train_windows(config)).astimezone(UTC) + _HOUR / 2
+    start = min(window.on(week.day("tue")).start for window in config.train_windows).astimezone(UTC) + _HOUR / 2
     lines = [f"DTSTART:{start:%Y%m%dT%H%M%SZ}", "DURATION:PT1H", "SUMMARY:Switch of the database primary"]
     return Made("clash.ics", _ics("clash", lines), "clash", start.date(), start.date())
 
@@ -235,7 +235,7 @@ def _in_a_train_window(config: Config, tz: str, start: datetime, length: timedel
     if not tz:  # it is then wherever it is looked at from
         return start.weekday() in (1, 2, 3) and start.hour < 14 and start + length > start.replace(hour=9, minute=0)
     begin = resolve(start, zone({"Office": "Europe/Berlin"}.get(tz, tz)))[0].astimezone(UTC)
-    spans = _train_spans(train_windows(config), start.date())
+    spans = _train_spans(config.train_windows, start.date())
     return any(low - _HOUR < begin + length and begin < high + _HOUR for low, high in spans)
 
 

@@ -18,7 +18,6 @@ from benchmarks.subscribers import Cost
 from benchmarks.tables import draw, of_rows
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.planning import plan, train_slots
-from calsync.core.windows import train_windows
 from calsync.schedule.agenda import horizon_around
 from calsync.schedule.conflicts import check
 from calsync.schedule.sync import CalendarSync
@@ -73,7 +72,7 @@ def test_people_keep_clear_of_the_train(config, now, drawn):
     span = horizon_around(config, now)
     first, last = calendars.Week.containing(span.start.date()), calendars.Week.containing(span.end.date())
     weeks = (first.shift(n) for n in range((last.monday - first.monday).days // 7))
-    slots = [slot for week in weeks for slot in train_slots(config, train_windows(config), week)]
+    slots = [slot for week in weeks for slot in train_slots(config, week)]
     singles = [Calendar.from_ical(one.ics).events[0] for one in drawn if one.kind == "single"]
     spans = [(event.start.astimezone(UTC), event.end.astimezone(UTC)) for event in singles]
     days = Counter()

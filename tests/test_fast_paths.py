@@ -25,7 +25,6 @@ from calsync.core.conflict import ReservedByAnother
 from calsync.core.errors import Invalid, NotReserved
 from calsync.core.planning import plan
 from calsync.core.weeks import Week
-from calsync.core.windows import train_windows
 from calsync.ical.contentlines import content_lines
 from calsync.ical.occurrences import Occurrence, read
 from calsync.ical.recurrence import TimeRange, last_start
@@ -184,7 +183,7 @@ def test_a_check_in_a_followed_agenda_is_the_check_in_one_read_anew(tmp_path_fac
             found, plain = (check(CONFIG, one, planned.slots, planned.conductors) for one in (agenda, anew))
             assert sorted(map(repr, found)) == sorted(map(repr, plain))
             for slot in planned.slots:
-                window = next(one for one in train_windows(CONFIG) if one.name == slot.window)
+                window = next(one for one in CONFIG.train_windows if one.name == slot.window)
                 arguments = (slot, window, tuple(planned.conductors(slot)))
                 assert _by_itself(*arguments, hours=False, clocks=False) == _by_itself.__wrapped__(
                     *arguments, hours=False, clocks=False

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from samples import utc
 
 from calsync.core.weeks import WEEKDAYS
-from calsync.core.windows import Window, recurring_windows, train_windows
+from calsync.core.windows import Window
 
 EUROPEAN = Window("european", "European", "Europe/Paris", time(10), time(12), ("tue", "wed", "thu"))
 
@@ -52,10 +52,10 @@ def test_a_window_over_the_repeated_hour_keeps_its_wall_clock_times():
 
 
 def test_the_shipped_windows_are_the_trains_and_the_standing_ones(config):
-    assert [window.name for window in train_windows(config)] == ["european", "american"]
-    assert train_windows(config)[0].days == ("tue", "wed", "thu")
-    assert "backport-night" in {window.name for window in recurring_windows(config)}
-    assert not {window.name for window in recurring_windows(config)} & {"european", "american"}
+    assert [window.name for window in config.train_windows] == ["european", "american"]
+    assert config.train_windows[0].days == ("tue", "wed", "thu")
+    assert "backport-night" in {window.name for window in config.recurring_windows}
+    assert not {window.name for window in config.recurring_windows} & {"european", "american"}
 
 
 @given(

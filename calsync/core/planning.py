@@ -19,7 +19,7 @@ from calsync.core.settings import Config
 from calsync.core.text import format_duration
 from calsync.core.timezones import zone
 from calsync.core.weeks import Week
-from calsync.core.windows import Role, Slot, Window, train_windows
+from calsync.core.windows import Role, Slot, Window
 from calsync.core.working_hours import WORKDAYS, Hours
 
 
@@ -61,10 +61,9 @@ def plan(config: Config, pair: Pair, week: Week | None, now: datetime) -> Plan:
     week = week or next_week(config, now)
     if reason := config.declined.get(week):
         raise Invalid(f"There is no train in {week}: {reason}. Choose another week.")
-    windows = train_windows(config)
-    primary = seat(config, windows, pair.primary, week)
-    backup = seat(config, windows, pair.backup, week)
-    slots = _slots(config, windows, primary, backup, week)
+    primary = seat(config, pair.primary, week)
+    backup = seat(config, pair.backup, week)
+    slots = _slots(config, primary, backup, week)
     ahead = tuple(slot for slot in slots if slot.end > now)
     if not ahead:
         raise Invalid(f"The train of {week} is over; the next one is {next_week(config, now)}.")
@@ -81,24 +80,27 @@ def _check_pair(config: Config, pair: Pair) -> None:
 
 def next_week(config: Config, now: datetime) -> Week:
     """The next week that has a train which has not begun at `now` (aware) in any window."""
-    windows = train_windows(config)
     week = Week.containing(now.date()).shift(-1)
-    while week in config.declined or min(slot.start for slot in train_slots(config, windows, week)) <= now:
+    while week in config.declined or min(slot.start for slot in train_slots(config, week)) <= now:
         week = week.shift(1)
     return week
 
 
-def train_slots(config: Config, windows: Sequence[Window], week: Week) -> list[Slot]:
-    """Every slot that the train may use in the week in these windows, by start, with its stage and no role."""
-    slots = (w.on(week.day(day), stage=config.train.stages[day]) for w in windows for day in config.train.days)
+def train_slots(config: Config, week: Week) -> list[Slot]:
+    """Return every slot that the train may use in the week, by start, with its stage and without a role."""
+    slots = (
+        window.on(week.day(day), stage=config.train.stages[day])
+        for window in config.train_windows
+        for day in config.train.days
+    )
     return sorted(slots, key=lambda slot: (slot.start, slot.window))
 
 
-def seat(config: Config, windows: Sequence[Window], conductor: Conductor, week: Week) -> Seat:
+def seat(config: Config, conductor: Conductor, week: Week) -> Seat:
     """The window that the conductor sits in over the week's train days, with the reason."""
     if conductor.window is not None:
         return Seat(conductor.window, f"{conductor.window} is set for {conductor.name}")
-    return _seat(tuple(windows), config.train.days, conductor.hours.daily, conductor.timezone, week)
+    return _seat(config.train_windows, config.train.days, conductor.hours.daily, conductor.timezone, week)
 
 
 @lru_cache(maxsize=4_096)  # a week is looked at before it is reserved, and a rotation looks at everybody's every week
@@ -149,8 +151,8 @@ def clock_spans(slots: Sequence[Slot], timezone: str) -> str:
     return ", ".join(f"{start:%a} {span}" for (start, _), span in zip(local, spans, strict=True))
 
 
-def _slots(config: Config, windows: Sequence[Window], primary: Seat, backup: Seat, week: Week) -> list[Slot]:
-    by_name = {window.name: window for window in windows}
+def _slots(config: Config, primary: Seat, backup: Seat, week: Week) -> list[Slot]:
+    by_name = {window.name: window for window in config.train_windows}
     roles: dict[str, Role] = {backup.window: "backup", primary.window: "primary"}
     slots = [
         by_name[window].on(week.day(day), role, config.train.stages[day])

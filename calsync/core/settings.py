@@ -19,6 +19,7 @@ from calsync.core.errors import Invalid, UnknownTimezone
 from calsync.core.text import WORD, check_line
 from calsync.core.timezones import resolve, zone
 from calsync.core.weeks import WEEKDAYS, Week
+from calsync.core.windows import Window
 from calsync.core.working_hours import DEFAULT_HOURS, Hours
 
 Kind = Literal["overlap", "freeze", "reserved", "busy", "hours", "dst", "unknown"]
@@ -360,6 +361,21 @@ class Config(BaseModel):
     """Who calsync is on the calendar's server."""
     folder: Path = Path()
     """Where windows.toml stands; relative files are found from here."""
+
+    @cached_property
+    def train_windows(self) -> tuple[Window, ...]:
+        """The windows that the train may use, in the order of `train.windows`."""
+        return tuple(self._window(name) for name in self.train.windows)
+
+    @cached_property
+    def recurring_windows(self) -> tuple[Window, ...]:
+        """The windows that recur every week and are not the train's."""
+        return tuple(self._window(name) for name in self.windows if name not in self.train.windows)
+
+    def _window(self, name: str) -> Window:
+        section = self.windows[name]
+        days = section.days if section.days is not None else self.train.days
+        return Window(name, section.title, section.timezone, section.start, section.end, days, section.category)
 
     @cached_property
     def roster(self) -> dict[str, ConductorSection]:

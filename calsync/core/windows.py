@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Literal
 
-from calsync.core.settings import Config
 from calsync.core.timezones import resolve, zone
 from calsync.core.weeks import WEEKDAYS
 
@@ -82,19 +81,3 @@ class Window:
                 if slot.start < end and start < slot.end:
                     yield slot
             day += timedelta(days=1)
-
-
-def train_windows(config: Config) -> tuple[Window, ...]:
-    """The windows the train may use, in the order in which windows.toml lists them under `train.windows`."""
-    return tuple(_window(config, name) for name in config.train.windows)
-
-
-def recurring_windows(config: Config) -> tuple[Window, ...]:
-    """The windows that recur every week and are not the train's."""
-    return tuple(_window(config, name) for name in config.windows if name not in config.train.windows)
-
-
-def _window(config: Config, name: str) -> Window:
-    section = config.windows[name]
-    days = section.days if section.days is not None else config.train.days
-    return Window(name, section.title, section.timezone, section.start, section.end, days, section.category)

@@ -18,7 +18,6 @@ from calsync.core.absence import AbsenceRecord
 from calsync.core.settings import Config, freeze_span
 from calsync.core.timezones import resolve, zone
 from calsync.core.weeks import FIRST_YEAR, WEEKDAYS, Week
-from calsync.core.windows import recurring_windows
 from calsync.ical.absence import absence_name
 from calsync.ical.occurrences import Occurrence
 from calsync.ical.recurrence import TimeRange
@@ -199,7 +198,7 @@ def _since(config: Config) -> datetime | None:
 
 
 def _standing(config: Config, horizon: TimeRange) -> Iterator[Occurrence]:
-    for window in recurring_windows(config):
+    for window in config.recurring_windows:
         for slot in window.between(horizon.start, horizon.end):
             yield Occurrence(
                 slot.start.astimezone(UTC),

@@ -21,7 +21,7 @@ from calsync.core.reservation import Reservation
 from calsync.core.settings import KINDS, Config, Kind
 from calsync.core.text import format_span
 from calsync.core.timezones import clock_change, resolve, zone
-from calsync.core.windows import Slot, Window, train_windows
+from calsync.core.windows import Slot, Window
 from calsync.schedule.agenda import Agenda
 from calsync.schedule.availability import Absence, absences, find_cover, unknown, watched
 from calsync.schedule.objects import CalendarObject
@@ -53,7 +53,7 @@ def check(
     `own` is the href of the reservation whose slots these are; it does not stand in its own way. Freezes of the scope
     `train` hold for `train` slots alone. `pair` is the week's, whose partner comes first where somebody is away.
     """
-    windows = {window.name: window for window in train_windows(config)}
+    windows = {window.name: window for window in config.train_windows}
     found = [
         conflict
         for slot in slots
@@ -251,7 +251,7 @@ def alternatives(
     The spans are within the working hours of its conductors. Each place passes the very check that the slot did not.
     """
     blocked = {conflict.slot for conflict in blocking(conflicts)}
-    named = {window.name: window for window in train_windows(config)}
+    named = {window.name: window for window in config.train_windows}
     found: list[Alternative] = []
     for slot in plan.slots:
         if slot.id not in blocked:

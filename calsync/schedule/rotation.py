@@ -15,7 +15,7 @@ from calsync.core.settings import Config
 from calsync.core.text import format_span
 from calsync.core.timezones import zone
 from calsync.core.weeks import Week
-from calsync.core.windows import Slot, train_windows
+from calsync.core.windows import Slot
 from calsync.schedule.agenda import Agenda
 from calsync.schedule.availability import absences, watched
 
@@ -118,9 +118,8 @@ def _missing(config: Config, agenda: Agenda, week: Week, now: datetime) -> Itera
 def _slots(config: Config, who: Conductor, week: Week, primary: str | None) -> Sequence[Slot]:
     """The slots in which they would sit as primary, or as the backup of `primary`."""
     if primary is None:
-        windows = train_windows(config)
-        sits = seat(config, windows, who, week).window
-        return train_slots(config, [window for window in windows if window.name == sits], week)
+        window = seat(config, who, week).window
+        return [slot for slot in train_slots(config, week) if slot.window == window]
     planned = plan(config, Pair(conductor(config, primary), who), week, week.eve)
     return [slot for slot in planned.slots if who in planned.conductors(slot)]
 

@@ -11,7 +11,7 @@ from calsync.core.reservation import Reservation
 from calsync.core.settings import Config
 from calsync.core.timezones import zone
 from calsync.core.weeks import Week
-from calsync.core.windows import Role, Slot, recurring_windows
+from calsync.core.windows import Role, Slot
 from calsync.core.working_hours import worked_until
 from calsync.ical.reservation import summary, video_room
 from calsync.schedule.agenda import Agenda
@@ -86,7 +86,7 @@ def _duties(config: Config, agenda: Agenda, at: datetime) -> Iterator[Shift]:
         for slot in reservation.slots:
             if slot.end > at and slot.start < until:
                 yield Shift(slot, summary(reservation, slot), reservation.names(slot))
-    for window in recurring_windows(config):
+    for window in config.recurring_windows:
         for slot in window.between(at, at + timedelta(weeks=1)):
             yield Shift(slot, window.title, ())
 

@@ -21,7 +21,6 @@ from calsync.core.settings import Config
 from calsync.core.text import format_span
 from calsync.core.timezones import zone
 from calsync.core.weeks import Week
-from calsync.core.windows import train_windows
 from calsync.schedule.status import status_at
 from calsync.web import errors
 from calsync.web.pages.timeline import fitted, visible
@@ -78,7 +77,7 @@ def view(request: Request, state: AppState, timezone: str) -> dict[str, Any]:
     config, now = state.config, state.clock().astimezone(UTC)
     found = status_at(config, state.agenda, now)
     people = (conductor.timezone for conductor in config.conductors)
-    windows = (window.timezone for window in train_windows(config))
+    windows = (window.timezone for window in config.train_windows)
     others = [(name, value) for name, value in request.query_params.multi_items() if name != "tz"]
     context = page_frame(request, config, timezone)
     path = context["path"]

@@ -14,7 +14,7 @@ from calsync.core.reservation import Reservation
 from calsync.core.settings import Config
 from calsync.core.timezones import zone
 from calsync.core.weeks import Week
-from calsync.core.windows import Role, Slot, train_windows
+from calsync.core.windows import Role, Slot
 from calsync.ical.occurrences import Occurrence
 from calsync.ical.reservation import ticket_link
 from calsync.schedule.agenda import Agenda
@@ -160,7 +160,7 @@ def _open(config: Config, agenda: Agenda, week: Week, taken: set[str]) -> Iterat
             continue
         entry = agenda.reservation(near)
         held = entry is not None and not (entry.reservation and entry.reservation.released)
-        for slot in train_slots(config, train_windows(config), near):
+        for slot in train_slots(config, near):
             if slot.id not in taken:
                 note = "not used by this train" if held else "not reserved"
                 facts = (f"Stage {slot.stage}",)

@@ -14,7 +14,7 @@ from calsync.core.planning import train_slots
 from calsync.core.settings import Config
 from calsync.core.timezones import zone
 from calsync.core.weeks import Week
-from calsync.core.windows import Slot, train_windows
+from calsync.core.windows import Slot
 from calsync.schedule.agenda import Agenda
 from calsync.schedule.check import check_request
 from calsync.schedule.conflicts import People, check, nobody
@@ -81,7 +81,7 @@ def _conflicts(
         if entry is not None and standing is not None and not standing.released:
             reserved, wanted, people, own = True, standing.slots, standing.on_duty, entry.href
         else:
-            wanted, own = tuple(train_slots(config, train_windows(config), week)), ""
+            wanted, own = tuple(train_slots(config, week)), ""
         wanted = tuple(slot for slot in wanted if slot.start < end and start < slot.end)
         if wanted and not agenda.covers(wanted[0].start, wanted[-1].end):
             if whole:

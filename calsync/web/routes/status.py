@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query
 from calsync.core.errors import Invalid
 from calsync.core.planning import next_week
 from calsync.core.weeks import Week
-from calsync.core.windows import recurring_windows, train_windows
 from calsync.schedule.status import status_at
 from calsync.schemas.requests import Instant
 from calsync.schemas.reservations import NowOut, SlotOut, WindowOut, WindowsOut
@@ -38,7 +37,7 @@ def windows(query: Annotated[WeekQuery, Query()], state: State) -> WindowsOut:
     """Every window, and when it falls in the week."""
     config = state.config
     week = Week.parse(query.week) if query.week is not None else next_week(config, state.clock())
-    trains = train_windows(config)
+    trains = config.train_windows
     return WindowsOut(
         week=str(week),
         no_train=config.declined.get(week),
@@ -51,7 +50,7 @@ def windows(query: Annotated[WeekQuery, Query()], state: State) -> WindowsOut:
                 train=window in trains,
                 slots=[SlotOut.of(window.on(week.day(day))) for day in window.days],
             )
-            for window in (*trains, *recurring_windows(config))
+            for window in (*trains, *config.recurring_windows)
         ],
     )
 
