@@ -166,7 +166,7 @@ def test_an_announcement_that_came_too_late_is_not_made(known, calendar, team, r
     found = known.refresh(START).reservation(W49).deliveries
     assert [one.state for one in found] == ["pending"]
     step(calendar, team, room, START + timedelta(minutes=1))
-    states = {one.about: one.state for one in known.refresh(START).reservation(W49).deliveries}
+    states = {one.correlation_id: one.state for one in known.refresh(START).reservation(W49).deliveries}
     assert states == {"announce-2026-12-01-european-before": "failed", "announce-2026-12-01-european-start": "sent"}
     assert len(room.said) == 1
 
@@ -266,8 +266,8 @@ def test_an_announcement_that_comes_late_says_how_it_is_then(known, calendar, te
     step(calendar, team, room, START - timedelta(minutes=2))
     (said,) = room.said
     assert "starts in 2 min, at 09:00 UTC; ben conducts;" in said
-    (about,) = [one for one in known.refresh(START).reservation(W49).deliveries if one.target == "announcements"]
-    assert (about.state, about.text) == ("sent", said)
+    (announcement,) = [one for one in known.refresh(START).reservation(W49).deliveries if one.target == "announcements"]
+    assert (announcement.state, announcement.text) == ("sent", said)
 
 
 def moved(calendar, sync, at, by, *, cancelled=False):

@@ -27,7 +27,7 @@ from calsync.calendars.sql import SqlCalendar
 from calsync.core import delivery
 from calsync.core.conductors import Pair, conductor
 from calsync.core.conflict import Conflicted
-from calsync.core.delivery import KEPT, LEASE, Delivery, NotSent, Unsure, merge_deliveries, new_delivery
+from calsync.core.delivery import LEASE, Delivery, NotSent, Unsure, new_delivery
 from calsync.core.errors import Changed, Invalid, Refused, Unreachable
 from calsync.core.weeks import Week
 from calsync.ical.delivery import _to_token, read_deliveries, write_deliveries
@@ -108,7 +108,7 @@ def known(calendar, team, now):
 
 def handed(sync, destinations, to=BEN, note=NOTE, at=MIDWEEK):
     found = hand_off(sync, destinations.missing, W49, to, note, at, author="ana")
-    return found, Dispatcher(sync, destinations).deliver(found.href, found.about, at)
+    return found, Dispatcher(sync, destinations).deliver(found.href, found.correlation_id, at)
 
 
 def outcomes(sent):
@@ -259,7 +259,7 @@ def test_the_ticket_is_assigned_with_the_note_and_the_channel_gets_a_log_line(kn
 def test_the_same_hand_off_again_tells_nothing_again(known, destinations, server, room, calendar, team):
     first, _ = handed(known, destinations)
     again, sent = handed(CalendarSync(calendar, team, MIDWEEK), destinations, at=MIDWEEK + timedelta(minutes=1))
-    assert (again.about, again.outcome.etag) == (first.about, standing(known).etag)
+    assert (again.correlation_id, again.outcome.etag) == (first.correlation_id, standing(known).etag)
     assert outcomes(sent) == {"ticket": "sent", "log": "sent"}
     assert (len(server.comments()), len(room.said)) == (1, 1)
 
@@ -462,7 +462,7 @@ def test_messages_of_a_reservation_that_is_no_more_are_not_told_of_the_one_in_it
         )
     room.down = server.down = 0
     found = settled(calendar, team, destinations, MIDWEEK + timedelta(minutes=1))
-    states = {one.about[:6]: (one.state, one.detail) for one in found}
+    states = {one.correlation_id[:6]: (one.state, one.detail) for one in found}
     if anew:
         assert set(states.values()) == {("skipped", "2026-W49 was released meanwhile")}
         assert (room.said, server.comments(400001), server.comments(400002)) == ([], [], [])
@@ -483,7 +483,7 @@ def test_a_message_that_was_claimed_as_its_week_was_released_is_not_told_of_the_
     reservations.reserve(known, ReservationRequest(Pair(CEM, ANA), W49, ticket="T400002", override="needed"), MIDWEEK)
     told = settled(calendar, team, destinations, MIDWEEK + LEASE)
     why = "it may have arrived: 2026-W49 was released meanwhile"
-    assert {(one.about, one.state, one.detail) for one in told} == {(found.about, "unknown", why)}
+    assert {(one.correlation_id, one.state, one.detail) for one in told} == {(found.correlation_id, "unknown", why)}
     assert server.comments(400002) == []
 
 
@@ -592,9 +592,9 @@ def test_retries_come_ever_later(known, destinations, room, now):
     dispatcher, at, waits = Dispatcher(known, destinations), MIDWEEK, []
     found = hand_off(known, destinations.missing, W49, BEN, NOTE, at)
     for _ in range(9):
-        (log,) = [one for one in dispatcher.deliver(found.href, found.about, at) if one.target == "log"]
-        waits.append(round((log.due - at).total_seconds() / 5) * 5)
-        at = log.due
+        (log,) = [one for one in dispatcher.deliver(found.href, found.correlation_id, at) if one.target == "log"]
+        waits.append(round((log.not_before - at).total_seconds() / 5) * 5)
+        at = log.not_before
     assert waits == [5, 10, 20, 40, 80, 160, 320, 640, 900]
 
 
@@ -790,10 +790,10 @@ def test_an_outcome_is_written_down_once_the_calendar_is_back(known, calendar, t
     found = hand_off(sync, destinations.missing, W49, BEN, NOTE, MIDWEEK)
     dispatcher = Dispatcher(sync, destinations)
     with pytest.raises(Unreachable):
-        dispatcher.deliver(found.href, found.about, MIDWEEK)
+        dispatcher.deliver(found.href, found.correlation_id, MIDWEEK)
     assert outcomes(standing(known).deliveries)["log"] == "claimed"
     absent.is_back = True
-    assert outcomes(dispatcher.deliver(found.href, found.about, MIDWEEK)) == {"ticket": "sent", "log": "sent"}
+    assert outcomes(dispatcher.deliver(found.href, found.correlation_id, MIDWEEK)) == {"ticket": "sent", "log": "sent"}
     assert len(room.said) == 1
 
 
@@ -804,11 +804,11 @@ def test_a_message_whose_claim_may_stand_is_sent_once_the_calendar_is_back(known
     found = hand_off(sync, destinations.missing, W49, BEN, NOTE, MIDWEEK)
     dispatcher = Dispatcher(sync, destinations)
     with pytest.raises(Unreachable):
-        dispatcher.deliver(found.href, found.about, MIDWEEK)
+        dispatcher.deliver(found.href, found.correlation_id, MIDWEEK)
     assert (outcomes(standing(known).deliveries)["log"], room.said) == ("claimed" if done else "pending", [])
     absent.is_back = True
-    dispatcher.deliver(found.href, found.about, MIDWEEK)
-    assert outcomes(dispatcher.deliver(found.href, found.about, MIDWEEK)) == {"ticket": "sent", "log": "sent"}
+    dispatcher.deliver(found.href, found.correlation_id, MIDWEEK)
+    assert outcomes(dispatcher.deliver(found.href, found.correlation_id, MIDWEEK)) == {"ticket": "sent", "log": "sent"}
     assert len(room.said) == 1
 
 
@@ -861,7 +861,7 @@ def test_two_claims_of_one_process_in_the_same_second_are_two(known, calendar, t
         send(text)
 
     room.send = meanwhile
-    dispatcher.deliver(found.href, found.about, MIDWEEK)
+    dispatcher.deliver(found.href, found.correlation_id, MIDWEEK)
     assert len(said) == 1
     assert outcomes(standing(known).deliveries)["log"] == "sent"
 
@@ -876,7 +876,7 @@ def test_a_hand_off_whose_answer_was_lost_stands_once_when_it_is_asked_for_again
     absent.is_back = True
     found = hand_off(sync, destinations.missing, W49, BEN, NOTE, MIDWEEK)
     assert found.outcome.reservation.responsible == BEN
-    assert {one.about for one in standing(known).deliveries} == {found.about}
+    assert {one.correlation_id for one in standing(known).deliveries} == {found.correlation_id}
     assert len(standing(known).deliveries) == 2
 
 
@@ -892,11 +892,13 @@ def test_a_week_that_goes_away_while_its_message_is_sent_keeps_no_other_from_bei
 
     dispatcher = Dispatcher(known, replace(destinations, channels=Channels(Gone(), Gone())))
     found = hand_off(known, destinations.missing, W49, BEN, NOTE, MIDWEEK)
-    dispatcher.deliver(found.href, found.about, MIDWEEK)
+    dispatcher.deliver(found.href, found.correlation_id, MIDWEEK)
     reservations.reserve(known, ReservationRequest(Pair(ANA, BEN), Week(2026, 50)), MIDWEEK)
     second = updates.update(known, destinations, Week(2026, 50), "ben", "news", MIDWEEK)
-    assert outcomes(Dispatcher(known, destinations).deliver(second.href, second.about, MIDWEEK)) == {"updates": "sent"}
-    assert outcomes(dispatcher.deliver(second.href, second.about, MIDWEEK)) == {"updates": "sent"}
+    assert outcomes(Dispatcher(known, destinations).deliver(second.href, second.correlation_id, MIDWEEK)) == {
+        "updates": "sent"
+    }
+    assert outcomes(dispatcher.deliver(second.href, second.correlation_id, MIDWEEK)) == {"updates": "sent"}
     assert len(said) == 2
 
 
@@ -961,7 +963,7 @@ def test_an_outcome_that_one_week_does_not_take_keeps_no_other_from_being_told(k
     dispatcher.settle(at)
     assert len(room.said) == 2
     found = updates.update(sync, destinations, W50, "ben", "more news", at)
-    assert outcomes(dispatcher.deliver(found.href, found.about, at)) == {"updates": "sent"}
+    assert outcomes(dispatcher.deliver(found.href, found.correlation_id, at)) == {"updates": "sent"}
 
 
 def test_a_calendar_that_is_away_ends_the_round_at_once(known, calendar, team, destinations, room):
@@ -993,7 +995,7 @@ def test_a_delivery_with_naive_times_or_such_that_nobody_can_add_to_is_left_out(
     text = write_deliveries(entry.ics, [new_delivery("good", "log", "!log good", MIDWEEK)])
     text = text.replace(b"X-CALSYNC-MARK", b"X-CALSYNC-DELIVERY:" + token + b"\r\nX-CALSYNC-MARK", 1)
     calendar.put(HREF, text, etag=entry.etag)
-    assert [one.about for one in standing(known).deliveries] == ["good"]
+    assert [one.correlation_id for one in standing(known).deliveries] == ["good"]
     Dispatcher(known, destinations).settle(MIDWEEK + timedelta(seconds=20))
     assert room.said == ["!log good"]
 
@@ -1061,7 +1063,7 @@ def test_a_comment_that_nobody_can_look_for_any_more_is_unknown_when_its_time_is
     server.down = 10_000
     assert outcomes(settled(calendar, team, destinations, MIDWEEK + LEASE))["ticket"] == "claimed"
     (ticket, _) = settled(calendar, team, destinations, MIDWEEK + timedelta(days=1), rounds=1)
-    assert (ticket.about, ticket.state) == (found.about, "unknown")
+    assert (ticket.correlation_id, ticket.state) == (found.correlation_id, "unknown")
     assert ticket.detail.startswith("it may have arrived: the ticket system answers 503")
 
 
@@ -1115,15 +1117,6 @@ def test_a_delivery_that_somebody_spoilt_is_left_out_and_the_others_are_sent(kno
     calendar.put(HREF, spoilt, etag=entry.etag)
     found = settled(calendar, known.config, destinations, MIDWEEK + timedelta(minutes=1))
     assert outcomes(found) == {"log": "sent"}
-
-
-def test_old_deliveries_make_room_and_running_ones_do_not(now):
-    made = [replace(new_delivery(f"update-{n}", "log", "x", now), state="sent") for n in range(100)]
-    assert len(merge_deliveries(made, [], now)) == 100
-    later = now + timedelta(days=2)
-    fresh = new_delivery("update-new", "log", "x", later)
-    kept = merge_deliveries(made, [fresh], later)
-    assert (len(kept), kept[-1], kept[0].about) == (KEPT + 1, fresh, "update-40")
 
 
 def test_a_delivery_comes_back_from_the_calendar_as_it_was(known, now):
@@ -1227,7 +1220,7 @@ def test_a_partner_whose_feed_cannot_be_read_is_not_taken_for_present_without_sa
 
 def told(sync, destinations, text="group1 is out", sender="ana", at=MIDWEEK, **options):
     found = updates.update(sync, destinations, W49, sender, text, at, **options)
-    return found, Dispatcher(sync, destinations).deliver(found.href, found.about, at)
+    return found, Dispatcher(sync, destinations).deliver(found.href, found.correlation_id, at)
 
 
 def test_an_update_says_where_it_went_and_why(known, destinations, server, room):
@@ -1410,8 +1403,8 @@ def test_the_command_line_hands_off_and_updates(run, monkeypatch, server):  # no
 
 
 def test_doctor_lists_the_messages_that_did_not_arrive_or_may_not_have(known, run, calendar, team):  # noqa: F811
-    def told(about, target, state, detail):
-        return replace(new_delivery(about, target, f"!log {about}\nnews", MIDWEEK), state=state, detail=detail)
+    def told(cause, target, state, detail):
+        return replace(new_delivery(cause, target, f"!log {cause}\nnews", MIDWEEK), state=state, detail=detail)
 
     entry = standing(known)
     made = [

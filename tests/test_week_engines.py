@@ -99,9 +99,9 @@ def test_a_hand_off_and_its_messages_stand_for_every_replica_and_are_sent_once(p
     first, second = replica(place), replica(place)
     held(first)
     found = hand_off(first, destinations.missing, W49, BEN, NOTE, MIDWEEK, author="ana")
-    assert hand_off(second, destinations.missing, W49, BEN, NOTE, MIDWEEK).about == found.about
+    assert hand_off(second, destinations.missing, W49, BEN, NOTE, MIDWEEK).correlation_id == found.correlation_id
     for sync in (first, second):
-        assert outcomes(Dispatcher(sync, destinations).deliver(HREF, found.about, MIDWEEK)) == {
+        assert outcomes(Dispatcher(sync, destinations).deliver(HREF, found.correlation_id, MIDWEEK)) == {
             "ticket": "sent",
             "log": "sent",
         }
@@ -115,7 +115,7 @@ def test_messages_outlive_a_change_and_a_release_by_another_replica(place, desti
     first, second = replica(place), replica(place)
     held(first)
     told = update(first, destinations, W49, "ana", "group1 is out", MIDWEEK)
-    Dispatcher(first, destinations).deliver(HREF, told.about, MIDWEEK)
+    Dispatcher(first, destinations).deliver(HREF, told.correlation_id, MIDWEEK)
     change(second, W49, lambda kept: ReservationRequest(kept.pair, train="1.46.0-wmf.6"), MIDWEEK)
     assert outcomes(standing(place).deliveries) == {"ticket": "sent"}
     change(second, W49, lambda kept: ReservationRequest(Pair(ANA, CEM)), MIDWEEK)
@@ -138,7 +138,7 @@ def test_an_update_leaves_what_people_did_to_the_week(caldav, destinations):
     before = standing(caldav)
     assert before.changes
     told = update(first, destinations, W49, "ana", "group1 is out", MIDWEEK)
-    Dispatcher(first, destinations).deliver(HREF, told.about, MIDWEEK)
+    Dispatcher(first, destinations).deliver(HREF, told.correlation_id, MIDWEEK)
     after = standing(caldav)
     assert (after.changes, after.reservation, after.mark) == (before.changes, before.reservation, before.mark)
     assert outcomes(after.deliveries) == {"ticket": "sent"}
@@ -172,7 +172,7 @@ def test_a_hand_off_cut_off_at_a_request_is_as_before_or_as_asked_and_told_once_
 
         def hand_over(to, note):
             found = hand_off(sync, destinations.missing, W49, to, note, MIDWEEK)
-            return dispatcher.deliver(found.href, found.about, MIDWEEK)
+            return dispatcher.deliver(found.href, found.correlation_id, MIDWEEK)
 
         hand_over(next(people), "first")
         already = len(proxy.requests)

@@ -38,7 +38,7 @@ class HandedOff:
 
     outcome: Outcome
     href: str
-    about: str
+    correlation_id: str
     former: str
 
 
@@ -72,22 +72,22 @@ def hand_off(
         if not any(slot.end > now for slot in standing.slots):
             raise Invalid(f"The train of {week} is over; there is nothing to hand off.")
         handed = _handed(standing, to, now, author)
-        about = f"handoff-{handed.sequence}-{digest}"
-        more = _deliveries(missing, handed, former, about, note, now)
+        correlation_id = f"handoff-{handed.sequence}-{digest}"
+        more = _deliveries(missing, handed, former, correlation_id, note, now)
         written = store(sync, handed, entry, now, more)
         against = _against(sync, handed, to, now)
-        return HandedOff(Outcome(handed, written.etag, warnings=against), entry.href, about, former.name)
+        return HandedOff(Outcome(handed, written.etag, warnings=against), entry.href, correlation_id, former.name)
 
     return trying(sync, attempt)
 
 
 def _again(entry: CalendarObject, standing: Reservation, digest: str) -> HandedOff:
     """The same hand-off as the last one, or a mistake."""
-    told = [delivery for delivery in entry.deliveries if delivery.about.startswith("handoff-")]
-    if standing.responsible is None or not told or not told[-1].about.endswith(f"-{digest}"):
+    told = [delivery for delivery in entry.deliveries if delivery.correlation_id.startswith("handoff-")]
+    if standing.responsible is None or not told or not told[-1].correlation_id.endswith(f"-{digest}"):
         raise Invalid(f"{standing.in_charge.name} is responsible for {standing.week} already; send an update instead.")
     outcome = Outcome(standing, entry.etag, changes=entry.changes)
-    return HandedOff(outcome, entry.href, told[-1].about, standing.in_charge.name)
+    return HandedOff(outcome, entry.href, told[-1].correlation_id, standing.in_charge.name)
 
 
 def _handed(standing: Reservation, to: Conductor, now: datetime, author: str | None) -> Reservation:
@@ -103,16 +103,16 @@ def _handed(standing: Reservation, to: Conductor, now: datetime, author: str | N
 
 
 def _deliveries(
-    missing: Missing, handed: Reservation, former: Conductor, about: str, note: str, now: datetime
+    missing: Missing, handed: Reservation, former: Conductor, correlation_id: str, note: str, now: datetime
 ) -> Sequence[Delivery]:
     to, train = handed.in_charge, handed.train_title
     whose = f"{former.name} → {to.name}"
     comment = f"{note}\n\n{former.name} hands {train} ({handed.week}) to {to.name}."
     skipped = missing("ticket", handed)
-    ticket = new_delivery(about, "ticket", comment, now, ticket=handed.ticket, to=to.name, skipped=skipped)
+    ticket = new_delivery(correlation_id, "ticket", comment, now, ticket=handed.ticket, to=to.name, skipped=skipped)
     place = ", ".join(part for part in (train, handed.ticket) if part)
     line = f"!log {note} ({place}: {whose})"
-    log = new_delivery(about, "log", line, now, to=to.name, skipped=missing("log", handed))
+    log = new_delivery(correlation_id, "log", line, now, to=to.name, skipped=missing("log", handed))
     return (ticket, log)
 
 

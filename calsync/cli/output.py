@@ -148,7 +148,8 @@ def show_diagnosis(found: Diagnosis) -> None:
     states = {"failed": "did not arrive", "unknown": "may have arrived or not"}
     for week, message in found.messages:
         detail = f" ({message.detail})" if message.detail else ""
-        state = states.get(message.state, f"did not arrive yet, and is tried again from {message.due:%H:%M:%S} UTC on")
+        pending = f"did not arrive yet, and is tried again from {message.not_before:%H:%M:%S} UTC on"
+        state = states.get(message.state, pending)
         mark = "[yellow]![/]" if message.state == "pending" else "[red]✗[/]"
         line = f"{week}: a message ({message.target}) {state}{detail}: {message.text}"
         out.print(f"{mark} {plain(' '.join(line.split()))}", soft_wrap=True)

@@ -218,7 +218,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         with open_session(context, file, needs="nothing") as session:
             destinations, which = Destinations.of(session.config), Week.parse(week)
             found = update(session.sync, destinations, which, sender, _line(text), session.now, decision=decision)
-            sent = Dispatcher(session.sync, destinations).deliver(found.href, found.about, session.now)
+            sent = Dispatcher(session.sync, destinations).deliver(found.href, found.correlation_id, session.now)
         if as_json:
             print_json(UpdateOut.of(str(which), found, sent))
             return

@@ -33,8 +33,8 @@ def read_deliveries(ics: bytes) -> tuple[Delivery, ...]:
 
 
 def _is_sound(delivery: Delivery) -> bool:
-    times = (delivery.made, delivery.until, delivery.due, delivery.claimed or delivery.made)
-    return (delivery.state == "claimed") == (delivery.claimed is not None) and max(times).year <= LAST_YEAR
+    times = (delivery.created_at, delivery.expires_at, delivery.not_before, delivery.claimed_at or delivery.created_at)
+    return (delivery.state == "claimed") == (delivery.claimed_at is not None) and max(times).year <= LAST_YEAR
 
 
 def write_deliveries(ics: bytes, deliveries: Sequence[Delivery]) -> bytes:
@@ -55,4 +55,4 @@ def _tokens(event: Event) -> list[str]:
 
 
 def _to_token(delivery: Delivery) -> str:
-    return base64.urlsafe_b64encode(_record.dump_json(delivery, exclude_none=True)).decode()
+    return base64.urlsafe_b64encode(_record.dump_json(delivery, by_alias=True, exclude_none=True)).decode()

@@ -27,16 +27,16 @@ def due_announcements(config: Config, entry: CalendarObject, now: datetime, befo
 
     `before` is how long before its start a slot is announced; zero announces starts alone.
     """
-    made = {delivery.about: delivery for delivery in entry.deliveries}
+    made = {delivery.correlation_id: delivery for delivery in entry.deliveries}
     for reservation, slot, kind in _all(entry):
         since, until = _span(slot, kind, before)
         if not since <= now < until:
             continue
-        known = made.get(_about(slot, kind))
-        if known is None or known.state == "skipped" or (known.state == "failed" and not _is_same(known.until, until)):
+        known = made.get(_correlation_id(slot, kind))
+        if known is None or known.state == "skipped" or (known.state == "failed" and not _is_same(known.expires_at, until)):
             text = announcement_text(config, reservation, slot, now)
             lasts = until - now.replace(microsecond=0)
-            yield new_delivery(_about(slot, kind), "announcements", text, now, lasts=lasts)
+            yield new_delivery(_correlation_id(slot, kind), "announcements", text, now, lasts=lasts)
 
 
 def announcement_times(entry: CalendarObject, now: datetime, before: timedelta) -> Iterator[datetime]:
@@ -50,10 +50,10 @@ def announcement_times(entry: CalendarObject, now: datetime, before: timedelta) 
 def retold(config: Config, entry: CalendarObject | None, made: Delivery, now: datetime) -> Delivery:
     """An announcement as it is to be sent at `now` (aware), about the week as it stands; `skipped` where that is not so."""
     for reservation, slot, kind in _all(entry):
-        if _about(slot, kind) != made.about:
+        if _correlation_id(slot, kind) != made.correlation_id:
             continue
         since, until = _span(slot, kind, timedelta())
-        if not _is_same(until, made.until) or (kind == "start" and now < since):
+        if not _is_same(until, made.expires_at) or (kind == "start" and now < since):
             return made.settle("skipped", "the slot was moved")
         return replace(made, text=announcement_text(config, reservation, slot, now))
     return made.settle("skipped", "the slot was given up")
@@ -92,7 +92,7 @@ def _is_same(one: datetime, other: datetime) -> bool:
     return abs(one - other) < timedelta(seconds=1)
 
 
-def _about(slot: Slot, kind: Kind) -> str:
+def _correlation_id(slot: Slot, kind: Kind) -> str:
     return f"announce-{slot.id}-{kind}"
 
 

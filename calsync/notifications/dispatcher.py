@@ -32,7 +32,7 @@ def send_handoff(
 
     The etag stays where somebody else has changed the reservation meanwhile. Raises the calendar's errors.
     """
-    sent = dispatcher.deliver(found.href, found.about, now)
+    sent = dispatcher.deliver(found.href, found.correlation_id, now)
     entry = sync.agenda.entries.get(found.href)
     if entry is None or entry.reservation != found.outcome.reservation:
         return found, sent
@@ -99,14 +99,18 @@ class Dispatcher:
         self._resting: dict[str, datetime] = {}
         """Until when a week is left alone on which something went wrong."""
 
-    def deliver(self, href: str, about: str, now: datetime) -> tuple[Delivery, ...]:
+    def deliver(self, href: str, correlation_id: str, now: datetime) -> tuple[Delivery, ...]:
         """Send what is due of a hand-off or update at `now` (aware); returns all of it as it stands then.
 
         What this process cannot send stays pending, and says what is missing here. Raises the calendar's errors.
         """
-        self._work(href, _clock(now), about)
+        self._work(href, _clock(now), correlation_id)
         entry = self._sync.agenda.entries.get(href)
-        return tuple(self._explained(found) for found in (entry.deliveries if entry else ()) if found.about == about)
+        return tuple(
+            self._explained(found)
+            for found in (entry.deliveries if entry else ())
+            if found.correlation_id == correlation_id
+        )
 
     def settle(self, now: datetime) -> None:
         """Send whatever is due on the whole calendar at `now` (aware), each week by itself; see `each`."""
@@ -152,17 +156,21 @@ class Dispatcher:
                 if (moment := self._moment(delivery)) is not None:
                     yield max(moment, rests) if rests is not None else moment
 
-    def _work(self, href: str, clock: Callable[[], datetime], about: str | None = None) -> None:
+    def _work(self, href: str, clock: Callable[[], datetime], correlation_id: str | None = None) -> None:
         for (where, _), (mine, outcome) in list(self._unrecorded.items()):
             if where == href:
                 self._record(href, mine, outcome, clock())
         entry = self._sync.agenda.entries.get(href)
         for delivery in entry.deliveries if entry is not None else ():
             now = clock()  # sending takes its time, and a claim counts from when it is made
-            if about is None:
+            if correlation_id is None:
                 moment = self._moment(delivery)
             else:
-                moment = delivery.next if delivery.about == about and self._destinations.is_open(delivery.target) else None
+                moment = (
+                    delivery.next
+                    if delivery.correlation_id == correlation_id and self._destinations.is_open(delivery.target)
+                    else None
+                )
             if moment is not None and now >= moment:
                 self._attempt(href, delivery, now)
 
@@ -175,9 +183,9 @@ class Dispatcher:
         if moment is None:
             return None
         if delivery.attempts == 0 and delivery.target != "announcements":  # those are made by who waits for nothing
-            moment = max(moment, delivery.made + GRACE)
+            moment = max(moment, delivery.created_at + GRACE)
         if not self._destinations.is_open(delivery.target):
-            moment = max(moment, delivery.until + FORSAKEN)
+            moment = max(moment, delivery.expires_at + FORSAKEN)
         return moment
 
     def _explained(self, delivery: Delivery) -> Delivery:
@@ -187,7 +195,7 @@ class Dispatcher:
         return replace(delivery, detail=f"left to a process that has {variable}, which is not set here")
 
     def _attempt(self, href: str, known: Delivery, now: datetime) -> None:
-        if known.state == "pending" and now >= known.until:
+        if known.state == "pending" and now >= known.expires_at:
             given_up = known.settle("failed", known.detail or "its time was over")
             if self._write(href, known, given_up, now):
                 _log.warning("%s of %s is given up: %s", known.id, href, given_up.detail)
@@ -213,7 +221,7 @@ class Dispatcher:
         def choose(entry: CalendarObject) -> Sequence[Delivery]:
             nonlocal mine
             # A write whose answer was lost may have come to the calendar meanwhile.
-            mine = next((one for one in entry.deliveries if one.by == token), None)
+            mine = next((one for one in entry.deliveries if one.lease_id == token), None)
             if mine is not None or known not in entry.deliveries:
                 return ()
             # One that is claimed is looked for where it may be.
@@ -298,7 +306,7 @@ class Dispatcher:
         try:
             found = self._is_there(href, mine)
         except Exception as error:  # it is looked for again when the claim is over
-            if now >= mine.until:
+            if now >= mine.expires_at:
                 return mine.settle("unknown", f"it may have arrived: {error}")
             return replace(mine, detail=f"it is not known whether it arrived: {error}")
         return mine.settle("sent", mine.remark) if found else mine.retry("it did not arrive", now)
@@ -339,9 +347,9 @@ def _as_it_stands(config: Config, entry: CalendarObject, made: Delivery, now: da
 def _message_text(message: Delivery, now: datetime) -> str:
     """What is sent of a message at `now`: one that comes late says of when it is."""
     text = strip_controls(message.text)
-    if message.target == "announcements" or (message.attempts == 1 and now - message.made < LATE):
+    if message.target == "announcements" or (message.attempts == 1 and now - message.created_at < LATE):
         return text
-    return f"{text} [of {message.made:%a} {message.made.day} {message.made:%b %H:%M} UTC]"
+    return f"{text} [of {message.created_at:%a} {message.created_at.day} {message.created_at:%b %H:%M} UTC]"
 
 
 def _clock(now: datetime) -> Callable[[], datetime]:

@@ -49,7 +49,7 @@ class Told:
     """An update that stands on the calendar: `about` names its deliveries on the week at `href`."""
 
     href: str
-    about: str
+    correlation_id: str
     route: Route
 
 
@@ -105,25 +105,29 @@ def update(
     partner = partner_of(reservation, sender)
     chosen = _possible(destinations, reservation, route(sync.config, agenda, partner, decision, now))
     digest = hashlib.sha256(f"{sender}\n{text}\n{decision}".encode()).hexdigest()[:10]
-    about = f"update-{now:%Y%m%dT%H%M%S}-{digest}"
+    correlation_id = f"update-{now:%Y%m%dT%H%M%S}-{digest}"
 
     def choose(entry: CalendarObject) -> Sequence[Delivery]:
-        nonlocal about
-        same = (one for one in entry.deliveries if one.about.startswith("update-") and one.about.endswith(f"-{digest}"))
-        known = next((one for one in same if now - one.made < SAME and one.state != "skipped"), None)
+        nonlocal correlation_id
+        same = (
+            one
+            for one in entry.deliveries
+            if one.correlation_id.startswith("update-") and one.correlation_id.endswith(f"-{digest}")
+        )
+        known = next((one for one in same if now - one.created_at < SAME and one.state != "skipped"), None)
         if known is not None:
-            about = known.about
+            correlation_id = known.correlation_id
             return ()
         if len(entry.deliveries) >= MOST:
             raise Invalid(f"{week} has {MOST} messages already; write onto the ticket or the channel yourself.")
         found = entry.reservation or reservation
         return [
-            _delivery(sync.config, destinations, found, sender, partner, about, target, text, now)
+            _delivery(sync.config, destinations, found, sender, partner, correlation_id, target, text, now)
             for target in chosen.targets
         ]
 
     add_deliveries(sync, reservation_href(week), choose, now)
-    return Told(reservation_href(week), about, chosen)
+    return Told(reservation_href(week), correlation_id, chosen)
 
 
 def _possible(destinations: Destinations, reservation: Reservation, wanted: Route) -> Route:
@@ -144,7 +148,7 @@ def _delivery(
     reservation: Reservation,
     sender: str,
     partner: Conductor,
-    about: str,
+    correlation_id: str,
     target: Target,
     text: str,
     now: datetime,
@@ -156,4 +160,4 @@ def _delivery(
         "updates": f"{config.nick(partner.name) or partner.name}: {text} ({sender}, {place})",
     }[target]
     ticket = reservation.ticket if target == "ticket" else None
-    return new_delivery(about, target, said, now, ticket=ticket, skipped=destinations.missing(target, reservation))
+    return new_delivery(correlation_id, target, said, now, ticket=ticket, skipped=destinations.missing(target, reservation))

@@ -145,13 +145,13 @@ class DeliveryOut(BaseModel):
     def of(cls, found: Delivery) -> DeliveryOut:
         """From the core."""
         return cls(
-            about=found.about,
+            about=found.correlation_id,
             target=found.target,
             text=found.text,
             state=found.state,
             detail=found.detail,
             attempts=found.attempts,
-            due=found.due if found.state == "pending" else None,
+            due=found.not_before if found.state == "pending" else None,
         )
 
 

@@ -133,7 +133,7 @@ def tell(week: WeekPath, body: UpdateIn, state: State, author: Writer, _query: A
     now, which = state.clock(), Week.parse(week)
     found = update(state.sync, state.destinations, which, body.sender, body.text, now, decision=body.decision)
     _log.info("update by %s: %s from %s", author or "anybody", which, body.sender)
-    return UpdateOut.of(str(which), found, state.dispatcher.deliver(found.href, found.about, state.clock()))
+    return UpdateOut.of(str(which), found, state.dispatcher.deliver(found.href, found.correlation_id, state.clock()))
 
 
 @router.get("/api/reservations/{week}/deliveries", responses=documented(404, 503))
