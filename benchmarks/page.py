@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
+import httpx2
 from rich.console import Console
 from rich.table import Table
 
@@ -50,11 +50,11 @@ def events(count: int) -> Iterator[bytes]:
         ).encode()
 
 
-def client_of(server: serving.Server) -> httpx.Client:
-    return httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60, trust_env=False)
+def client_of(server: serving.Server) -> httpx2.Client:
+    return httpx2.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60, trust_env=False)
 
 
-def first_bytes(client: httpx.Client, path: str) -> list[float]:
+def first_bytes(client: httpx2.Client, path: str) -> list[float]:
     """The seconds from each request to the first byte of its answer, over one connection."""
     seconds = []
     for _ in range(RUNS):
@@ -68,7 +68,7 @@ def first_bytes(client: httpx.Client, path: str) -> list[float]:
     return sorted(seconds[5:])
 
 
-def weight(client: httpx.Client, path: str) -> dict[str, int]:
+def weight(client: httpx2.Client, path: str) -> dict[str, int]:
     """The compressed bytes of a page and of each style sheet and module it loads, by their paths."""
     page = client.get(path).text
     found = re.findall(r'<(?:link rel="stylesheet" href|script type="module" src)="([^"]+)"', page)

@@ -1,7 +1,7 @@
 """The calendars that calsync is tried with, as processes of their own on loopback.
 
 Each is a context manager that gives the server once it answers, and kills it by its process id at the end. What it needs
-must be there: Radicale and Xandikos come with the `test` extra, PostgreSQL from Debian (`scripts/test --all`). A CalDAV
+must be there: Radicale and Xandikos come with the `dev` group, PostgreSQL from Debian (`scripts/test --all`). A CalDAV
 server that is started again with the same folder and port has its calendars still.
 """
 
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 
 USERNAME, PASSWORD = "train", "s3cret-word"
 PATIENCE = 30  # seconds in which a server must answer
@@ -43,12 +43,12 @@ class CalDavServer:
 
     @property
     def port(self):
-        return httpx.URL(self.url).port
+        return httpx2.URL(self.url).port
 
     def client(self):
         """An HTTP client with the credentials, and with this server's URL as its base."""
         auth = (self.username, self.password) if self.username else None
-        return httpx.Client(
+        return httpx2.Client(
             base_url=self.url, auth=auth, timeout=60, trust_env=False, verify=False
         )  # loads no certificates
 
@@ -220,6 +220,6 @@ def until(running, found, log):
 
 def answers(url):
     try:
-        return httpx.request("OPTIONS", url, timeout=5, trust_env=False, verify=False)
-    except httpx.TransportError:
+        return httpx2.request("OPTIONS", url, timeout=5, trust_env=False, verify=False)
+    except httpx2.TransportError:
         return None

@@ -1,21 +1,17 @@
 """Who may write, from where, how much, and on which address calsync listens."""
 
 import logging
-import warnings
 
 import pytest
 from icalendar import Calendar
 from samples import SHIPPED
+from starlette.testclient import TestClient
 
 from calsync.core.config import load
 from calsync.core.errors import Invalid
 from calsync.web.app import create_app
 from calsync.web.auth import check_listening
 from calsync.web.middleware import MAX_BODY
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # starlette would rather have httpx2 under its test client
-    from starlette.testclient import TestClient
 
 BODY = {"week": "2026-W49", "primary": "conductor-eu", "backup": "conductor-us"}
 URL = "/api/reservations"

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import httpx
+import httpx2
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from icalendar import Calendar
@@ -53,7 +53,7 @@ class Site:
                 stderr=log,
             )
         self.url = until(lambda: self._address(said))
-        self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self.client = httpx2.Client(base_url=self.url, timeout=30, trust_env=False)
         until(lambda: self.client.get("/readyz").status_code == 200)
         self._weeks = iter(range(1, 30))
 

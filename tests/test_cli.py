@@ -4,13 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
 from icalendar import Calendar
 from samples import SHIPPED, ics
+from starlette.testclient import TestClient
 
 from calsync import __version__
 from calsync.calendars.sql import SqlCalendar
@@ -20,10 +20,6 @@ from calsync.core.delivery import new_delivery
 from calsync.ical.delivery import write_deliveries
 from calsync.schemas import reservations
 from calsync.web.app import create_app
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # starlette would rather have httpx2 under its test client
-    from starlette.testclient import TestClient
 
 PAIR = ("conductor-eu", "conductor-us")
 W49 = (*PAIR, "--week", "2026-W49")

@@ -11,7 +11,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from irc_servers import until
 from samples import SHIPPED
@@ -78,7 +78,7 @@ class Server:
                 stdout=log,
                 stderr=log,
             )
-        self.client = httpx.Client(base_url=until(self._address, within=30), timeout=60, trust_env=False)
+        self.client = httpx2.Client(base_url=until(self._address, within=30), timeout=60, trust_env=False)
         until(lambda: self.client.get("/readyz").status_code == 200)
 
     def _address(self):
@@ -141,7 +141,7 @@ def test_what_a_server_was_sending_as_it_was_killed_is_unknown_and_not_sent_agai
         body = {"to": "conductor-us", "note": "over to you"}
 
         def hand_off():
-            with pytest.raises(httpx.HTTPError):
+            with pytest.raises(httpx2.HTTPError):
                 first.client.post(f"/api/reservations/{week}/handoff", json=body)
 
         caller = threading.Thread(target=hand_off)

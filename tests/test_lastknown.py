@@ -4,7 +4,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import warnings
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -12,6 +11,7 @@ import pytest
 from engines import Place, each_engine, wait_for
 from icalendar import Calendar
 from samples import PAIR, SHIPPED, utc
+from starlette.testclient import TestClient
 
 from calsync.booking.reservations import reserve
 from calsync.calendars.base import Changes, Resource
@@ -21,10 +21,6 @@ from calsync.core.weeks import Week
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.sync import CalendarSync
 from calsync.web.app import create_app
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # starlette would rather have httpx2 under its test client
-    from starlette.testclient import TestClient
 
 WEEK = Week(2026, 49)
 THEN = utc(2026, 11, 24, 11)

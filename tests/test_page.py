@@ -3,7 +3,6 @@
 import itertools
 import json
 import re
-import warnings
 from contextlib import contextmanager
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -15,6 +14,7 @@ import pytz
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import SHIPPED, ics, utc
+from starlette.testclient import TestClient
 
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.config import load
@@ -22,10 +22,6 @@ from calsync.core.errors import Unreachable
 from calsync.core.weeks import Week
 from calsync.web.app import create_app
 from calsync.web.pages.timeline import STEP, TimelineEvent, WorkingDay, fitted, lay_out, visible, week_span
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # starlette would rather have httpx2 under its test client
-    from starlette.testclient import TestClient
 
 W49 = Week(2026, 49)
 NOW = utc(2026, 11, 30, 9, 25)

@@ -1,7 +1,6 @@
 """What people do to a reservation in their own calendar clients counts, and is kept; on every CalDAV server."""
 
 import re
-import warnings
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -9,6 +8,7 @@ import pytest
 from engines import each_engine, wait_for
 from icalendar import Alarm, Calendar
 from samples import PAIR, ics
+from starlette.testclient import TestClient
 
 from calsync.booking.reservations import change, release, reserve
 from calsync.core.errors import Refused
@@ -17,10 +17,6 @@ from calsync.ical.reservation import decode_reservation
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.sync import CalendarSync
 from calsync.web.app import create_app
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # starlette would rather have httpx2 under its test client
-    from starlette.testclient import TestClient
 
 WEEK = Week(2026, 49)
 HREF = "train-2026-W49.ics"

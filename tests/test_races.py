@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from icalendar import Calendar
 
@@ -63,7 +63,7 @@ class Server:
                 stdout=log,
                 stderr=log,
             )
-        self.client = httpx.Client(base_url=until(self._address), timeout=60, trust_env=False)
+        self.client = httpx2.Client(base_url=until(self._address), timeout=60, trust_env=False)
         until(lambda: self.client.get("/readyz").status_code == 200)
 
     def _address(self):
@@ -183,7 +183,7 @@ def test_what_a_killed_server_had_confirmed_stands_and_nothing_is_half(serve, fo
     confirmed = {}
 
     def work(mine):
-        with contextlib.suppress(httpx.TransportError):
+        with contextlib.suppress(httpx2.TransportError):
             for week in mine:
                 answer = server.reserve(week, 0)
                 assert answer.status_code == 201, answer.text

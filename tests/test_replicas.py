@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 
-import httpx
+import httpx2
 import pytest
 from actions import ANA, NOW, QUICK, WEEKS, connect, serve
 from engines import ENGINES, Place
@@ -238,7 +238,7 @@ def test_of_two_hundred_clients_at_four_replicas_who_want_five_weeks_five_get_th
         place.control("switch", races=True)
     wanted = [str(week) for week in WEEKS[:5]]
     running = [Replica(processes, config) for _ in range(4)]
-    clients = [httpx.Client(base_url=replica.url, timeout=120, trust_env=False) for replica in running]
+    clients = [httpx2.Client(base_url=replica.url, timeout=120, trust_env=False) for replica in running]
     try:
         barrier = threading.Barrier(200)
 
@@ -277,8 +277,8 @@ class Replica:
 
     def is_ready(self):
         try:
-            return httpx.get(f"{self.url}/readyz", trust_env=False).status_code == 200
-        except httpx.TransportError:
+            return httpx2.get(f"{self.url}/readyz", trust_env=False).status_code == 200
+        except httpx2.TransportError:
             return False
 
     def stop(self):

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import httpx
+import httpx2
 import icalendar
 import pytest
 import servers
@@ -84,7 +84,7 @@ def client(unruly):
 
 
 def test_without_credentials_nobody_gets_in(unruly):
-    answer = httpx.request("PROPFIND", unruly.url, trust_env=False, verify=False)
+    answer = httpx2.request("PROPFIND", unruly.url, trust_env=False, verify=False)
     assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Basic realm="unruly"')
 
 
@@ -273,7 +273,7 @@ def test_a_server_without_sync_has_etags_and_a_ctag_of_whole_seconds(client):
 
 def test_what_is_missing_is_404_at_the_top_or_inside(client):
     client.put()
-    hrefs = "".join(f"<d:href>{httpx.URL(client.calendar).path}{name}</d:href>" for name in ("a.ics", "missing.ics"))
+    hrefs = "".join(f"<d:href>{httpx2.URL(client.calendar).path}{name}</d:href>" for name in ("a.ics", "missing.ics"))
     asked = [
         lambda: client.ask("PROPFIND", QUERY.format("propfind", ""), "missing.ics"),
         lambda: client.ask("REPORT", MULTIGET.format(hrefs)),
@@ -304,7 +304,7 @@ def test_a_calendar_that_moved(client, status):
     answer = client.get()
     assert (answer.status_code, client.get().headers["Location"]) == (
         status,
-        httpx.URL(client.calendar).path.replace("/calendars/", "/moved/") + "a.ics",
+        httpx2.URL(client.calendar).path.replace("/calendars/", "/moved/") + "a.ics",
     )
     moved = client.calendar.replace("/calendars/", "/moved/")
     assert client.http.get(moved + "a.ics").status_code == 200
@@ -359,7 +359,7 @@ def test_a_real_server_keeps_its_calendars_over_a_kill(kind, tmp_path):
 
 def test_radicale_wants_the_password(tmp_path):
     with servers.radicale(tmp_path) as server:
-        answer = httpx.request("PROPFIND", server.new_calendar(), auth=("train", "wrong"), trust_env=False, verify=False)
+        answer = httpx2.request("PROPFIND", server.new_calendar(), auth=("train", "wrong"), trust_env=False, verify=False)
     assert answer.status_code == 401
 
 
@@ -387,16 +387,16 @@ def test_the_nth_request_is_cut_where_it_was_planned(through, proxy, fault, ther
     called = []
     proxy.plan(2, fault, then=lambda: called.append(reached(through, proxy)))
     assert through.get().status_code == 404
-    with pytest.raises(httpx.TransportError):
+    with pytest.raises(httpx2.TransportError):
         through.put()
     assert called == [there]
     assert reached(through, proxy) is there
     if fault == "refuse":
-        with pytest.raises(httpx.ConnectError):
+        with pytest.raises(httpx2.ConnectError):
             through.get()
     proxy.heal()
     assert through.put().status_code == (204 if there else 201)
-    path = httpx.URL(through.calendar).path
+    path = httpx2.URL(through.calendar).path
     assert proxy.requests == [f"GET {path}a.ics", f"PUT {path}a.ics", f"PUT {path}a.ics"]
 
 
@@ -407,7 +407,7 @@ def test_a_fault_is_over_with_its_request_unless_it_lasts(through, proxy):
     for _ in range(5):
         try:
             seen.append(through.get().status_code)
-        except httpx.TransportError:
+        except httpx2.TransportError:
             seen.append("cut")
     assert seen == ["cut", 404, "cut", "cut", "cut"]
     proxy.heal()
@@ -419,7 +419,7 @@ def test_half_of_the_answer_arrives_when_it_is_cut_during_it(through, proxy):
     proxy.plan(1, "during")
     with through.http.stream("GET", through.calendar + "a.ics") as answer:
         assert answer.status_code == 200
-        with pytest.raises(httpx.RemoteProtocolError, match=r"received [1-9]"):
+        with pytest.raises(httpx2.RemoteProtocolError, match=r"received [1-9]"):
             answer.read()
 
 
@@ -437,7 +437,7 @@ def test_nothing_comes_through_while_the_proxy_is_down(through, proxy):
     assert through.get().status_code == 404
     proxy.down()
     for _ in range(2):
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(httpx2.TransportError):
             through.get()
     assert len(proxy.requests) == 1
     proxy.up()
@@ -473,7 +473,7 @@ class Chunks(BaseHTTPRequestHandler):
 def test_chunks_come_through_in_both_directions():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Chunks)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    with Proxy(*server.server_address) as proxy, httpx.Client(trust_env=False, verify=False) as client:
+    with Proxy(*server.server_address) as proxy, httpx2.Client(trust_env=False, verify=False) as client:
         url = f"http://127.0.0.1:{proxy.port}/"
         for _ in range(2):
             assert client.put(url, content=iter([b"ab\r\n", b"\r\ncdefghijklmn"])).content == b"ab\r\n\r\ncdefghijklmn"

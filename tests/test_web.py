@@ -1,7 +1,6 @@
 """The HTTP contract: every route and status, the feed's conditional requests, the page, health and metrics."""
 
 import re
-import warnings
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
@@ -10,15 +9,12 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 from icalendar import Calendar
 from samples import SHIPPED, ics
+from starlette.testclient import TestClient
 
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.config import load
 from calsync.core.errors import Unreachable
 from calsync.web.app import create_app
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # starlette would rather have httpx2 under its test client
-    from starlette.testclient import TestClient
 
 PAIR = {"primary": "conductor-eu", "backup": "conductor-us"}
 WEEK = {"week": "2026-W49", **PAIR}
