@@ -123,6 +123,18 @@ def test_without_sync_collection_no_change_is_missed_even_within_the_second_of_t
     assert mirror.follow() == {}
 
 
+def test_without_sync_collection_a_token_names_one_state_even_within_a_second(unruly, monkeypatch):
+    monkeypatch.setattr(collection, "_CTAG_RESOLUTION", 3600.0)
+    unruly.control("switch", **KEEPS, no_sync=True)
+    calendar, person = unruly.open(), unruly.person()
+    tokens = [calendar.changes(None).token]
+    for name in ("a", "b"):
+        assert calendar.changes(None).token == tokens[-1]
+        person.write(f"{name}.ics", event(uid=name))
+        tokens.append(calendar.changes(None).token)
+    assert len(set(tokens)) == 3
+
+
 def test_without_sync_collection_a_ctag_that_stays_costs_one_request(unruly, monkeypatch):
     unruly.control("switch", **KEEPS, no_sync=True, coarse_ctag=False)
     monkeypatch.setattr(collection, "_CTAG_RESOLUTION", 0.0)

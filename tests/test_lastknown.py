@@ -1,22 +1,27 @@
 """The last known calendar on disk: a restart while the server is away serves it, and recovery needs nobody."""
 
+import functools
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 from engines import Place, each_engine, wait_for
+from hypothesis import given
+from hypothesis import strategies as st
 from icalendar import Calendar
-from samples import PAIR, SHIPPED, utc
+from samples import PAIR, SHIPPED, configured, ics, utc
 from starlette.testclient import TestClient
 
 from calsync.booking.reservations import reserve
 from calsync.calendars.base import Changes, Resource
 from calsync.calendars.cache import CalendarCache, open_cache
 from calsync.cli import main
+from calsync.core.errors import Unreachable
 from calsync.core.weeks import Week
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.sync import CalendarSync
@@ -86,6 +91,17 @@ def test_a_restart_while_the_server_is_away_serves_the_last_known_calendar_and_r
         assert "Age" not in client.get("/deployments.ics").headers
         assert client.get("/api/conflicts?week=2026-W50").json()["stale"] is None
         wait_for(lambda: client.post("/api/reservations", json=BODY | {"week": "2026-W51"}).status_code in (200, 201))
+
+
+def test_the_copy_follows_the_calendar_after_another_process_has_tried_out_the_server(place):
+    config = place.config()
+    sync = CalendarSync(place.open(), config, THEN, open_cache(config))
+    sync.refresh(THEN)
+    place.open().probe()
+    sync.refresh(THEN + timedelta(seconds=30))
+    reserve(sync, ReservationRequest(PAIR, WEEK), THEN + timedelta(seconds=40))
+    restarted = CalendarSync(place.open(), config, THEN, open_cache(config))
+    assert restarted.recall(THEN).reservation(WEEK).reservation.week == WEEK
 
 
 def test_without_a_last_known_calendar_nothing_is_called_free_while_the_server_is_away(radicale, now):
@@ -167,6 +183,207 @@ def test_processes_that_share_the_file_end_with_the_calendar_whoever_wrote_last(
     changes, synced = one.load()
     assert (changes.token, changes.complete, synced) == ("4", True, THEN + timedelta(minutes=3))
     assert {found.href: found.etag for found in changes.changed} == {"a": "2", "c": "3", "d": "4"}
+
+
+class Server:
+    """A calendar in memory that remembers its states by token; `meanwhile` runs once, after the next answer is made."""
+
+    def __init__(self):
+        self.states, self.token, self.requests, self.meanwhile = {}, "", 0, None
+        self.write()
+
+    def write(self, **texts):
+        """Move the token, and store these texts by name; None removes."""
+        resources = dict(self.states.get(self.token, {}))
+        self.token = str(len(self.states))
+        for name, text in texts.items():
+            resources.pop(name, None)
+            if text is not None:
+                event = ics(f"SUMMARY:{text}", "DTSTART:20261201T090000Z", uid=name)
+                resources[name] = Resource(name, self.token, event)
+        self.states[self.token] = resources
+
+    def changes(self, since, known_resources=None, ended_before=None, always_include=()):
+        self.requests += 1
+        old, new = self.states.get(since, {}), self.states[self.token]
+        changed = tuple(resource for href, resource in new.items() if old.get(href) != resource)
+        answer = Changes(self.token, changed, tuple(old.keys() - new.keys()), complete=since not in self.states)
+        act, self.meanwhile = self.meanwhile, None
+        if act is not None:
+            act()
+        return answer
+
+    def forget(self, ended):
+        pass
+
+
+CONFIG = configured()
+
+
+class Process:
+    """A calsync of its own on the server's calendar; it shares the file with the others."""
+
+    def __init__(self, server, file):
+        self.cache = CalendarCache(file, "calendar")
+        self.sync = CalendarSync(server, CONFIG, THEN, self.cache)
+
+    def poll(self, minutes=0):
+        self.sync.refresh(THEN + timedelta(minutes=minutes))
+
+
+def saved(file):
+    """The token of the copy, and the resources in it by href."""
+    changes, _ = CalendarCache(file, "calendar").load()
+    return changes.token, {resource.href: resource for resource in changes.changed}
+
+
+def test_the_copy_follows_the_calendar_after_the_token_moved_without_a_change(tmp_path):
+    server, file = Server(), tmp_path / "a.cache"
+    process = Process(server, file)
+    process.poll()
+    server.write()
+    process.poll()
+    server.write(a="Train")
+    process.poll()
+    assert saved(file) == (server.token, server.states[server.token])
+    restarted = Process(server, file)
+    restarted.sync.recall(THEN)
+    assert restarted.sync.agenda.entries.keys() == {"a"}
+
+
+def test_one_process_asks_the_calendar_once_a_poll_and_writes_an_unchanged_copy_once_a_minute(tmp_path):
+    server, file = Server(), tmp_path / "a.cache"
+    process = Process(server, file)
+    for minutes, written in ((0, True), (0.5, False), (0.9, False), (1.1, True), (1.2, False)):
+        before = file.read_bytes() if file.exists() else b""
+        process.poll(minutes)
+        assert (file.read_bytes() != before) == written
+    assert server.requests == 5
+
+
+def test_processes_that_share_a_copy_keep_it_right_while_their_tokens_alternate(tmp_path):
+    server, file = Server(), tmp_path / "a.cache"
+    processes = [Process(server, file) for _ in range(2)]
+    for n in range(8):
+        server.write(**{f"{n}": "Train", f"{n - 2}": None})
+        processes[n % 2].poll()
+        assert saved(file) == (server.token, server.states[server.token])
+        server.write()
+        processes[n // 2 % 2].poll()
+        assert saved(file) == (server.token, server.states[server.token])
+
+
+@pytest.mark.parametrize("lost", ["removed", "emptied", "damaged"])
+def test_a_copy_that_is_lost_while_calsync_runs_is_made_anew(tmp_path, lost):
+    server, file = Server(), tmp_path / "a.cache"
+    process = Process(server, file)
+    server.write(a="Train")
+    process.poll()
+    match lost:
+        case "removed":
+            file.unlink()
+        case "emptied":
+            file.write_bytes(b"")
+        case "damaged":
+            file.write_bytes(file.read_bytes()[:5000])
+    server.write(b="Train")
+    process.poll()
+    process.poll(minutes=2)
+    assert saved(file) == (server.token, server.states[server.token])
+
+
+def test_a_calendar_that_goes_away_while_the_copy_is_brought_up_to_date_is_asked_again_by_the_next_poll(tmp_path):
+    server, file = Server(), tmp_path / "a.cache"
+    process, other = Process(server, file), Process(server, file)
+    process.poll()
+    server.write(a="Train")
+    other.poll()
+    server.write(b="Train")
+
+    def away(*_arguments):
+        del server.changes
+        raise Unreachable("The calendar is away.")
+
+    server.meanwhile = lambda: setattr(server, "changes", away)
+    process.poll()
+    assert process.sync.agenda.entries.keys() == {"a", "b"}
+    assert saved(file)[1].keys() == {"a"}
+    process.poll()
+    assert saved(file) == (server.token, server.states[server.token])
+
+
+@pytest.mark.parametrize("work", ["save", "load"])
+def test_what_another_process_saves_meanwhile_does_not_mix_with_what_was_read_before(tmp_path, monkeypatch, work):
+    server, file = Server(), tmp_path / "a.cache"
+    process, other = Process(server, file), Process(server, file)
+    process.poll()
+    other.poll()
+    server.write(a="Train")
+    server.meanwhile = lambda: server.write(a=None, b="Train")
+    if work == "load":
+        process.poll()
+    threads = []
+
+    class Connection(sqlite3.Connection):
+        """Lets the other process save, if it may, once this one has read the token of the copy."""
+
+        def execute(self, statement, *arguments):
+            answer = super().execute(statement, *arguments)
+            if statement.startswith("SELECT token") and not threads:
+                threads.append(threading.Thread(target=other.poll))
+                threads[0].start()
+                threads[0].join(0.5)
+            return answer
+
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Connection))
+    if work == "save":
+        process.poll()
+    token, resources = saved(file)
+    assert resources == server.states[token]
+    threads[0].join()
+    assert saved(file) == (server.token, server.states[server.token])
+
+
+CONNECT = sqlite3.connect
+WRITES = st.dictionaries(st.sampled_from("abc"), st.none() | st.sampled_from(["x", "xx"]), max_size=2)
+POLLS = st.tuples(st.integers(0, 1), st.integers(0, 1))
+STEPS = st.lists(st.tuples(WRITES, POLLS, st.none() | st.tuples(WRITES, POLLS)), max_size=8)
+
+
+class Hasty(sqlite3.Connection):
+    """Does not wait for the disk."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.execute("PRAGMA synchronous = OFF")
+
+
+@given(steps=STEPS)
+def test_whenever_the_calendar_goes_away_the_copy_is_the_calendar_at_its_token(tmp_path_factory, monkeypatch, steps):
+    """Two processes poll in any order, and one may poll while the other waits for its answer."""
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(CONNECT, factory=Hasty))
+    server, file = Server(), tmp_path_factory.mktemp("copy") / "a.cache"
+    processes = [Process(server, file) for _ in range(2)]
+
+    def poll(n, minutes):
+        processes[n].poll(minutes)
+        token, resources = saved(file)
+        assert resources == server.states[token]
+
+    for texts, (n, minutes), between in steps:
+        server.write(**texts)
+        if between is not None:
+            later, (_, while_waiting) = between
+
+            def act(later=later, other=1 - n, minutes=while_waiting):
+                server.write(**later)
+                poll(other, minutes)
+
+            server.meanwhile = act
+        poll(n, minutes)
+    for n in (0, 1):
+        poll(n, 2)
+    assert saved(file)[0] == server.token
 
 
 WRITER = """

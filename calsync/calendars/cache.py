@@ -1,8 +1,7 @@
 """The last known calendar on disk, so that a restart while the server is away still has something to serve.
 
-It is a copy and nothing more: what stands on the calendar is true, and a copy that is lost is made anew. Several processes
-may share the file. It is always the calendar of one sync token: a process writes what changed since that very token, or
-leaves the copy to the one that did, so that going on from it brings every resource up to date.
+It is a copy and nothing more: the calendar is the truth, and a copy that is lost is made anew. Several processes may share
+the file. The copy is always the calendar at one sync token, and only what changed since that token is applied to it.
 """
 
 from __future__ import annotations
@@ -21,21 +20,19 @@ from calsync.core.settings import Config
 _log = logging.getLogger("calsync")
 
 
-_MARK = 0x63616C73  # "cals" in ASCII
+_APPLICATION_ID = 0x63616C73  # "cals" in ASCII
 
 
-_SCHEMA = f"""
-PRAGMA application_id = {_MARK};
-CREATE TABLE IF NOT EXISTS state (calendar TEXT PRIMARY KEY, token TEXT NOT NULL, synced TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS notes (calendar TEXT, name TEXT, value TEXT NOT NULL, PRIMARY KEY (calendar, name));
-CREATE TABLE IF NOT EXISTS resources (
-    calendar TEXT NOT NULL, href TEXT NOT NULL, etag TEXT NOT NULL, ics BLOB NOT NULL, PRIMARY KEY (calendar, href)
-) WITHOUT ROWID;
-"""
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS state (calendar TEXT PRIMARY KEY, token TEXT NOT NULL, synced TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS notes (calendar TEXT, name TEXT, value TEXT NOT NULL, PRIMARY KEY (calendar, name))",
+    "CREATE TABLE IF NOT EXISTS resources (calendar TEXT NOT NULL, href TEXT NOT NULL, etag TEXT NOT NULL, "
+    "ics BLOB NOT NULL, PRIMARY KEY (calendar, href)) WITHOUT ROWID",
+)
 
 
-SPARING = timedelta(minutes=1)
-"""How often it is noted that nothing has changed."""
+INTERVAL = timedelta(minutes=1)
+"""How often the time of the last sync is written while nothing changes."""
 
 
 _T = TypeVar("_T")
@@ -63,12 +60,18 @@ class CalendarCache:
         """The whole calendar as it was last known, and when (aware) that was; None where nothing is known."""
         return self._with_file(self._load)
 
-    def save(self, changes: Changes, since: SyncToken | None, synced: datetime) -> None:
-        """Take in what changed since the state that `since` names; `synced` (aware) is when the calendar was like that."""
-        eventful = changes.complete or changes.changed or changes.removed
-        if eventful or self._saved is None or synced - self._saved >= SPARING:
-            self._with_file(lambda connection: self._save(connection, changes, since, synced))
-            self._saved = synced
+    def save(self, changes: Changes, since: SyncToken | None, synced: datetime) -> bool:
+        """Bring the copy from the state that `since` names to the one after `changes`, read at `synced` (aware).
+
+        Return False if the copy is in another state, which these changes do not fit, and leave it as it is. An unchanged
+        calendar is written at most once a minute.
+        """
+        is_moved = changes.complete or changes.changed or changes.removed or changes.token != since
+        if not is_moved and self._saved is not None and synced - self._saved < INTERVAL:
+            return True
+        fits = self._with_file(lambda connection: self._save(connection, changes, since, synced)) is not False
+        self._saved = synced if fits else None
+        return fits
 
     def note(self, name: str) -> str | None:
         """What was noted about the calendar under this name."""
@@ -90,29 +93,34 @@ class CalendarCache:
         changes = Changes(state[0], tuple(Resource(*row) for row in rows), (), complete=True)
         return changes, datetime.fromisoformat(state[1])
 
-    def _save(self, connection: sqlite3.Connection, changes: Changes, since: SyncToken | None, synced: datetime) -> None:
+    def _save(self, connection: sqlite3.Connection, changes: Changes, since: SyncToken | None, synced: datetime) -> bool:
         mine = self._calendar
-        if not changes.complete:
-            state = connection.execute("SELECT token FROM state WHERE calendar = ?", [mine]).fetchone()
-            if state is None or state[0] != since:
-                return  # another process keeps the copy, and what changed since another state does not fit it
-        else:
+        state = connection.execute("SELECT token FROM state WHERE calendar = ?", [mine]).fetchone()
+        saved = state[0] if state is not None else None
+        if changes.complete:
             connection.execute("DELETE FROM resources WHERE calendar = ?", [mine])
-        gone = [(mine, href) for href in changes.removed]
-        connection.executemany("DELETE FROM resources WHERE calendar = ? AND href = ?", gone)
-        rows = [(mine, found.href, found.etag, found.ics) for found in changes.changed]
-        connection.executemany("INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)", rows)
+        elif saved is None or saved not in (since, changes.token):
+            return False
+        if changes.complete or saved == since:  # otherwise another process has saved this very state
+            gone = [(mine, href) for href in changes.removed]
+            connection.executemany("DELETE FROM resources WHERE calendar = ? AND href = ?", gone)
+            rows = [(mine, resource.href, resource.etag, resource.ics) for resource in changes.changed]
+            connection.executemany("INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)", rows)
         connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", [mine, changes.token, synced.isoformat()])
+        return True
 
     def _with_file(self, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
         """What `work` returns, in one transaction; None where the file cannot be used."""
         try:
             if not self._is_ours():
                 raise sqlite3.DatabaseError("it is no copy of calsync's, and is left as it is")
-            with contextlib.closing(sqlite3.connect(self._file, timeout=5)) as connection:
-                connection.executescript(_SCHEMA)
-                with connection:
-                    return work(connection)
+            with contextlib.closing(sqlite3.connect(self._file, timeout=5, isolation_level=None)) as connection, connection:
+                connection.execute("BEGIN IMMEDIATE")  # no other process writes between what `work` reads and writes
+                if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+                    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                return work(connection)
         except (sqlite3.Error, OSError, ValueError) as error:
             if not self._complained:
                 _log.warning(
@@ -133,4 +141,4 @@ class CalendarCache:
             return True
         with self._file.open("rb") as file:
             head = file.read(72)
-        return not head or (head.startswith(b"SQLite format 3\0") and head[68:] == _MARK.to_bytes(4, "big"))
+        return not head or (head.startswith(b"SQLite format 3\0") and head[68:] == _APPLICATION_ID.to_bytes(4, "big"))

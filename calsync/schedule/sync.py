@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from calsync.calendars.base import Calendar
+from calsync.calendars.base import Calendar, Changes
 from calsync.calendars.cache import CalendarCache
 from calsync.core.errors import CalendarError, Unreachable
 from calsync.core.settings import Config
@@ -69,14 +69,24 @@ class CalendarSync:
                 if agenda.token is not None:  # what is known of today, if the calendar is away
                     self.agenda = self._with_busy(agenda)
             changes = self.calendar.changes(agenda.token, agenda.entries, agenda.horizon.start, agenda.counted)
-            if self._last_known is not None:
-                self._last_known.save(changes, agenda.token, now)
+            self._save(changes, agenda, now)
             agenda = agenda.after(changes, now, {expected.ics: expected} if expected else NO_OBJECTS)
             self.agenda = self._with_busy(agenda)
             if changes.complete:
                 with suppress(CalendarError):  # it only makes the next start quicker
                     self.calendar.forget(self.agenda.history)
             return self.agenda
+
+    def _save(self, changes: Changes, agenda: Agenda, now: datetime) -> None:
+        """Save what changed since `agenda`; if the copy on disk is in another state, save what changed since that one."""
+        if self._last_known is None or self._last_known.save(changes, agenda.token, now):
+            return
+        copy = self._last_known.load()
+        token, resources = (copy[0].token, copy[0].changed) if copy else (None, ())
+        known = {resource.href: resource for resource in resources}
+        with suppress(CalendarError):  # the next refresh tries again
+            changes = self.calendar.changes(token, known, agenda.horizon.start, agenda.counted)
+            self._last_known.save(changes, token, now)
 
     def _recalled(self, agenda: Agenda, now: datetime) -> Agenda:
         found = self._last_known.load() if self._last_known is not None else None

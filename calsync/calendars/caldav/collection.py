@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -164,14 +165,14 @@ class Collection:
                 ctag = str(found.properties[_GETCTAG])
             elif name is not None and found.properties.get(_GETETAG):
                 listed[name] = bare(found.properties[_GETETAG])
-        return self._compared(since, known, listed, self._token_of(ctag))
+        return self._compared(since, known, listed, self._token_of(ctag, listed))
 
-    def _token_of(self, ctag: str) -> str:
-        """The token of a listing: one that a ctag can confirm only if no later change can have the same ctag."""
+    def _token_of(self, ctag: str, listed: Mapping[str, str]) -> str:
+        """Return the token of a listing: its ctag if no later change can have the same one, otherwise a digest."""
         if ctag != self._ctag[0]:
             self._ctag = (ctag, time.monotonic())
         settled = bool(ctag) and time.monotonic() - self._ctag[1] > _CTAG_RESOLUTION
-        return f"ctag {ctag}" if settled else "listed"
+        return f"ctag {ctag}" if settled else f"listed {sha256(repr(sorted(listed.items())).encode()).hexdigest()}"
 
     def _compared(
         self, since: SyncToken | None, known: Mapping[str, Known], listed: Mapping[str, str], token: str
