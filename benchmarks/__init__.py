@@ -1,1 +1,1 @@
-"""What calsync costs beside what people would use instead, in one run on one machine: `scripts/bench`."""
+"""Measure calsync beside the barest code that gives the same answer, in one run on one machine: `scripts/bench`."""

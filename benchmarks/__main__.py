@@ -1,66 +1,57 @@
-"""The command: run the rows and print them, as a table or as one JSON object a line."""
+"""The command line of `scripts/bench`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import tempfile
-from dataclasses import replace
-from importlib import import_module
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.rows import ROWS, Row
-from benchmarks.stage import FULL, QUICK, Stage
-from benchmarks.subscribers import planned
-from benchmarks.tables import draw, of_rows
+from benchmarks import check, feed, process, reserve
+from benchmarks.bench import FULL, QUICK, Bench
+from benchmarks.results import Row, print_table
 
-GROUPS = ("feed", "check", "reserve", "process", "subscribers")
-"""The modules with rows, in the order of the table; importing them lists their rows."""
-for _group in GROUPS:
-    import_module(f"benchmarks.rows_{_group}")
+GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "feed": feed.hot,
+    "feed-again": feed.after_one_change,
+    "api-conflicts": check.over_http,
+    "check": check.beside_recurring_ical_events,
+    "check-growth": check.growth,
+    "reserve": reserve.beside_a_transaction,
+    "reserve-growth": reserve.growth,
+    "change-growth": process.foreign_change,
+    "start": process.start,
+    "memory": process.memory,
+}
+"""The rows that are measured together, by the name for `--only`, in the order of the table."""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="scripts/bench", description="What calsync costs beside what people would use instead."
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="smaller calendars and fewer runs: what the rows are, not how much"
-    )
-    parser.add_argument("--large", type=int, metavar="N", help="events of the largest calendars, instead of 100,000")
-    parser.add_argument("--only", action="append", choices=ROWS, metavar="NAME", help=f"only these rows: {', '.join(ROWS)}")
-    parser.add_argument("--json", action="store_true", help="one object a row")
-    parser.add_argument("--markdown", action="store_true", help="the table as docs/performance.md has it")
-    parser.add_argument("--strict", action="store_true", help="fail where a row does not hold")
+    """Measure, print, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure calsync beside the barest code.")
+    parser.add_argument("--quick", action="store_true", help="small calendars and few runs, in under two minutes")
+    parser.add_argument("--only", action="append", choices=GROUPS, metavar="NAME", help=f"one of {', '.join(GROUPS)}")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a row does not hold")
     options = parser.parse_args()
-    scale = QUICK if options.quick else FULL
-    if options.large:
-        scale = replace(scale, large=options.large, history=options.large, occurrences=options.large)
-    found: list[Row] = []
-    wanted = options.only or list(ROWS)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    rows = []
     with (
         tempfile.TemporaryDirectory(prefix="calsync-bench-") as folder,
-        Progress(*columns, console=Console(stderr=True), transient=True) as bar,
+        Bench(Path(folder), QUICK if options.quick else FULL) as bench,
+        Console(stderr=True).status("") as status,
     ):
-        stage = Stage(Path(folder), scale)
-        task = bar.add_task("", total=len(wanted))
-        for name in wanted:
-            bar.update(task, description=name)
-            for row in ROWS[name](stage):
-                found.append(row)
+        for name in options.only or GROUPS:
+            status.update(name)
+            for row in GROUPS[name](bench):
+                rows.append(row)
                 if options.json:
                     print(json.dumps(row.as_json(), ensure_ascii=False), flush=True)
-            bar.advance(task)
-        stage.close()
     if not options.json:
-        draw(of_rows(found), markdown=options.markdown)
-        if stage.cost is not None:
-            draw(planned(stage.cost), markdown=options.markdown)
-    return int(options.strict and any(row.holds is False for row in found))
+        print_table(rows)
+    return int(options.strict and not all(row.holds for row in rows))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""What is measured behind one and the same uvicorn: calsync, and the barest apps that give the same answers.
+"""What runs behind one and the same uvicorn: calsync, and the barest apps that give the same answers.
 
-python -m benchmarks.apps NAME PORT FOLDER
+Run `python -m benchmarks.apps NAME PORT` in the folder of an installation.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import sys
 import threading
@@ -23,18 +22,19 @@ from calsync.calendars.open import open_calendar
 from calsync.core.config import load
 from calsync.schemas.requests import ReservationIn
 from calsync.schemas.reservations import ConflictsOut
-from calsync.web.app import create_app
 
 
-def calsync(folder: Path) -> ASGIApp:
-    """The service on the calendar of the windows.toml in `folder`."""
-    config = load(folder / "windows.toml", {})
+def calsync() -> ASGIApp:
+    """Return the service on the calendar of the windows.toml."""
+    from calsync.web.app import create_app  # late, so that the bare apps start quickly
+
+    config = load(Path("windows.toml"), {})
     return create_app(config, open_calendar(config))
 
 
-def starlette(folder: Path) -> ASGIApp:
-    """The bytes of the file `feed`, and a bare 304."""
-    body = (folder / "feed").read_bytes()
+def starlette() -> ASGIApp:
+    """Return an app that answers with the bytes of the file `feed`, and with a bare 304."""
+    body = Path("feed").read_bytes()
 
     async def feed(_request: Request) -> Response:
         return Response(body, media_type="text/calendar; charset=utf-8")
@@ -45,30 +45,25 @@ def starlette(folder: Path) -> ASGIApp:
     return Starlette(routes=[Route("/feed", feed), Route("/unchanged", unchanged)])
 
 
-def fastapi(folder: Path) -> ASGIApp:
-    """The JSON of the file `conflicts`, as a model; and a reservation that is taken in and stored, and nothing more."""
+def fastapi() -> ASGIApp:
+    """Return an app that answers with the model in the file `conflicts`, and reserves by storing those of `ics`."""
     app = FastAPI()
-    conflicts = ConflictsOut.model_validate_json((folder / "conflicts").read_bytes())
-    ics = (folder / "ics").read_bytes()
-    local = threading.local()
-    database = folder / "bare.db"
-    with sqlite3.connect(database) as connection:
+    conflicts = ConflictsOut.model_validate_json(Path("conflicts").read_bytes())
+    ics = Path("ics").read_bytes()
+    local = threading.local()  # FastAPI calls `reserve` in threads
+    with sqlite3.connect("bare.db") as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE resources (n INTEGER PRIMARY KEY, href TEXT NOT NULL, ics BLOB NOT NULL)")
     connection.close()
 
     @app.get("/conflicts")
-    async def at_once() -> ConflictsOut:
-        return conflicts
-
-    @app.get("/conflicts-in-a-thread")
-    def in_a_thread() -> ConflictsOut:
+    async def answer() -> ConflictsOut:
         return conflicts
 
     @app.post("/reservations", status_code=201)
     def reserve(body: ReservationIn) -> dict[str, str]:
-        if not hasattr(local, "connection"):  # handlers run in threads
-            local.connection = sqlite3.connect(database, isolation_level=None)
+        if not hasattr(local, "connection"):
+            local.connection = sqlite3.connect("bare.db", isolation_level=None)
             local.connection.execute("PRAGMA synchronous = FULL")
         href = f"train-{body.week}.ics"
         local.connection.execute("BEGIN IMMEDIATE")
@@ -79,14 +74,6 @@ def fastapi(folder: Path) -> ASGIApp:
     return app
 
 
-APPS = {"calsync": calsync, "starlette": starlette, "fastapi": fastapi}
-
-
-def main() -> None:
-    name, port, folder = sys.argv[1:]
-    os.chdir(folder)
-    uvicorn.run(APPS[name](Path(folder)), port=int(port), log_level="warning", access_log=False, server_header=False)
-
-
 if __name__ == "__main__":
-    main()
+    app = {"calsync": calsync, "starlette": starlette, "fastapi": fastapi}[sys.argv[1]]()
+    uvicorn.run(app, port=int(sys.argv[2]), log_level="warning", access_log=False, server_header=False)

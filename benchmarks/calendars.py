@@ -1,9 +1,7 @@
-"""Calendars to measure with: any number of events, drawn from a seed, in the proportions of a Deployments calendar.
+"""Draw calendars of any size from a seed, in the proportions of a Deployments calendar.
 
-There is a train in every week up to two months ahead. All else is other people's: single events with and without a
-timezone, weekly series with moved and skipped instances, holidays and freezes of whole days, and events whose timezone
-nobody else has. People keep clear of the train windows, as they do, but for one event in five hundred, and for one that
-stands in the way of the week that is asked about.
+Every week up to two months ahead has a train. All other events belong to other people. They keep clear of the train
+windows, except for one in five hundred and for the one that blocks the first slot of the week that the rows ask about.
 """
 
 from __future__ import annotations
@@ -29,44 +27,33 @@ from calsync.core.windows import Window
 from calsync.ical.reservation import encode_reservation, reservation_href
 from calsync.ical.vtimezone import vtimezone
 
-SEED = 49
 PARTS = {"single": 0.70, "day": 0.12, "series": 0.10, "floating": 0.05, "own-zone": 0.03}
-"""What other people's events are, in parts of one."""
-EVER = 5
+"""The kinds of other people's events, with the probability of each."""
+ENDLESS = 5
 """Weekly meetings without an end, however large the calendar is."""
+BLOCKER = "Switch of the database primary"
+"""The title of the event that blocks a slot of the week that the rows ask about."""
 
 _ZONES = ("UTC", "Europe/Paris", "Europe/Berlin", "America/New_York", "America/Los_Angeles", "Asia/Kolkata")
 _COUNTS = (4, 8, 13, 26)
-_TEXT = (
-    "rollout of the maps service, switch of the database primary, upgrade, reboot of the cache hosts, certificate, "
-    "backport, migration of the parser cache, on-call handover, network maintenance, rehearsal, dump, schema change"
-)
-_WORDS = re.findall(r"\S+", _TEXT)
-_CLOCK = [hour for hour in range(24) for _ in range(1 if hour < 7 else 4 if hour < 19 else 2)]
+_HOURS = [hour for hour in range(24) for _ in range(1 if hour < 7 else 4 if hour < 19 else 2)]
 """The hours of the day, as often as events start in them."""
-_OWN_ZONE = """BEGIN:VTIMEZONE
-TZID:Office
-BEGIN:DAYLIGHT
-DTSTART:20070325T020000
-RRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU
-TZOFFSETFROM:+0100
-TZOFFSETTO:+0200
-END:DAYLIGHT
-BEGIN:STANDARD
-DTSTART:20071028T030000
-RRULE:FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU
-TZOFFSETFROM:+0200
-TZOFFSETTO:+0100
-END:STANDARD
-END:VTIMEZONE
-""".replace("\n", "\r\n")
+_WORDS = re.findall(
+    r"\S+",
+    "rollout of the maps service switch of the database primary upgrade reboot of the cache hosts certificate backport "
+    "migration of the parser cache on-call handover network maintenance rehearsal dump schema change",
+)
+_HEAD = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//calsync//benchmark//EN\r\n"
+_OFFICE = vtimezone("Europe/Berlin").decode().replace("Europe/Berlin", "Office")
+"""A timezone that nobody else knows."""
 _HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """One resource: its href, its bytes, what it is (a part of `PARTS`, "train", "ever" or "clash"), and on which days
-    its first and its last occurrence start.
+class Resource:
+    """One resource of a drawn calendar, with the days on which its first and its last occurrence start.
+
+    `kind` is a key of `PARTS`, "train", "endless" or "blocker".
     """
 
     href: str
@@ -76,57 +63,41 @@ class Made:
     last: date
 
 
-def asked_week(config: Config, today: datetime) -> Week:
-    """The week that the rows ask about: ten weeks ahead, or the first one after it that has a train and no freeze."""
-    week = Week.containing(today.date()).shift(10)
-    frozen = [freeze for freeze in config.freezes if freeze.days is None]
-    while week in config.declined or any(_touches(freeze.start, freeze.end, week) for freeze in frozen):
+def asked_week(config: Config, now: datetime) -> Week:
+    """Return the week that the rows ask about: ten weeks ahead, or the next one that has a train."""
+    week = Week.containing(now.date()).shift(10)
+    while week in config.declined:
         week = week.shift(1)
     return week
 
 
-def _touches(start: date | None, end: date | None, week: Week) -> bool:
-    assert start is not None  # a freeze that is not weekly has both
-    assert end is not None
-    days = [moment.date() if isinstance(moment, datetime) else moment for moment in (start, end)]
-    return days[0] <= week.monday + timedelta(days=6) and week.monday <= days[1]
-
-
 def pair(config: Config) -> Pair:
-    """The pair of the shipped roster, which spans regions."""
+    """Return the pair of the shipped roster, which spans regions."""
     return Pair(conductor(config, "conductor-eu"), conductor(config, "conductor-us"))
 
 
-def made(
-    config: Config, today: datetime, count: int, first: date, last: date, *, seed: int = SEED, history: bool = False
-) -> list[Made]:
-    """`count` resources whose occurrences start on the days from `first` to before `last`, `today` (aware) among them.
+def draw(config: Config, now: datetime, count: int, first: date, last: date, *, history: bool = False) -> list[Resource]:
+    """Draw `count` resources whose occurrences start from `first` to before `last`, around `now` (aware).
 
-    The `history` of a calendar has no train ahead, no meetings without end, and nothing to ask about.
+    A calendar's `history` has no endless meetings and nothing in the week that the rows ask about.
     """
-    dice = random.Random(f"{seed} {count}")
-    found = list(_trains(config, today, count // 5, first, last))
+    prefix = "past" if history else "event"
+    dice = random.Random(f"{prefix} {count}")
+    resources = list(_trains(config, now, count // 5, first, last))
     if not history:
-        found += [_clash(config, today), *_ever(dice, first)]
-    rest = count - len(found)
-    kinds = [kind for kind, part in PARTS.items() for _ in range(round(rest * part))]
-    kinds = (kinds + ["single"] * rest)[:rest]
-    dice.shuffle(kinds)
-    found += (_event(config, dice, f"{seed}-{n}", kind, first, last) for n, kind in enumerate(kinds))
-    return found
+        resources += [_blocker(config, now), *(_endless(dice, n, first) for n in range(ENDLESS))]
+    kinds = dice.choices(list(PARTS), list(PARTS.values()), k=count - len(resources))
+    resources += [_event(config, dice, f"{prefix}-{n}", kind, first, last) for n, kind in enumerate(kinds)]
+    return resources
 
 
-def nearest(resources: Iterable[Made], day: date, count: int) -> list[Made]:
-    """The `count` resources with an occurrence nearest to `day`: the same calendar, when it had run for less long."""
-
-    def distance(one: Made) -> tuple[timedelta, str]:
-        return max(one.first - day, day - one.last, timedelta()), one.href
-
-    return sorted(resources, key=distance)[:count]
+def nearest(resources: Iterable[Resource], day: date, count: int) -> list[Resource]:
+    """Return the `count` resources with an occurrence nearest to `day`."""
+    return sorted(resources, key=lambda one: (max(one.first - day, day - one.last, timedelta()), one.href))[:count]
 
 
-def fill(file: Path, resources: Sequence[Made]) -> None:
-    """Write the resources into the SQLite calendar at `file`, in one transaction and in the schema that calsync makes."""
+def fill(file: Path, resources: Sequence[Resource]) -> None:
+    """Write the resources into the SQLite calendar at `file` in one transaction, in the schema that calsync makes."""
     SqlCalendar.sqlite(file).close()
     with closing(sqlite3.connect(file)) as connection, connection:
         (head,) = connection.execute("SELECT revision FROM calendar").fetchone()
@@ -135,131 +106,132 @@ def fill(file: Path, resources: Sequence[Made]) -> None:
         connection.execute("UPDATE calendar SET revision = ?", [head + len(rows)])
 
 
-def joined(resources: Iterable[Made]) -> bytes:
-    """All of them as one VCALENDAR, as other libraries read a calendar."""
-    timezones: dict[bytes, None] = {}
-    bodies = []
-    for one in resources:
-        head, mark, rest = one.ics.partition(b"BEGIN:VEVENT")
-        before, zoned, _ = head.partition(b"BEGIN:VTIMEZONE")
-        if zoned:
-            for text in head.removeprefix(before).split(b"END:VTIMEZONE\r\n")[:-1]:
-                timezones[text + b"END:VTIMEZONE\r\n"] = None
-        bodies.append(mark + rest.removesuffix(b"END:VCALENDAR\r\n"))
-    return b"".join([_HEAD.encode(), *timezones, *bodies, b"END:VCALENDAR\r\n"])
+def joined(resources: Iterable[Resource]) -> bytes:
+    """Return all resources as one VCALENDAR, which is how other libraries read a calendar."""
+    text = b"".join(one.ics for one in resources)
+    timezones = dict.fromkeys(re.findall(rb"(?s)BEGIN:VTIMEZONE.*?END:VTIMEZONE\r\n", text))
+    events = re.findall(rb"(?s)BEGIN:VEVENT.*?END:VEVENT\r\n", text)
+    return b"".join([_HEAD.encode(), *timezones, *events, b"END:VCALENDAR\r\n"])
 
 
-_HEAD = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//calsync//benchmark//EN\r\n"
+def single(uid: str, start: datetime, length: timedelta, title: str) -> bytes:
+    """Return a resource with one event; `start` is in UTC."""
+    return _ics(uid, [*_times("UTC", start, length), f"SUMMARY:{title}"])
 
 
-def reservation(config: Config, week: Week, now: datetime) -> Reservation:
-    """The pair's reservation of the week, as a person would have made it at `now`."""
+def reservation(config: Config, week: Week, now: datetime) -> bytes:
+    """Return the resource by which the pair reserves the week at `now` (aware)."""
     plan = planning.plan(config, pair(config), week, now)
-    return Reservation(
-        week, config.train.title, plan.pair, plan.primary, plan.backup, plan.slots, modified=now.replace(microsecond=0),
-        train=f"1.46.0-wmf.{week.monday.isocalendar().week}", ticket="T400001", author="bench",
-    )  # fmt: skip
+    seats = (plan.pair, plan.primary, plan.backup, plan.slots)
+    train, modified = f"1.46.0-wmf.{week.number}", now.replace(microsecond=0)
+    reserved = Reservation(
+        week, config.train.title, *seats, modified=modified, train=train, ticket="T400001", author="bench"
+    )
+    return encode_reservation(config, reserved, f"{week}".ljust(32, "0"))
 
 
-def _trains(config: Config, today: datetime, most: int, first: date, last: date) -> Iterator[Made]:
-    week = Week.containing(min(today.date() + timedelta(weeks=8), last - timedelta(days=7)))
+def _trains(config: Config, now: datetime, most: int, first: date, last: date) -> Iterator[Resource]:
+    """Reserve every week from two months ahead back to `first`, but not more than `most`."""
+    week = Week.containing(min(now.date() + timedelta(weeks=8), last - timedelta(weeks=1)))
     for _ in range(most):
         if week.monday < first:
             return
         if week not in config.declined:
-            written = datetime.combine(week.monday - timedelta(days=14), time(9), UTC)
-            ics = encode_reservation(config, reservation(config, week, written), f"{week}")
-            yield Made(
-                reservation_href(week), ics, "train", week.monday + timedelta(days=1), week.monday + timedelta(days=3)
-            )
+            ics = reservation(config, week, datetime.combine(week.monday - timedelta(weeks=2), time(9), UTC))
+            yield Resource(reservation_href(week), ics, "train", week.day("tue"), week.day("thu"))
         week = week.shift(-1)
 
 
-def _clash(config: Config, today: datetime) -> Made:
-    """An event that stands in the way of the first slot of the week that is asked about."""
-    week = asked_week(config, today)
-    start = min(window.on(week.day("tue")).start for window in config.train_windows).astimezone(UTC) + _HOUR / 2
-    lines = [f"DTSTART:{start:%Y%m%dT%H%M%SZ}", "DURATION:PT1H", "SUMMARY:Switch of the database primary"]
-    return Made("clash.ics", _ics("clash", lines), "clash", start.date(), start.date())
+def _blocker(config: Config, now: datetime) -> Resource:
+    """Block the first slot of the week that the rows ask about."""
+    day = asked_week(config, now).day("tue")
+    start = min(window.on(day).start for window in config.train_windows).astimezone(UTC)
+    return Resource("blocker.ics", single("blocker", start + _HOUR / 2, _HOUR, BLOCKER), "blocker", day, day)
 
 
-def _ever(dice: random.Random, first: date) -> Iterator[Made]:
-    for n in range(EVER):
-        start = datetime.combine(first + timedelta(days=n), time(18, 15 * (n % 4)))
-        lines = [*_span("Europe/Paris", start, _HOUR / 2), "RRULE:FREQ=WEEKLY", *_text(dice)]
-        ics = _ics(f"ever-{n}", lines, vtimezone("Europe/Paris").decode())
-        yield Made(f"ever-{n}.ics", ics, "ever", first, date.max)
+def _endless(dice: random.Random, n: int, first: date) -> Resource:
+    start = datetime.combine(first + timedelta(days=n), time(18, 15 * (n % 4)))
+    lines = [*_times("Europe/Paris", start, _HOUR / 2), "RRULE:FREQ=WEEKLY", *_text(dice)]
+    ics = _ics(f"endless-{n}", lines, _timezone("Europe/Paris"))
+    return Resource(f"endless-{n}.ics", ics, "endless", start.date(), date.max)
 
 
-def _event(config: Config, dice: random.Random, name: str, kind: str, first: date, last: date) -> Made:
-    uid, href = f"event-{name}", f"event-{name}.ics"
+def _event(config: Config, dice: random.Random, uid: str, kind: str, first: date, last: date) -> Resource:
+    """Draw somebody's event."""
     count = dice.choice(_COUNTS) if kind == "series" else 1
     day = first + timedelta(days=dice.randrange(max(1, (last - first).days - 7 * (count - 1))))
     if kind == "day":
-        return _day(dice, uid, day)
-    tz = {"floating": "", "own-zone": "Office"}.get(kind, dice.choice(_ZONES))
+        return _whole_days(dice, uid, day)
+    timezone = {"floating": "", "own-zone": "Office"}.get(kind, dice.choice(_ZONES))
     length = dice.choice((_HOUR / 4, _HOUR / 2, _HOUR, _HOUR, 2 * _HOUR))
-    ignores_preconditions = dice.randrange(500) == 0
+    careless = dice.randrange(500) == 0
     while True:
-        start = datetime.combine(day, time(dice.choice(_CLOCK), dice.randrange(0, 60, 15)))
-        if ignores_preconditions or not _in_a_train_window(config, tz, start, length):
+        start = datetime.combine(day, time(dice.choice(_HOURS), dice.randrange(0, 60, 15)))
+        if careless or not _near_a_train(config, timezone, start, length):
             break
-    lines = [*_span(tz, start, length), *_text(dice)]
-    before = _OWN_ZONE if kind == "own-zone" else vtimezone(tz).decode() if tz not in ("", "UTC") else ""
-    if kind != "series":
-        return Made(href, _ics(uid, lines, before), kind, day, day)
-    after = ""
-    if dice.randrange(3) == 0:  # one instance is moved
-        moved = start + timedelta(weeks=1)
-        instance = _span(tz, moved, length)[0].replace("DTSTART", "RECURRENCE-ID", 1)
-        after = _vevent(uid, [instance, *_span(tz, moved - timedelta(days=moved.weekday() - 4), length), *_text(dice)])
-    if dice.randrange(5) == 0:
-        lines.append(_span(tz, start + timedelta(weeks=2), length)[0].replace("DTSTART", "EXDATE", 1))
-    lines.append(f"RRULE:FREQ=WEEKLY;COUNT={count}")
-    return Made(href, _ics(uid, lines, before, after), kind, day, day + timedelta(weeks=count - 1))
+    lines, after = [*_times(timezone, start, length), *_text(dice)], ""
+    if kind == "series":
+        if dice.randrange(3) == 0:  # the second instance is moved to Friday
+            second = start + timedelta(weeks=1)
+            instance = _times(timezone, second, length)[0].replace("DTSTART", "RECURRENCE-ID", 1)
+            friday = second + timedelta(days=4 - second.weekday())
+            after = _vevent(uid, [instance, *_times(timezone, friday, length), *_text(dice)])
+        if dice.randrange(5) == 0:  # the third one is skipped
+            lines.append(_times(timezone, start + timedelta(weeks=2), length)[0].replace("DTSTART", "EXDATE", 1))
+        lines.append(f"RRULE:FREQ=WEEKLY;COUNT={count}")
+    ics = _ics(uid, lines, _timezone(timezone), after)
+    return Resource(f"{uid}.ics", ics, kind, day, day + timedelta(weeks=count - 1))
 
 
-def _day(dice: random.Random, uid: str, day: date) -> Made:
-    """A holiday, which makes nobody busy, or for one in ten a freeze of a weekend, which does."""
+def _whole_days(dice: random.Random, uid: str, day: date) -> Resource:
+    """Draw a holiday, which blocks nothing; one in ten is a freeze of a weekend instead."""
     freeze = dice.randrange(10) == 0
     if freeze:
         day -= timedelta(days=(day.weekday() - 5) % 7)
-    until = day + timedelta(days=2 if freeze else dice.choice((1, 1, 1, 2, 5)))
-    lines = [f"DTSTART;VALUE=DATE:{day:%Y%m%d}", f"DTEND;VALUE=DATE:{until:%Y%m%d}", *_text(dice)]
-    lines += ["CATEGORIES:freeze"] if freeze else ["TRANSP:TRANSPARENT"]
-    return Made(f"{uid}.ics", _ics(uid, lines), "day", day, day)
+    end = day + timedelta(days=2 if freeze else dice.choice((1, 1, 1, 2, 5)))
+    lines = [f"DTSTART;VALUE=DATE:{day:%Y%m%d}", f"DTEND;VALUE=DATE:{end:%Y%m%d}", *_text(dice)]
+    lines.append("CATEGORIES:freeze" if freeze else "TRANSP:TRANSPARENT")
+    return Resource(f"{uid}.ics", _ics(uid, lines), "day", day, day)
 
 
-def _in_a_train_window(config: Config, tz: str, start: datetime, length: timedelta) -> bool:
-    """Whether it comes within an hour of one, so that a series also keeps clear when clocks do not change together."""
-    if not tz:  # it is then wherever it is looked at from
-        return start.weekday() in (1, 2, 3) and start.hour < 14 and start + length > start.replace(hour=9, minute=0)
-    begin = resolve(start, zone({"Office": "Europe/Berlin"}.get(tz, tz)))[0].astimezone(UTC)
-    spans = _train_spans(config.train_windows, start.date())
-    return any(low - _HOUR < begin + length and begin < high + _HOUR for low, high in spans)
+def _near_a_train(config: Config, timezone: str, start: datetime, length: timedelta) -> bool:
+    """Tell whether the event comes within an hour of a train window, which keeps a series clear when clocks change.
+
+    A floating event must keep clear in the timezone of every window.
+    """
+    windows = config.train_windows
+    places = [{"Office": "Europe/Berlin"}.get(timezone, timezone)] if timezone else [one.timezone for one in windows]
+    starts = [resolve(start, zone(place))[0].astimezone(UTC) for place in places]
+    slots = _train_slots(windows, start.date())
+    return any(low - _HOUR < begin + length and begin < high + _HOUR for begin in starts for low, high in slots)
 
 
 @cache
-def _train_spans(windows: tuple[Window, ...], day: date) -> list[tuple[datetime, datetime]]:
-    """When the train's windows are on that day, the one before and the one after it, in UTC."""
-    days = [day + timedelta(days=n) for n in (-1, 0, 1)]
-    slots = [window.on(one) for window in windows for one in days if one.weekday() in (1, 2, 3)]
+def _train_slots(windows: tuple[Window, ...], day: date) -> list[tuple[datetime, datetime]]:
+    """Return the train windows of the day and of the days beside it, in UTC."""
+    days = [one for one in (day + timedelta(days=n) for n in (-1, 0, 1)) if one.weekday() in (1, 2, 3)]
+    slots = [window.on(one) for window in windows for one in days]
     return [(slot.start.astimezone(UTC), slot.end.astimezone(UTC)) for slot in slots]
 
 
-def _span(tz: str, start: datetime, length: timedelta) -> list[str]:
-    param, mark = (f";TZID={tz}" if tz not in ("", "UTC") else "", "Z" if tz == "UTC" else "")
-    return [
-        f"{name}{param}:{moment:%Y%m%dT%H%M%S}{mark}" for name, moment in (("DTSTART", start), ("DTEND", start + length))
-    ]
+def _times(timezone: str, start: datetime, length: timedelta) -> list[str]:
+    parameter = f";TZID={timezone}" if timezone not in ("", "UTC") else ""
+    mark = "Z" if timezone == "UTC" else ""
+    moments = {"DTSTART": start, "DTEND": start + length}
+    return [f"{name}{parameter}:{moment:%Y%m%dT%H%M%S}{mark}" for name, moment in moments.items()]
 
 
 def _text(dice: random.Random) -> list[str]:
-    """A title, and for most a description of anything between a line and a page."""
-    title = " ".join(dice.choices(_WORDS, k=dice.randint(2, 6))).strip(",").capitalize()
-    words = dice.choices((0, 12, 60, 250), weights=(40, 40, 15, 5))[0]
-    said = " ".join(dice.choices(_WORDS, k=words)).replace(",", "\\,")
-    return [f"SUMMARY:{title}".replace(",", "\\,"), *([f"DESCRIPTION:{said}"] if said else [])]
+    """Draw a title; six in ten also have a description, of up to a page."""
+    lines = [f"SUMMARY:{' '.join(dice.choices(_WORDS, k=dice.randint(2, 6))).capitalize()}"]
+    if words := dice.choices((0, 12, 60, 250), weights=(40, 40, 15, 5))[0]:
+        lines.append(f"DESCRIPTION:{' '.join(dice.choices(_WORDS, k=words))}")
+    return lines
+
+
+@cache
+def _timezone(name: str) -> str:
+    return _OFFICE if name == "Office" else vtimezone(name).decode() if name not in ("", "UTC") else ""
 
 
 def _ics(uid: str, lines: Sequence[str], before: str = "", after: str = "") -> bytes:
@@ -268,8 +240,8 @@ def _ics(uid: str, lines: Sequence[str], before: str = "", after: str = "") -> b
 
 def _vevent(uid: str, lines: Sequence[str]) -> str:
     whole = ["BEGIN:VEVENT", f"UID:{uid}", "DTSTAMP:20260101T000000Z", *lines, "END:VEVENT"]
-    return "".join(f"{_folded(line)}\r\n" for line in whole)
+    return "".join(f"{_fold(line)}\r\n" for line in whole)
 
 
-def _folded(line: str) -> str:
+def _fold(line: str) -> str:
     return "\r\n ".join(line[at : at + 73] for at in range(0, len(line), 73))
