@@ -1,7 +1,7 @@
-"""HTTP requests with a limit in time and size for the whole exchange, and the same limit in time for any connection.
+"""HTTP requests with a limit in time and size for the whole exchange, and a time limit for any other connection.
 
-The timeout of an HTTP library bounds each wait on the network, so a server that sends a byte now and then keeps it waiting
-for ever. Here a clock runs beside the whole exchange, from looking up the name to the last byte, and cuts the connection.
+The timeout of an HTTP library limits each wait on the network, so a server that sends a byte now and then can keep it
+waiting for ever. Here the limit covers the whole exchange, from the DNS lookup to the last byte.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from typing import Any
 
 
 class FetchError(Exception):
-    """No whole answer came; the text is a predicate without the address, which may be a secret."""
+    """No complete response; the message is a predicate without the URL, which may be a secret."""
 
 
 class NotConnected(FetchError):
-    """The server was never reached, so it has certainly not seen the request."""
+    """The server was not reached, so it has certainly not seen the request."""
 
 
 class TimedOut(FetchError):
-    """The exchange took longer than it may."""
+    """The exchange took too long."""
 
 
 class TooLong(FetchError):
-    """The answer has more bytes than it may."""
+    """The response is too large."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server answered; names of `headers` are in small letters."""
+class Response:
+    """A complete response; the names in `headers` are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -51,16 +51,16 @@ def fetch(
     max_bytes: int,
     headers: Mapping[str, str] | None = None,
     form: Mapping[str, str] | None = None,
-) -> Answer:
-    """Return the answer to a request, whatever its status, after at most `seconds` and one more to hang up.
+) -> Response:
+    """Return the response to a request, whatever its status, after at most `seconds` and one more to hang up.
 
-    Raises a `FetchError`; a body of more than `max_bytes` is `TooLong`.
+    Raises a `FetchError`; if the body has more than `max_bytes`, a `TooLong`.
     """
-    import niquests  # costs 0.1 s of processor time, and most commands fetch nothing
+    import niquests  # takes 0.1 s of processor time, and most commands fetch nothing
 
     loop = asyncio.new_event_loop()
     try:
-        return loop.run_until_complete(asyncio.wait_for(_ask(method, url, seconds, max_bytes, headers, form), seconds))
+        return loop.run_until_complete(asyncio.wait_for(_request(method, url, seconds, max_bytes, headers, form), seconds))
     except (TimeoutError, niquests.exceptions.ReadTimeout):
         raise TimedOut(f"does not answer within {seconds:.0f} s") from None
     except (niquests.exceptions.ConnectTimeout, niquests.exceptions.InvalidURL) as error:
@@ -69,21 +69,21 @@ def fetch(
         raise FetchError(f"cannot be reached: {type(error).__name__}") from None
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()  # unlike asyncio.run, this does not wait for a name that is still being looked up
+        loop.close()  # unlike asyncio.run, this does not wait for a DNS lookup that is still running
 
 
-async def _ask(
+async def _request(
     method: str,
     url: str,
     seconds: float,
     max_bytes: int,
     headers: Mapping[str, str] | None,
     form: Mapping[str, str] | None,
-) -> Answer:
+) -> Response:
     import niquests  # as above
 
     async with niquests.AsyncSession(disable_http3=True) as session:
-        answer = await session.request(
+        response = await session.request(
             method,
             url,
             headers=dict(headers or {}),
@@ -92,12 +92,12 @@ async def _ask(
             stream=True,
         )
         body = bytearray()
-        async for part in await answer.iter_content(65_536):
-            body += part
+        async for chunk in await response.iter_content(65_536):
+            body += chunk
             if len(body) > max_bytes:
                 raise TooLong(f"has more than {max_bytes:,} bytes")
-        received = {str(name).lower(): str(value) for name, value in answer.headers.items()}
-        return Answer(answer.status_code or 0, received, bytes(body))
+        received = {str(name).lower(): str(value) for name, value in response.headers.items()}
+        return Response(response.status_code or 0, received, bytes(body))
 
 
 @contextmanager
@@ -106,8 +106,8 @@ def time_limit(connection: Any, timeout: timedelta | None) -> Iterator[None]:
     if timeout is None:
         yield
         return
-    with contextlib.closing(socket.socket(fileno=os.dup(connection.fileno()))) as line:
-        timer = threading.Timer(timeout.total_seconds(), _cut, [line])
+    with contextlib.closing(socket.socket(fileno=os.dup(connection.fileno()))) as duplicate:
+        timer = threading.Timer(timeout.total_seconds(), _cut, [duplicate])
         timer.daemon = True
         timer.start()
         try:
@@ -116,6 +116,6 @@ def time_limit(connection: Any, timeout: timedelta | None) -> Iterator[None]:
             timer.cancel()
 
 
-def _cut(line: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the server may have hung up by itself
-        line.shutdown(socket.SHUT_RDWR)
+def _cut(duplicate: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the server may have hung up already
+        duplicate.shutdown(socket.SHUT_RDWR)

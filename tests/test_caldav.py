@@ -220,7 +220,7 @@ def test_writes_carry_one_condition_and_their_length_and_never_go_to_the_calenda
         assert not body or re.search(rb"\r\nContent-Length: (\d+)", head, re.IGNORECASE)[1] == str(len(body)).encode()
 
 
-def test_on_a_server_that_was_found_careless_ones_own_write_is_known_again(caldav):
+def test_on_a_server_that_was_found_to_ignore_preconditions_ones_own_write_is_recognised(caldav):
     calendar = caldav.open()
     calendar._ignores_preconditions = True
     calendar._pause = lambda _seconds: None
@@ -473,7 +473,7 @@ def test_an_empty_listing_without_a_sync_token_empties_no_agenda(unruly):
     assert mirror.follow().keys() == {"a.ics"}
 
 
-# What a server promises
+# What a server can do
 
 
 BROKEN = {
@@ -486,8 +486,8 @@ BROKEN = {
 }
 
 
-def broken(promises):
-    return [promise.sentence for promise in promises if not promise.holds]
+def broken(capabilities):
+    return [capability.sentence for capability in capabilities if not capability.holds]
 
 
 def left_behind(place):
@@ -496,15 +496,15 @@ def left_behind(place):
 
 
 @pytest.mark.parametrize("caldav", each_engine("radicale", "xandikos"), indirect=True)
-def test_good_servers_keep_every_promise_and_nothing_stays_of_having_tried(caldav):
-    promises = caldav.open().probe()
-    assert len(promises) > 6
-    assert broken(promises) == []
+def test_good_servers_have_every_capability_and_nothing_remains_of_the_trial(caldav):
+    capabilities = caldav.open().probe()
+    assert len(capabilities) > 6
+    assert broken(capabilities) == []
     assert left_behind(caldav) == []
 
 
 @pytest.mark.parametrize("switch", BROKEN)
-def test_each_promise_that_a_server_does_not_keep_is_found_out(unruly, switch):
+def test_each_capability_that_a_server_lacks_is_found_out(unruly, switch):
     unruly.control("switch", **KEEPS, loses_emoji=False)
     unruly.control("switch", **{switch: True})
     calendar = unruly.open()
@@ -516,7 +516,7 @@ def test_each_promise_that_a_server_does_not_keep_is_found_out(unruly, switch):
 
 
 @pytest.mark.parametrize("status", [423, 500, 503])
-def test_a_server_in_trouble_is_not_taken_for_one_that_keeps_promises(unruly, status):
+def test_a_server_in_trouble_is_not_taken_for_one_that_has_the_capabilities(unruly, status):
     unruly.control("switch", races=True)
     calendar = unruly.open()
     calendar.changes(None)

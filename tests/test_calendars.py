@@ -134,7 +134,7 @@ def test_what_is_over_is_told_of_all_the_same_where_it_is_asked_for(place):
     for href in ("a.ics", "b.ics", "c.ics"):
         put(calendar, href, href)
     over = datetime(2026, 12, 1, tzinfo=UTC)
-    calendar.forget({found.etag: over for href, found in standing(calendar).items() if href != "c.ics"})
+    calendar.mark_ended({found.etag: over for href, found in standing(calendar).items() if href != "c.ics"})
     told = calendar.changes(None, {}, over + timedelta(days=1), ["b.ics", "none.ics"])
     assert {"b.ics", "c.ics"} <= {found.href for found in told.changed}
     assert "none.ics" not in {found.href for found in told.changed}

@@ -213,7 +213,7 @@ class Server:
             act()
         return answer
 
-    def forget(self, ended):
+    def mark_ended(self, ended):
         pass
 
 

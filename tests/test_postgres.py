@@ -59,7 +59,7 @@ def test_replicas_that_start_together_on_an_empty_database_make_one_schema(place
 def test_a_newer_schema_is_refused_with_the_remedy(place):
     place.open().put("a.ics", b"1", etag=None)
     place.server.run("UPDATE calendar SET schema_version = 2", database(place))
-    with pytest.raises(Refused, match="schema version 2, and this calsync knows version 1; run"):
+    with pytest.raises(Refused, match=r"schema version 2.* version 1"):
         place.open().changes(None)
 
 

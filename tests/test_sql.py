@@ -59,7 +59,7 @@ def test_a_newer_schema_is_refused_with_the_remedy(calendar, tmp_path):
     with sqlite3.connect(tmp_path / "deployments.db") as connection:
         connection.execute("UPDATE calendar SET schema_version = 2")
     connection.close()
-    with pytest.raises(Refused, match="schema version 2, and this calsync knows version 1; run"):
+    with pytest.raises(Refused, match=r"schema version 2.* version 1"):
         SqlCalendar.sqlite(tmp_path / "deployments.db")
 
 
@@ -67,7 +67,7 @@ def test_a_file_that_is_no_database_or_has_no_folder_is_refused(tmp_path):
     (tmp_path / "text.db").write_text("no database" * 1000)
     with pytest.raises(Refused, match="cannot be used"):
         SqlCalendar.sqlite(tmp_path / "text.db")
-    with pytest.raises(Refused, match="does not exist; make it first"):
+    with pytest.raises(Refused, match=r"missing .*does not exist"):
         SqlCalendar.sqlite(tmp_path / "missing" / "a.db")
     with pytest.raises(Refused, match="cannot be used"):
         SqlCalendar.sqlite(tmp_path)

@@ -1,7 +1,7 @@
-"""The port through which calsync reads and writes a calendar, and the choice of its engine.
+"""The protocol that every calendar engine implements, and its values.
 
 The words are CalDAV's (RFC 4791, RFC 6578) on every engine: a *resource* is one iCalendar object at an *href* within the
-calendar; its *etag* changes with every write; a *sync token* names a state of the whole calendar.
+calendar; its *etag* changes with every write; a *sync token* names one state of the whole calendar.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 SyncToken = str
-"""Opaque; what one calendar gave out means nothing to another."""
+"""Opaque; it means nothing to any other calendar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What became of the calendar since a sync token; `token` names the state after it.
+    """The changes of a calendar since a sync token; `token` names the state after them.
 
-    Where `complete` is set, `changed` is every resource there is, and what is not in it is gone.
+    If `complete` is set, `changed` holds every resource, and any other is gone.
     """
 
     token: SyncToken
@@ -38,61 +38,61 @@ class Changes:
     complete: bool
 
 
-class Known(Protocol):
-    """What is known of a resource: at least its etag."""
+class HasEtag(Protocol):
+    """A resource that somebody has read: at least its etag."""
 
     @property
     def etag(self) -> str:
-        """The etag of the resource as it was last read."""
+        """Return the etag of the resource as it was last read."""
 
 
-NOTHING: Mapping[str, Known] = MappingProxyType({})
-"""Nothing is known of any resource."""
+NO_RESOURCES: Mapping[str, HasEtag] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """One thing that a calendar was tried for: whether it holds, and what that means, in a sentence for a person."""
+    """One thing that a calendar was tried for: whether it holds, and a sentence for people about what that means."""
 
     holds: bool
     sentence: str
 
 
 class Calendar(Protocol):
-    """A calendar that can be followed and written to conditionally; every engine is safe to use from several threads.
+    """A calendar that reports its changes and takes conditional writes; every engine is safe to use from several threads.
 
-    All methods raise `Unreachable` where the calendar does not answer and `Refused` where it answers no. After
-    `Unreachable` from `put` or `delete` the write may stand or not; only `changes` tells.
+    All methods raise `Unreachable` if the calendar does not answer, and `Refused` if it refuses. After `Unreachable` from
+    `put` or `delete` the write may or may not have happened; only `changes` tells.
     """
 
     def changes(
         self,
         since: SyncToken | None,
-        known: Mapping[str, Known] = NOTHING,
-        after: datetime | None = None,
-        besides: Sequence[str] = (),
+        known: Mapping[str, HasEtag] = NO_RESOURCES,
+        ended_before: datetime | None = None,
+        always_include: Sequence[str] = (),
     ) -> Changes:
-        """What changed since `since`; everything for None, and for a token the calendar no longer knows.
+        """Return the changes since `since`; everything for None, and for a token that the calendar no longer knows.
 
-        `known` are the resources, by href, that whoever holds `since` has; with them an engine finds what became of a
-        calendar that cannot tell by itself. A complete answer may leave out what was over before `after`, but for what is
-        at the hrefs in `besides`.
+        `known` has the caller's resources at `since`, by href. An engine compares them with the calendar if that cannot
+        report changes by itself. A complete answer may leave out resources that ended before `ended_before`, except those
+        at the hrefs in `always_include`.
         """
 
-    def forget(self, over: Mapping[str, datetime]) -> None:
-        """Take note of when resources, by etag, are over for good, so that `changes` need not tell of them again."""
+    def mark_ended(self, ended: Mapping[str, datetime]) -> None:
+        """Record when resources, by etag, ended for good, so that complete answers of `changes` may leave them out."""
 
     def put(self, href: str, ics: bytes, *, etag: str | None) -> Resource:
-        """Store `ics` at `href`, durably, if the resource there has this etag; None: if there is none. Otherwise `Changed`.
+        """Store `ics` at `href`, durably, if the resource there has this etag (None: if there is none).
 
-        Returns the resource that was put. What the calendar made of it, and its lasting etag, only `changes` tells.
+        Return the resource as it was sent. Only `changes` tells what the calendar made of it, and its lasting etag. Raise
+        `Changed` if the condition fails.
         """
 
     def delete(self, href: str, *, etag: str) -> None:
-        """Remove the resource, durably, if it has this etag; otherwise `Changed`."""
+        """Remove the resource, durably, if it has this etag; otherwise raise `Changed`."""
 
     def probe(self) -> tuple[Capability, ...]:
-        """Try out what the calendar promises, and leave nothing behind; empty where the engine needs no trying."""
+        """Try out what the calendar can do and clean up; return nothing if the engine needs no trial."""
 
     def close(self) -> None:
-        """Let go of connections and files; again is harmless."""
+        """Release connections and files; calling it again is harmless."""

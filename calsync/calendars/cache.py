@@ -19,9 +19,7 @@ from calsync.core.settings import Config
 
 _log = logging.getLogger("calsync")
 
-
 _APPLICATION_ID = 0x63616C73  # "cals" in ASCII
-
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS state (calendar TEXT PRIMARY KEY, token TEXT NOT NULL, synced TEXT NOT NULL)",
@@ -30,34 +28,32 @@ _SCHEMA = (
     "ics BLOB NOT NULL, PRIMARY KEY (calendar, href)) WITHOUT ROWID",
 )
 
-
 INTERVAL = timedelta(minutes=1)
 """How often the time of the last sync is written while nothing changes."""
-
 
 _T = TypeVar("_T")
 
 
 def open_cache(config: Config) -> CalendarCache | None:
-    """Where the configured calendar is kept for restarts; None for the embedded one, which is on disk itself."""
+    """Return the cache of the configured calendar; None for the embedded calendar, which is on disk itself."""
     if config.calendar.is_embedded:
         return None
     return CalendarCache(config.folder / config.calendar.cache, f"{config.calendar.url} {config.calendar.name}")
 
 
 class CalendarCache:
-    """The last known state of the calendar that is named `calendar`, in the SQLite file `file`.
+    """The last known state of the calendar named `calendar`, in the SQLite file `file`.
 
-    A file that cannot be used is logged once and done without: nothing but a restart needs it.
+    A file that cannot be used is logged once and otherwise ignored, because only a restart needs it.
     """
 
     def __init__(self, file: Path, calendar: str) -> None:
         self._file, self._calendar = file, calendar
         self._saved: datetime | None = None
-        self._complained = False
+        self._warned = False
 
     def load(self) -> tuple[Changes, datetime] | None:
-        """The whole calendar as it was last known, and when (aware) that was; None where nothing is known."""
+        """Return the whole calendar as it was last known, and when that was (aware); None if nothing is known."""
         return self._with_file(self._load)
 
     def save(self, changes: Changes, since: SyncToken | None, synced: datetime) -> bool:
@@ -74,46 +70,45 @@ class CalendarCache:
         return fits
 
     def note(self, name: str) -> str | None:
-        """What was noted about the calendar under this name."""
-        asked = "SELECT value FROM notes WHERE calendar = ? AND name = ?"
-        found = self._with_file(lambda connection: connection.execute(asked, [self._calendar, name]).fetchone())
-        return str(found[0]) if found else None
+        """Return a note about the calendar."""
+        statement = "SELECT value FROM notes WHERE calendar = ? AND name = ?"
+        row = self._with_file(lambda connection: connection.execute(statement, [self._calendar, name]).fetchone())
+        return str(row[0]) if row else None
 
-    def take_note(self, name: str, value: str) -> None:
-        """Note something about the calendar that is dear to find out."""
-        put = "INSERT OR REPLACE INTO notes VALUES (?, ?, ?)"
-        self._with_file(lambda connection: connection.execute(put, [self._calendar, name, value]))
+    def set_note(self, name: str, value: str) -> None:
+        """Keep something about the calendar that is expensive to find out."""
+        statement = "INSERT OR REPLACE INTO notes VALUES (?, ?, ?)"
+        self._with_file(lambda connection: connection.execute(statement, [self._calendar, name, value]))
 
     def _load(self, connection: sqlite3.Connection) -> tuple[Changes, datetime] | None:
-        mine = [self._calendar]
-        state = connection.execute("SELECT token, synced FROM state WHERE calendar = ?", mine).fetchone()
+        state = connection.execute("SELECT token, synced FROM state WHERE calendar = ?", [self._calendar]).fetchone()
         if state is None:
             return None
-        rows = connection.execute("SELECT href, etag, ics FROM resources WHERE calendar = ? ORDER BY href", mine)
-        changes = Changes(state[0], tuple(Resource(*row) for row in rows), (), complete=True)
-        return changes, datetime.fromisoformat(state[1])
+        statement = "SELECT href, etag, ics FROM resources WHERE calendar = ? ORDER BY href"
+        resources = tuple(Resource(*row) for row in connection.execute(statement, [self._calendar]))
+        return Changes(state[0], resources, (), complete=True), datetime.fromisoformat(state[1])
 
     def _save(self, connection: sqlite3.Connection, changes: Changes, since: SyncToken | None, synced: datetime) -> bool:
-        mine = self._calendar
-        state = connection.execute("SELECT token FROM state WHERE calendar = ?", [mine]).fetchone()
+        name = self._calendar
+        state = connection.execute("SELECT token FROM state WHERE calendar = ?", [name]).fetchone()
         saved = state[0] if state is not None else None
         if changes.complete:
-            connection.execute("DELETE FROM resources WHERE calendar = ?", [mine])
+            connection.execute("DELETE FROM resources WHERE calendar = ?", [name])
         elif saved is None or saved not in (since, changes.token):
             return False
-        if changes.complete or saved == since:  # otherwise another process has saved this very state
-            gone = [(mine, href) for href in changes.removed]
-            connection.executemany("DELETE FROM resources WHERE calendar = ? AND href = ?", gone)
-            rows = [(mine, resource.href, resource.etag, resource.ics) for resource in changes.changed]
+        if changes.complete or saved == since:  # otherwise another process has saved these changes
+            hrefs = [(name, href) for href in changes.removed]
+            connection.executemany("DELETE FROM resources WHERE calendar = ? AND href = ?", hrefs)
+            rows = [(name, resource.href, resource.etag, resource.ics) for resource in changes.changed]
             connection.executemany("INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)", rows)
-        connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", [mine, changes.token, synced.isoformat()])
+        connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", [name, changes.token, synced.isoformat()])
         return True
 
     def _with_file(self, work: Callable[[sqlite3.Connection], _T]) -> _T | None:
-        """What `work` returns, in one transaction; None where the file cannot be used."""
+        """Return what `work` returns, in one transaction; None if the file cannot be used."""
         try:
             if not self._is_ours():
-                raise sqlite3.DatabaseError("it is no copy of calsync's, and is left as it is")
+                raise sqlite3.DatabaseError("it is not a cache of calsync, which leaves it as it is")
             with contextlib.closing(sqlite3.connect(self._file, timeout=5, isolation_level=None)) as connection, connection:
                 connection.execute("BEGIN IMMEDIATE")  # no other process writes between what `work` reads and writes
                 if connection.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
@@ -122,21 +117,17 @@ class CalendarCache:
                     connection.execute(statement)
                 return work(connection)
         except (sqlite3.Error, OSError, ValueError) as error:
-            if not self._complained:
-                _log.warning(
-                    "the last known calendar is not kept in %s (calendar.cache): %s",
-                    self._file,
-                    error,
-                )
-            self._complained = True
-            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            if not self._warned:
+                _log.warning("cannot use the cache %s: %s; set calendar.cache to a writable path", self._file, error)
+            self._warned = True
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):  # damaged
                 with contextlib.suppress(OSError):
-                    if self._is_ours():  # it is damaged, and is made anew
-                        self._file.unlink()
+                    if self._is_ours():
+                        self._file.unlink()  # the next call creates it again
             return None
 
     def _is_ours(self) -> bool:
-        """Whether the file is calsync's, by its mark (SQLite's application id), or is still to be made."""
+        """Return whether the file is calsync's, by its application id, or does not exist yet."""
         if not self._file.exists() or self._file.is_dir():
             return True
         with self._file.open("rb") as file:

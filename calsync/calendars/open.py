@@ -1,4 +1,4 @@
-"""The choice of the engine by the address in `calendar.url`."""
+"""The choice of the engine by the URL in `calendar.url`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from calsync.core.settings import Config
 
 
 def open_calendar(config: Config) -> Calendar:
-    """The engine that `calendar.url` names; nothing is asked of a server yet."""
-    # Each engine is imported only where it is used: its library may not be installed.
+    """Return the engine for `calendar.url`; a server is first contacted by the first call."""
+    # Imports are late because the library of an engine that is not used may not be installed.
     url = config.calendar.url
     match urlsplit(url).scheme:
         case "sqlite":

@@ -1,8 +1,8 @@
 """The calendar in a database, SQLite or PostgreSQL: resources in one table, through SQLAlchemy Core.
 
-Every write is one transaction that first moves the calendar's revision on, which also makes writers wait for each other, so
-that revisions become visible in their order. A resource's revision is that of its last write, so the changes since a sync
-token are the rows with a greater one; removed resources stay as rows without bytes.
+Every write is one transaction, which first increments the calendar's revision. Writers therefore wait for each other, and
+revisions become visible in order. A resource carries the revision of its last write, so the changes since a sync token are
+the rows with a greater revision. A removed resource remains as a row without bytes.
 
 A write that was acknowledged survives a crash at any later moment, and one that was not leaves no trace: SQLite has a
 write-ahead log and `synchronous=FULL`, PostgreSQL its `synchronous_commit`.
@@ -23,16 +23,14 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from sqlalchemy.dialects import postgresql, sqlite
 
-from calsync.calendars.base import NOTHING, Capability, Changes, Known, Resource, SyncToken
-from calsync.calendars.postgresql import SET_UP_LOCK, connect, is_stranger, shown
+from calsync.calendars.base import NO_RESOURCES, Capability, Changes, HasEtag, Resource, SyncToken
+from calsync.calendars.postgresql import SET_UP_LOCK, address_without_password, connect, is_login_failure
 from calsync.core.errors import Changed, Refused, Unreachable
 from calsync.http import time_limit
 
 SCHEMA_VERSION = 1
 
-
 _metadata = sa.MetaData()
-
 
 _state = sa.Table(
     "calendar",
@@ -43,7 +41,6 @@ _state = sa.Table(
     sa.Column("revision", sa.BigInteger, nullable=False),
 )
 
-
 _resources = sa.Table(
     "resources",
     _metadata,
@@ -52,69 +49,62 @@ _resources = sa.Table(
     sa.Column("ics", sa.LargeBinary),
 )
 
-
-_over = sa.Table(
+_ended = sa.Table(
     "over",
     _metadata,
     sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("ends", sa.Double, nullable=False, index=True),
 )
-"""When the resource that a revision wrote is over for good (seconds since 1970): what readers found, and may be missing."""
+"""When the resource that a revision wrote ended for good (seconds since 1970), as far as readers have recorded it."""
 
-
-# Statements are made once: making one costs more than running it.
+# Statements are built once: building one costs more than running it.
 _HEAD = sa.select(_state.c.uuid, _state.c.revision)
 
-
-# By revision, so that its index alone is read, however large the calendar is.
+# The order makes the database read the index of revisions alone, however large the calendar is.
 _SINCE = sa.select(_resources).where(_resources.c.revision > sa.bindparam("base")).order_by(_resources.c.revision)
-
 
 _ALL = sa.select(_resources).where(_resources.c.ics.is_not(None)).order_by(_resources.c.revision)
 
-
-# Both sides are read from an index, so that history costs next to nothing.
-_ALL_BUT_OVER = _ALL.where(
+# Both sides of EXCEPT are read from an index, so that history costs next to nothing.
+_ALL_BUT_ENDED = _ALL.where(
     _resources.c.revision.in_(
-        sa.select(_resources.c.revision).except_(sa.select(_over.c.revision).where(_over.c.ends < sa.bindparam("after")))
+        sa.select(_resources.c.revision).except_(
+            sa.select(_ended.c.revision).where(_ended.c.ends < sa.bindparam("ended_before"))
+        )
     )
     | _resources.c.revision.in_(
-        sa.select(_resources.c.revision).where(_resources.c.href.in_(sa.bindparam("besides", expanding=True)))
+        sa.select(_resources.c.revision).where(_resources.c.href.in_(sa.bindparam("always_include", expanding=True)))
     )
 )
 
+_INCREMENT = sa.update(_state).values(revision=_state.c.revision + 1).returning(_state.c.revision)
 
-_MOVE_ON = sa.update(_state).values(revision=_state.c.revision + 1).returning(_state.c.revision)
-
-
-_STANDING = sa.select(_resources.c.revision, _resources.c.ics.is_not(None).label("stands")).where(
+_CURRENT = sa.select(_resources.c.revision, _resources.c.ics.is_not(None).label("is_present")).where(
     _resources.c.href == sa.bindparam("href")
 )
 
-
 _INSERT = sa.insert(_resources)
-
 
 _UPDATE = (
     sa.update(_resources)
-    .where(_resources.c.href == sa.bindparam("standing"))
+    .where(_resources.c.href == sa.bindparam("current_href"))
     .values(revision=sa.bindparam("revision"), ics=sa.bindparam("ics"))
 )
 
 
 class SqlCalendar:
-    """A `Calendar` in one SQL database; `name` is what people are told of it, `patience` bounds each transaction."""
+    """A `Calendar` in one SQL database; `name` stands for it in messages, `timeout` limits each transaction."""
 
-    def __init__(self, engine: sa.Engine, name: str, patience: timedelta | None = None) -> None:
-        self._engine, self._name, self._patience = engine, name, patience
+    def __init__(self, engine: sa.Engine, name: str, timeout: timedelta | None = None) -> None:
+        self._engine, self._name, self._timeout = engine, name, timeout
         self._uuid: str | None = None
         self._setting_up = threading.Lock()
 
     @classmethod
     def sqlite(cls, file: Path) -> Self:
-        """The calendar in the SQLite file at `file`, which is made if it is not there; its folder must be."""
+        """Open the calendar in the SQLite file `file`; create the file if necessary, but not its folder."""
         if not file.parent.is_dir():
-            raise Refused(f"The folder {file.parent} of the calendar's file does not exist; make it first.")
+            raise Refused(f"The folder {file.parent} for the calendar file does not exist. Create it first.")
         engine = sa.create_engine(
             sa.URL.create("sqlite", database=str(file)), connect_args={"timeout": 30, "isolation_level": None}
         )
@@ -125,29 +115,31 @@ class SqlCalendar:
         return calendar
 
     @classmethod
-    def postgresql(cls, url: str, username: str | None, password: SecretStr | None, patience: timedelta) -> Self:
-        """The calendar in the PostgreSQL database at `url`; credentials come beside it. The first call connects."""
-        engine = connect(url, username, password, patience)
-        return cls(engine, shown(engine), patience)
+    def postgresql(cls, url: str, username: str | None, password: SecretStr | None, timeout: timedelta) -> Self:
+        """Open the calendar in the PostgreSQL database at `url`, which holds no credentials; the first call connects."""
+        engine = connect(url, username, password, timeout)
+        return cls(engine, address_without_password(engine), timeout)
 
     def changes(
         self,
         since: SyncToken | None,
-        known: Mapping[str, Known] = NOTHING,  # noqa: ARG002
-        after: datetime | None = None,
-        besides: Sequence[str] = (),
+        known: Mapping[str, HasEtag] = NO_RESOURCES,  # noqa: ARG002
+        ended_before: datetime | None = None,
+        always_include: Sequence[str] = (),
     ) -> Changes:
-        """See `Calendar.changes`."""
+        """Implement `Calendar.changes`."""
         with self._connect() as connection:
             head = connection.execute(_HEAD).one()
-            self._uuid = head.uuid  # another one where the file was replaced since
+            self._uuid = head.uuid  # differs if the file was replaced
             base = self._revision_of(since, head.revision)
             if base == head.revision:
                 return Changes(self._token(head.revision), (), (), complete=False)
             if base is not None:
                 rows = connection.execute(_SINCE, {"base": base}).all()
-            elif after is not None:
-                rows = connection.execute(_ALL_BUT_OVER, {"after": after.timestamp(), "besides": [*besides]}).all()
+            elif ended_before is not None:
+                rows = connection.execute(
+                    _ALL_BUT_ENDED, {"ended_before": ended_before.timestamp(), "always_include": [*always_include]}
+                ).all()
             else:
                 rows = connection.execute(_ALL).all()
         return Changes(
@@ -157,64 +149,59 @@ class SqlCalendar:
             complete=base is None,
         )
 
-    def forget(self, over: Mapping[str, datetime]) -> None:
-        """See `Calendar.forget`."""
-        ends = {self._revision_of(etag, sys.maxsize): end for etag, end in over.items()}
-        rows = [{"revision": revision, "ends": end.timestamp()} for revision, end in ends.items() if revision is not None]
+    def mark_ended(self, ended: Mapping[str, datetime]) -> None:
+        """Implement `Calendar.mark_ended`."""
+        ends = [(self._revision_of(etag, sys.maxsize), end.timestamp()) for etag, end in ended.items()]
+        rows = [{"revision": revision, "ends": end} for revision, end in ends if revision is not None]
         if rows:
             with self._connect(write=True) as connection:
-                connection.execute(sa.delete(_over).where(_over.c.revision.not_in(sa.select(_resources.c.revision))))
+                connection.execute(sa.delete(_ended).where(_ended.c.revision.not_in(sa.select(_resources.c.revision))))
                 insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-                connection.execute(insert(_over).on_conflict_do_nothing(), rows)
+                connection.execute(insert(_ended).on_conflict_do_nothing(), rows)
 
     def put(self, href: str, ics: bytes, *, etag: str | None) -> Resource:
-        """See `Calendar.put`."""
+        """Implement `Calendar.put`."""
         with self._connect(write=True) as connection:
             revision = self._write(connection, href, ics, etag)
         return Resource(href, self._token(revision), ics)
 
     def delete(self, href: str, *, etag: str) -> None:
-        """See `Calendar.delete`."""
+        """Implement `Calendar.delete`."""
         with self._connect(write=True) as connection:
             self._write(connection, href, None, etag)
 
     def probe(self) -> tuple[Capability, ...]:
-        """See `Calendar.probe`: transactions keep every promise."""
+        """Implement `Calendar.probe`; transactions need no trial."""
         return ()
 
     def close(self) -> None:
-        """See `Calendar.close`."""
+        """Implement `Calendar.close`."""
         self._engine.dispose()
 
     def _write(self, connection: sa.Connection, href: str, ics: bytes | None, etag: str | None) -> int:
-        revision: int = connection.execute(_MOVE_ON).scalar_one()
-        found = connection.execute(_STANDING, {"href": href}).one_or_none()
-        standing = self._token(found.revision) if found is not None and found.stands else None
-        if standing != etag:
-            raise Changed(
-                f"{href} exists already."
-                if etag is None
-                else f"{href} is gone."
-                if standing is None
-                else f"{href} was changed."
-            )
-        if found is None:
+        revision: int = connection.execute(_INCREMENT).scalar_one()
+        row = connection.execute(_CURRENT, {"href": href}).one_or_none()
+        current = self._token(row.revision) if row is not None and row.is_present else None
+        if current != etag:
+            state = "exists already" if etag is None else "is gone" if current is None else "was changed"
+            raise Changed(f"{href} {state}.")
+        if row is None:
             connection.execute(_INSERT, {"href": href, "revision": revision, "ics": ics})
         else:
-            connection.execute(_UPDATE, {"standing": href, "revision": revision, "ics": ics})
+            connection.execute(_UPDATE, {"current_href": href, "revision": revision, "ics": ics})
         return revision
 
     def _token(self, revision: int) -> str:
         return f"{self._uuid}-{revision}"
 
     def _revision_of(self, token: SyncToken | None, head: int) -> int | None:
-        """The revision that a token names; None where this calendar did not give it out."""
+        """Return the revision that a token names; None if this calendar did not issue it."""
         owner, _, revision = (token or "").rpartition("-")
-        known = owner == self._uuid and revision.isascii() and revision.isdigit() and int(revision) <= head
-        return int(revision) if known else None
+        is_valid = owner == self._uuid and revision.isascii() and revision.isdigit() and int(revision) <= head
+        return int(revision) if is_valid else None
 
     def _set_up(self) -> None:
-        """Make the schema where there is none, once; replicas that start together wait for each other."""
+        """Create the schema if necessary, once; replicas that start together wait for each other."""
         with self._setting_up:
             if self._uuid is None:
                 with self._transaction(write=True) as connection:
@@ -226,19 +213,20 @@ class SqlCalendar:
         _metadata.create_all(connection)
         state = connection.execute(sa.select(_state)).one_or_none()
         if state is None:
-            fresh = {"id": 1, "schema_version": SCHEMA_VERSION, "uuid": uuid.uuid4().hex[:12], "revision": 0}
-            connection.execute(sa.insert(_state).values(fresh))
-            return str(fresh["uuid"])
+            identity = uuid.uuid4().hex[:12]
+            values = {"id": 1, "schema_version": SCHEMA_VERSION, "uuid": identity, "revision": 0}
+            connection.execute(sa.insert(_state).values(values))
+            return identity
         if state.schema_version != SCHEMA_VERSION:
             raise Refused(
-                f"{self._name} has schema version {state.schema_version}, and this calsync knows version {SCHEMA_VERSION}; "
-                "run the calsync that wrote it, or a newer one."
+                f"{self._name} has schema version {state.schema_version}, but this calsync supports only version "
+                f"{SCHEMA_VERSION}. Run the calsync that wrote it, or a newer one."
             )
         return str(state.uuid)
 
     @contextmanager
     def _connect(self, *, write: bool = False) -> Iterator[sa.Connection]:
-        """A transaction on a database that is set up."""
+        """Open a transaction; set the database up first if necessary."""
         if self._uuid is None:
             self._set_up()
         with self._transaction(write=write) as connection:
@@ -246,38 +234,38 @@ class SqlCalendar:
 
     @contextmanager
     def _transaction(self, *, write: bool) -> Iterator[sa.Connection]:
-        """A transaction; what goes wrong with the database leaves as one of calsync's errors."""
+        """Open a transaction; translate the database's errors into calsync's."""
         options: dict[str, Any] = {"calsync_write": write}
         if self._engine.dialect.name == "postgresql":
-            # A reader sees one state throughout; a writer waits for the revision's row and goes on from what it then finds.
+            # A reader sees one state throughout; a writer waits for the revision's row and then reads its new value.
             options["isolation_level"] = "READ COMMITTED" if write else "REPEATABLE READ"
         try:
             with (
                 self._engine.connect().execution_options(**options) as connection,
-                time_limit(connection.connection.dbapi_connection, self._patience),
+                time_limit(connection.connection.dbapi_connection, self._timeout),
                 connection.begin(),
             ):
                 yield connection
         except sa.exc.DBAPIError as error:
-            said = " ".join(str(error.orig).split())
-            if _is_passing(error):
-                raise Unreachable(f"The calendar {self._name} is away or busy: {said}.", retry_after=5) from error
-            remedy = " Set CALSYNC_CALENDAR_USERNAME and CALSYNC_CALENDAR_PASSWORD." if is_stranger(said) else ""
-            raise Refused(f"The calendar {self._name} cannot be used: {said.rstrip('.')}.{remedy}") from error
+            message = " ".join(str(error.orig).split())
+            if _is_temporary(error):
+                raise Unreachable(f"The calendar {self._name} is away or busy: {message}.", retry_after=5) from error
+            remedy = " Set CALSYNC_CALENDAR_USERNAME and CALSYNC_CALENDAR_PASSWORD." if is_login_failure(message) else ""
+            raise Refused(f"The calendar {self._name} cannot be used: {message.rstrip('.')}.{remedy}") from error
         except sa.exc.TimeoutError as error:
             raise Unreachable(f"The calendar {self._name} is busy: too many calls at once.", retry_after=5) from error
 
 
-def _is_passing(error: sa.exc.DBAPIError) -> bool:
-    """Whether the same may succeed later: the database is busy, or its server away, starting or stopping."""
-    said, state = str(error.orig), getattr(error.orig, "sqlstate", None)
+def _is_temporary(error: sa.exc.DBAPIError) -> bool:
+    """Return whether a retry may succeed: the database is busy, or its server is away, starting or stopping."""
+    message, state = str(error.orig), getattr(error.orig, "sqlstate", None)
     if state is not None:  # PostgreSQL's classes: connection, resources, operator, transaction rollback
         return str(state)[:2] in ("08", "53", "57", "40")
     if not isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
         return False
     if "sqlite3" in type(error.orig).__module__:
-        return "locked" in said or "busy" in said
-    return not (is_stranger(said) or "does not exist" in said)
+        return "locked" in message or "busy" in message
+    return not (is_login_failure(message) or "does not exist" in message)
 
 
 def _prepare(connection: Any, _record: Any) -> None:
@@ -286,7 +274,7 @@ def _prepare(connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    # A transaction that will write takes its lock at once: one that reads first and then finds somebody else writing
-    # could only fail (SQLITE_BUSY_SNAPSHOT).
+    # A transaction that will write takes its lock at once: after reading first, it could only fail if another process
+    # writes in between (SQLITE_BUSY_SNAPSHOT).
     write = connection.get_execution_options().get("calsync_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

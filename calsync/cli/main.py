@@ -32,10 +32,10 @@ from calsync.cli.output import (
     out,
     plain,
     print_json,
+    show_capabilities,
     show_conflicts,
     show_diagnosis,
     show_outcome,
-    show_promises,
     show_seats,
     show_slots,
 )
@@ -376,7 +376,7 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
     A CalDAV server is tried out with a few events of the year 2000, which are removed again.
     """
     with _session(context, file, needs="calendar") as session:
-        promises = session.sync.calendar.probe()
+        capabilities = session.sync.calendar.probe()
         agenda = session.sync.agenda
         unread = session.feeds.failures(agenda.horizon, session.now)
         found = diagnose(session.config, agenda, session.now, channels=faults(session.config), feeds=unread)
@@ -384,7 +384,7 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
         report = {
             "calendar": session.config.calendar.url,
             "resources": len(agenda.entries),
-            "promises": [{"holds": promise.holds, "sentence": promise.sentence} for promise in promises],
+            "promises": [{"holds": capability.holds, "sentence": capability.sentence} for capability in capabilities],
             "defects": {href: list(defects) for href, defects in found.defects.items()},
             "changes": list(found.changes),
             "conflicts": [ConflictOut.of(conflict).model_dump(mode="json") for conflict in found.conflicts],
@@ -399,7 +399,7 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
     else:
         out.print(f"[green]✓[/] {plain(str(file))} is sound: {len(session.config.windows)} windows.")
         out.print(f"[green]✓[/] {plain(session.config.calendar.url)} answers: {len(agenda.entries)} resources.")
-        show_promises(promises)
+        show_capabilities(capabilities)
         for sentence in missing_secrets(session.config):
             out.print(f"[yellow]![/] {plain(sentence)}", soft_wrap=True)
         show_diagnosis(found)

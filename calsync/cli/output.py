@@ -126,11 +126,11 @@ def show_conflicts(conflicts: Sequence[Conflict], alternatives: Sequence[Alterna
         )
 
 
-def show_promises(promises: Sequence[Capability]) -> None:
-    """What the calendar's server was found to keep, and not to keep."""
-    for promise in promises:
-        mark = "[green]✓[/]" if promise.holds else "[yellow]![/]"
-        out.print(f"{mark} {plain(promise.sentence)}.", soft_wrap=True)
+def show_capabilities(capabilities: Sequence[Capability]) -> None:
+    """Print what the calendar's server was found to guarantee, and what not."""
+    for capability in capabilities:
+        mark = "[green]✓[/]" if capability.holds else "[yellow]![/]"
+        out.print(f"{mark} {plain(capability.sentence)}.", soft_wrap=True)
 
 
 def show_diagnosis(found: Diagnosis) -> None:

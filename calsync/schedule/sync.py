@@ -74,7 +74,7 @@ class CalendarSync:
             self.agenda = self._with_busy(agenda)
             if changes.complete:
                 with suppress(CalendarError):  # it only makes the next start quicker
-                    self.calendar.forget(self.agenda.history)
+                    self.calendar.mark_ended(self.agenda.history)
             return self.agenda
 
     def _save(self, changes: Changes, agenda: Agenda, now: datetime) -> None:

@@ -20,7 +20,7 @@ from datetime import datetime
 
 from pydantic import SecretStr
 
-from calsync.calendars.base import NOTHING, Capability, Changes, Known, Resource, SyncToken
+from calsync.calendars.base import NO_RESOURCES, Capability, Changes, HasEtag, Resource, SyncToken
 from calsync.calendars.cache import CalendarCache
 from calsync.calendars.caldav.client import Dav, Failed
 from calsync.calendars.caldav.collection import PROBE, Collection, bare
@@ -60,20 +60,20 @@ class CalDavCalendar:
     def changes(
         self,
         since: SyncToken | None,
-        known: Mapping[str, Known] = NOTHING,
-        after: datetime | None = None,  # noqa: ARG002
-        besides: Sequence[str] = (),  # noqa: ARG002
+        known: Mapping[str, HasEtag] = NO_RESOURCES,
+        ended_before: datetime | None = None,  # noqa: ARG002
+        always_include: Sequence[str] = (),  # noqa: ARG002
     ) -> Changes:
         """See `Calendar.changes`; a server tells of everything."""
         if since is None:
-            known = NOTHING
+            known = NO_RESOURCES
         try:
             return self._collection.changes(since, known)
         except Failed as failed:
             raise self._dav.verdict(failed) from failed
 
-    def forget(self, over: Mapping[str, datetime]) -> None:
-        """See `Calendar.forget`; on a server there is no place to note it."""
+    def mark_ended(self, ended: Mapping[str, datetime]) -> None:
+        """See `Calendar.mark_ended`; on a server there is no place to note it."""
 
     # Writing
 
@@ -176,9 +176,9 @@ class CalDavCalendar:
             found = probe(PROBE, self._send)
         except Failed as failed:
             raise self._dav.verdict(failed) from failed
-        self._ignores_preconditions = not all(promise.holds for promise in found.preconditions)
+        self._ignores_preconditions = not all(capability.holds for capability in found.preconditions)
         if self._notes is not None:
-            self._notes.take_note("ignores-preconditions", "yes" if self._ignores_preconditions else "no")
+            self._notes.set_note("ignores-preconditions", "yes" if self._ignores_preconditions else "no")
         return found
 
     def _send(self, method: str, href: str, body: bytes, headers: Mapping[str, str]) -> Answer:

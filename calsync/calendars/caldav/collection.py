@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from calsync.calendars.base import Changes, Known, Resource, SyncToken
+from calsync.calendars.base import Changes, HasEtag, Resource, SyncToken
 from calsync.calendars.caldav.client import Dav, Failed
 from calsync.core.errors import Refused, Unreachable
 
@@ -95,11 +95,11 @@ class Collection:
         """The address of the resource at `href`."""
         return self._place.address(href)
 
-    def changes(self, since: SyncToken | None, known: Mapping[str, Known]) -> Changes:
+    def changes(self, since: SyncToken | None, known: Mapping[str, HasEtag]) -> Changes:
         """What became of `known` since the token, everything without one; raises `Failed` and calsync's errors."""
         return self._by_sync(since, known) if self.syncs else self._by_etags(since, known)
 
-    def _by_sync(self, since: SyncToken | None, known: Mapping[str, Known]) -> Changes:
+    def _by_sync(self, since: SyncToken | None, known: Mapping[str, HasEtag]) -> Changes:
         if since is None:
             return self._compared(since, known, *self._listed_by_sync())
         try:
@@ -150,7 +150,7 @@ class Collection:
         changed, _, token = self._synced("", inline=False)
         return {found.href: found.etag for found in changed}, token
 
-    def _by_etags(self, since: SyncToken | None, known: Mapping[str, Known]) -> Changes:
+    def _by_etags(self, since: SyncToken | None, known: Mapping[str, HasEtag]) -> Changes:
         if since is not None and since.startswith("ctag "):
             answer = self._dav.ask("PROPFIND", self._place.url, _CTAG, {"Depth": "0"})
             found = next(iter(self._dav.parsed(answer, answer.parse_propfind)), None)
@@ -175,7 +175,7 @@ class Collection:
         return f"ctag {ctag}" if settled else f"listed {sha256(repr(sorted(listed.items())).encode()).hexdigest()}"
 
     def _compared(
-        self, since: SyncToken | None, known: Mapping[str, Known], listed: Mapping[str, str], token: str
+        self, since: SyncToken | None, known: Mapping[str, HasEtag], listed: Mapping[str, str], token: str
     ) -> Changes:
         """What became of `known` to be as `listed`."""
         changed = tuple(

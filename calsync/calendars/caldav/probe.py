@@ -96,10 +96,10 @@ def _preconditions(send: Send, fresh: Callable[[], str]) -> tuple[Capability, ..
     deleted = alone("DELETE", href, b"", wrong).done
     appeared = alone("PUT", missing, _event(missing, 1), wrong).done
     return (
-        _promise(not created_twice, "It creates only where nothing stands", "It overwrites what a create finds"),
-        _promise(not updated, "It changes only what was read", "It changes what was not read"),
-        _promise(not deleted, "It removes only what was read", "It removes what was not read"),
-        _promise(not appeared, "It changes only what is there", "It creates where a change finds nothing"),
+        _capability(not created_twice, "It creates only where nothing stands", "It overwrites what a create finds"),
+        _capability(not updated, "It changes only what was read", "It changes what was not read"),
+        _capability(not deleted, "It removes only what was read", "It removes what was not read"),
+        _capability(not appeared, "It changes only what is there", "It creates where a change finds nothing"),
         _race(send, fresh, "create"),
         _race(send, fresh, "change"),
     )
@@ -127,14 +127,14 @@ def _race(send: Send, fresh: Callable[[], str], action: str) -> Capability:
 def _keeps_content(send: Send, href: str) -> Capability:
     sent = _event(href, 1, _TEXT)
     send("PUT", href, sent, {"If-None-Match": "*"})
-    return _promise(
+    return _capability(
         _lines(sent) <= _lines(send("GET", href, b"", {}).body),
         "What is written is read back",
         "What is written may be lost or altered although it says otherwise; calsync reads back and says so",
     )
 
 
-def _promise(holds: bool, kept: str, broken: str) -> Capability:
+def _capability(holds: bool, kept: str, broken: str) -> Capability:
     return Capability(holds, kept if holds else broken)
 
 
