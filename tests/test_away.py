@@ -22,7 +22,7 @@ from calsync.booking import absences, reservations
 from calsync.core.absence import AbsenceRecord
 from calsync.core.conductors import Pair
 from calsync.core.config import load
-from calsync.core.errors import Changed, ConfigInvalid, Invalid
+from calsync.core.errors import Changed, Invalid
 from calsync.core.weeks import Week
 from calsync.ical.absence import decode_absence
 from calsync.ical.occurrences import Occurrence
@@ -859,25 +859,6 @@ def test_the_address_of_a_feed_comes_from_the_environment_and_is_never_shown(fed
     found = Feeds(config, tmp_path / "others").refresh(fed.agenda.horizon, now)
     assert "(it answers 500)" in found["Jörg B."].unknown
     assert "secret" not in caplog.text + repr(found)
-
-
-@pytest.mark.parametrize(
-    ("environ", "said"),
-    [
-        ({"CALSYNC_BUSY_ZOE": "https://example.org/secret"}, "CALSYNC_BUSY_ZOE: nobody of the roster has this name"),
-        ({"CALSYNC_BUSY_ANA": "example.org/secret"}, "CALSYNC_BUSY_ANA: write a web address"),
-        ({"CALSYNC_BUSY_A_B": "https://example.org/secret"}, 'CALSYNC_BUSY_A_B: is "a-b" and "a b" alike'),
-        (
-            {"CALSYNC_BUSY_ANA": "https://example.org/secret", "CALSYNC_BUSY_ANA_FILE": "x"},
-            "CALSYNC_BUSY_ANA: is set, and CALSYNC_BUSY_ANA_FILE too",
-        ),
-    ],
-)
-def test_an_address_for_nobody_is_a_mistake(environ, said):
-    people = [{"name": name, "timezone": "UTC"} for name in ("ana", "a-b", "a b")]
-    with pytest.raises(ConfigInvalid, match=said) as error:
-        configured(environ, conductors=people)
-    assert "secret" not in str(error.value)
 
 
 def test_a_copy_is_readable_for_nobody_else_and_a_folder_that_cannot_be_written_costs_only_the_copy(

@@ -520,7 +520,7 @@ def test_a_plan_of_a_held_week_names_its_pair_and_offers_nothing(client):
     ("query", "words"),
     [
         ("primary=Europe/Pariss&backup=conductor-us", "did you mean the timezone &#34;Europe/Paris&#34;"),
-        ("primary=nobody-known&backup=conductor-us", "is nobody in windows.toml"),
+        ("primary=nobody-known&backup=conductor-us", "is not in the roster"),
         ("primary=conductor-eu", "Name two people"),
         ("primary=conductor-eu&backup=conductor-eu", "name two people"),
         ("primary=conductor-eu&backup=conductor-us&week=2026-W52", "end-of-year holidays"),

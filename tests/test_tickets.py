@@ -131,5 +131,5 @@ def test_the_token_comes_from_the_environment_and_is_never_shown(tmp_path):
     assert isinstance(open_tickets(config), Conduit)
     assert open_tickets(configured()) is None
     assert open_tickets(configured(tickets=where)) is None
-    with pytest.raises(ConfigInvalid, match="secrets do not stand in this file"):
+    with pytest.raises(ConfigInvalid, match="keep secrets out of this file"):
         configured(tickets={**where, "token": TOKEN})

@@ -34,7 +34,7 @@ from calsync.cli.output import (
 from calsync.core.conductors import Conductor
 from calsync.core.errors import Invalid
 from calsync.core.rotation import check_weeks
-from calsync.core.settings import Config, duration
+from calsync.core.settings import Config, parse_duration
 from calsync.core.timezones import resolve, zone
 from calsync.core.weeks import Week
 from calsync.core.windows import Role
@@ -233,7 +233,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
     ) -> None:
         """Tell the operations channel when a reserved slot starts, until it is told to stop; retries what was not sent."""
         try:
-            ahead = duration(before)
+            ahead = parse_duration(before)
         except ValueError as error:
             raise Invalid(f"--before: {error}.") from None
         stop = threading.Event()

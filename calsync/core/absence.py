@@ -1,4 +1,4 @@
-"""An absence: who is away, and why."""
+"""The record of an absence that is stored on the calendar."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AbsenceRecord:
-    """Whose absence a resource is. All-day ones are seen in `timezone`; `author` is who wrote it down."""
+    """Who is away, and why. An absence of whole days is seen in `timezone`; `author` is who added it."""
 
     conductor: str
     timezone: str

@@ -1,4 +1,4 @@
-"""Conductors and pairs, and whom people mean by a name, a timezone or `NAME@TIMEZONE`."""
+"""Conductors and pairs, and how a name, a timezone or `NAME@TIMEZONE` becomes a conductor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from calsync.core.working_hours import DEFAULT_HOURS, WORKDAYS, Hours
 
 @dataclass(frozen=True, slots=True)
 class Conductor:
-    """Somebody who conducts a train. `hours` are on the wall clock of `timezone`; `window` overrides where they sit."""
+    """Somebody who conducts trains. `hours` are on the wall clock of `timezone`; `window` overrides where they sit."""
 
     name: str
     timezone: str
@@ -28,8 +28,8 @@ class Conductor:
         """Whether the whole span from `start` to `end` (aware) is within their working hours."""
         return self.hours.cover(start, end, zone(self.timezone))
 
-    def placed(self, start: datetime, end: datetime) -> str:
-        """How the span lies to their working hours: `lies in 09:00-18:00 Europe/Paris`."""
+    def hours_text(self, start: datetime, end: datetime) -> str:
+        """Return how the span relates to their working hours: `lies in 09:00-18:00 Europe/Paris`."""
         where = f"{self.hours} {self.timezone}"
         if self.works(start, end):
             return f"lies in {where}"
@@ -46,7 +46,7 @@ class Pair:
     backup: Conductor
 
     def seated(self, role: Role | None, *, together: bool) -> tuple[Conductor, ...]:
-        """Who sits in a slot of that role: both where they sit `together` in one window."""
+        """Return who sits in a slot of that role: both, if they sit `together` in one window."""
         if together:
             return (self.primary, self.backup)
         return (self.backup,) if role == "backup" else (self.primary,)
@@ -55,38 +55,32 @@ class Pair:
 def conductor(
     config: Config, who: str, *, timezone: str | None = None, hours: Hours | None = None, window: str | None = None
 ) -> Conductor:
-    """The conductor called `who`: from the roster, or, with a timezone, anybody. What is given goes before the roster.
+    """Return the conductor called `who`. Given arguments override the roster.
 
-    Raises `Invalid` and `UnknownTimezone` for what is nobody.
+    Raises `Invalid` if the roster does not list `who` and there is no timezone, and `UnknownTimezone`.
     """
-    known = config.roster.get(who)
-    if known is not None:
-        usual = known.working
-        if hours is not None and hours.days == WORKDAYS:  # other hours for once, on their days
+    entry = config.roster.get(who)
+    if entry is not None:
+        usual = entry.working
+        if hours is not None and hours.days == WORKDAYS:  # hours without days are on their usual days
             hours = replace(hours, days=usual.days)
-        return Conductor(who, timezone or known.timezone, hours or usual, window or known.window)
+        return Conductor(who, timezone or entry.timezone, hours or usual, window or entry.window)
     if timezone is None:
         near = suggestions(who)
-        raise Invalid(
-            f'"{who[:60]}" is nobody in windows.toml'
-            + (
-                f'; did you mean the timezone "{near[0]}"?'
-                if near
-                else "; give a timezone too, or add them as [[conductors]]."
-            )
-        )
+        hint = f'did you mean the timezone "{near[0]}"?' if near else "give a timezone too, or add them to [[conductors]]."
+        raise Invalid(f'"{who[:60]}" is not in the roster; {hint}')
     check_line("A name", who, WORD)
     zone(timezone)
     return Conductor(who, timezone, hours or DEFAULT_HOURS, window)
 
 
 def person(config: Config, who: str, role: Role, *, hours: Hours | None = None, window: str | None = None) -> Conductor:
-    """The conductor that people mean by `who`: one of the roster, `NAME@TIMEZONE`, or a timezone for somebody unnamed.
+    """Return the conductor that `who` means: a name from the roster, `NAME@TIMEZONE`, or a timezone alone.
 
-    Somebody unnamed is called by their role. Raises `Invalid` and `UnknownTimezone` for what is nobody.
+    A timezone alone means somebody unnamed, who is called by their role. Raises `Invalid` and `UnknownTimezone`.
     """
     if not who.strip("@ "):
-        raise Invalid(f"The {role} has no name; give a name of the roster, a timezone, or NAME@TIMEZONE.")
+        raise Invalid(f"The {role} has no name; give a name from the roster, a timezone, or NAME@TIMEZONE.")
     name, at, timezone = who.rpartition("@")
     if who in config.roster or not at:
         unnamed = who in pytz.all_timezones_set and who not in config.roster

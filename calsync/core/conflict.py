@@ -1,4 +1,4 @@
-"""Conflicts, free alternatives and possible cover, and the errors that carry them."""
+"""Conflicts, free alternatives and possible cover, and the errors that carry conflicts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from calsync.core.settings import Kind
 
 
 class Conflicted(CalsyncError):
-    """Blocking conflicts; nothing stands on the calendar for having tried."""
+    """Conflicts block the reservation, and it is not on the calendar; `alternatives` are free places for its slots."""
 
     def __init__(self, message: str, conflicts: Sequence[Conflict], alternatives: Sequence[Alternative] = ()) -> None:
         self.conflicts = tuple(conflicts)
@@ -20,12 +20,12 @@ class Conflicted(CalsyncError):
 
 
 class ReservedByAnother(Conflicted):
-    """Another reservation holds the week."""
+    """The week is reserved for another pair."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """Somebody who could conduct instead, and why they of all people."""
+    """Somebody who could conduct instead, and the reason for choosing them."""
 
     name: str
     reason: str
@@ -35,7 +35,7 @@ class Cover:
 class Event:
     """What a slot conflicts with: an event, window, freeze or reservation; `start` and `end` are aware.
 
-    What stands in a person's own busy feed has no `uid` here, since it is private.
+    `uid` is None for an event from somebody's own busy feed, which is private.
     """
 
     uid: str | None
@@ -46,9 +46,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """One reason against one slot, in a sentence. `slot` is the slot's id; None where it may concern any slot.
+    """One reason against one slot, with a sentence as its `message`.
 
-    Where somebody is away, `absent` is their name and `cover` names who could conduct instead.
+    `slot` is the slot's id, or None if any slot may be concerned. If the reason is that somebody is away, `absent` is their
+    name and `cover` lists who could conduct instead.
     """
 
     kind: Kind
@@ -62,7 +63,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A free place for the slot whose id is `instead_of`: in `window`, or beside it on the same day."""
+    """A free place for the slot with the id `instead_of`: in another train window, or at another time of the same day."""
 
     instead_of: str
     window: str
@@ -71,5 +72,5 @@ class Alternative:
 
 
 def blocking(conflicts: Sequence[Conflict]) -> tuple[Conflict, ...]:
-    """The conflicts that stand in the way of a reservation."""
+    """Return the conflicts that block a reservation."""
     return tuple(conflict for conflict in conflicts if conflict.blocking)

@@ -40,7 +40,7 @@ Target = Literal["ticket", "log", "updates", "announcements"]
 """Where it goes: the ticket, the operations channel (as `!log`), the updates channel, or the channel for announcements."""
 
 
-State = Literal["pending", "claimed", "sent", "failed", "unknown", "skipped"]
+DeliveryState = Literal["pending", "claimed", "sent", "failed", "unknown", "skipped"]
 
 
 class NotSent(Exception):
@@ -79,7 +79,7 @@ class Delivery:
     """The conductor whom a hand-off is to."""
     assign: str | None = None
     """The user of the ticket system whom the ticket is assigned to."""
-    state: State = "pending"
+    state: DeliveryState = "pending"
     attempts: int = 0
     claimed_at: Annotated[AwareDatetime | None, Field(alias="claimed")] = None
     lease_id: Annotated[str | None, Field(alias="by")] = None
@@ -106,7 +106,7 @@ class Delivery:
         """Return it claimed at `now` (aware); `lease_id` must be unique to this claim."""
         return replace(self, state="claimed", lease_id=lease_id, claimed_at=utc_seconds(now), attempts=self.attempts + 1)
 
-    def settle(self, state: State, detail: str | None = None) -> Delivery:
+    def settle(self, state: DeliveryState, detail: str | None = None) -> Delivery:
         """Return it with its outcome."""
         return replace(self, state=state, detail=detail, claimed_at=None, lease_id=None)
 

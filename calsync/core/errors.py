@@ -1,22 +1,22 @@
-"""The one error tree of calsync.
+"""The error tree of calsync.
 
     CalsyncError
-    ├── Invalid               what was asked for makes no sense; the message says what would
-    │   ├── UnknownTimezone   a name pytz does not know
-    │   └── ConfigInvalid     every mistake in windows.toml at once
-    ├── NotReserved           the week has no reservation
-    ├── NotAway               there is no such absence
-    ├── Conflicted            conflicts stand in the way of the slots
-    │   └── ReservedByAnother another reservation holds the week
+    ├── Invalid               the request is invalid; the message says what would be valid
+    │   ├── UnknownTimezone   pytz does not know the timezone
+    │   └── ConfigInvalid     all mistakes in windows.toml and the environment at once
+    ├── NotReserved           the week is not reserved
+    ├── NotAway               the absence does not exist
+    ├── Conflicted            conflicts block the slots
+    │   └── ReservedByAnother the week is reserved for another pair
     ├── Unauthorized          writing needs a token
     ├── Forbidden             another web site may not write through a person's browser
     └── CalendarError         the calendar did not do what was asked
         ├── Changed           a precondition failed: the resource is not the one that was read
-        ├── Unreachable       no answer from the calendar; it may answer later
+        ├── Unreachable       no usable answer from the calendar; it may answer later
         └── Refused           the calendar answered no: credentials, permission, quota
 
-Every message is a sentence for a person and names the remedy. `web/problems.py` maps the tree to HTTP and `cli.py` to
-exit codes; nothing else does.
+`str()` of each is a sentence that says what is wrong and what to do. `web/errors.py` maps the tree to HTTP and
+`cli/main.py` to exit codes; nothing else does.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from collections.abc import Sequence
 
 
 class CalsyncError(Exception):
-    """Any error that calsync raises on purpose; `str()` is a sentence for a person."""
+    """Any error that calsync raises on purpose."""
 
 
 class Invalid(CalsyncError):
-    """What was asked for makes no sense; nothing was written."""
+    """The request is invalid; nothing was written."""
 
 
 class UnknownTimezone(Invalid):
@@ -45,7 +45,7 @@ class UnknownTimezone(Invalid):
 
 
 class ConfigInvalid(Invalid):
-    """Every mistake in the configuration, each a line `key.path: what is wrong and what would be right`."""
+    """The mistakes in the configuration, one per line: `key.path: what is wrong and what would be right`."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -53,11 +53,11 @@ class ConfigInvalid(Invalid):
 
 
 class NotReserved(CalsyncError):
-    """The week has no reservation."""
+    """The week is not reserved."""
 
 
 class NotAway(CalsyncError):
-    """There is no such absence on the calendar."""
+    """The absence does not exist on the calendar."""
 
 
 class CalendarError(CalsyncError):
@@ -81,8 +81,8 @@ class Refused(CalendarError):
 
 
 class Unauthorized(CalsyncError):
-    """Writing needs a token, and none or an unknown one was given."""
+    """Writing needs a token, and the request has none or an unknown one."""
 
 
 class Forbidden(CalsyncError):
-    """The request comes from somewhere that may not write."""
+    """The request comes from another web site, which may not write."""

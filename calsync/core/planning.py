@@ -1,9 +1,9 @@
-"""Pair + week + windows → plan: who sits where, which slots, and why.
+"""Planning a week for a pair: who sits in which window and why, and which slots that makes.
 
-A window is where a working day is. A conductor sits in the train window that overlaps their working hours most over the
-week's train days; where none overlaps, in the one nearest to their working hours; on a tie, in the one listed first. Only
-the clock counts for that: a train day on which somebody does not work moves nobody elsewhere, it is a conflict. The pair
-spans regions when the two sit in different windows, and then both windows are reserved.
+A conductor sits in the train window that overlaps their working hours most over the week's train days. If none overlaps,
+it is the window nearest to their working hours. The first listed window wins a tie. Only the time of day counts here: a
+train day on which a conductor does not work is a conflict, and does not change their window. The pair spans regions if the
+two sit in different windows; then both windows are reserved.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from calsync.core.working_hours import WORKDAYS, Hours
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """The name of the window that a conductor sits in, and the reason as a sentence without its full stop."""
+    """The name of the window that a conductor sits in, and the reason as a sentence without a full stop."""
 
     window: str
     reason: str
@@ -33,7 +33,7 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would be reserved: the pair's seats, the `slots` by start, and those `skipped` because they are over."""
+    """What a reservation would have: the pair's seats, the `slots` by start, and those `skipped` because they are over."""
 
     week: Week
     pair: Pair
@@ -44,18 +44,18 @@ class Plan:
 
     @property
     def spans_regions(self) -> bool:
-        """Whether the two sit in different windows, so that both are reserved."""
+        """Whether the two sit in different windows."""
         return self.primary.window != self.backup.window
 
     def conductors(self, slot: Slot) -> tuple[Conductor, ...]:
-        """Who sits in the slot: the one of its role, and both where they share a window."""
+        """Return who sits in the slot: the conductor of its role, or both if they share a window."""
         return self.pair.seated(slot.role, together=not self.spans_regions)
 
 
 def plan(config: Config, pair: Pair, week: Week | None, now: datetime) -> Plan:
-    """Work out the week for the pair; without a week, for the next one whose train has not begun at `now` (aware).
+    """Plan the week for the pair. The default is the next week whose train has not begun at `now` (aware).
 
-    Raises `Invalid` for a week without a train or over already, for the same person twice, and for unknown windows.
+    Raises `Invalid` if the week has no train or is over, if the pair is one person, and for an unknown window.
     """
     _check_pair(config, pair)
     week = week or next_week(config, now)
@@ -75,11 +75,11 @@ def _check_pair(config: Config, pair: Pair) -> None:
         raise Invalid(f"{pair.primary.name} cannot be both primary and backup; name two people.")
     for conductor in (pair.primary, pair.backup):
         if conductor.window is not None and conductor.window not in config.train.windows:
-            raise Invalid(f'"{conductor.window[:40]}" is not a train window; there are {", ".join(config.train.windows)}.')
+            raise Invalid(f'"{conductor.window[:40]}" is not a train window; use one of {", ".join(config.train.windows)}.')
 
 
 def next_week(config: Config, now: datetime) -> Week:
-    """The next week that has a train which has not begun at `now` (aware) in any window."""
+    """Return the next week whose train has not begun at `now` (aware) in any window."""
     week = Week.containing(now.date()).shift(-1)
     while week in config.declined or min(slot.start for slot in train_slots(config, week)) <= now:
         week = week.shift(1)
@@ -97,16 +97,16 @@ def train_slots(config: Config, week: Week) -> list[Slot]:
 
 
 def seat(config: Config, conductor: Conductor, week: Week) -> Seat:
-    """The window that the conductor sits in over the week's train days, with the reason."""
+    """Return the window that the conductor sits in during the week, with the reason."""
     if conductor.window is not None:
         return Seat(conductor.window, f"{conductor.window} is set for {conductor.name}")
     return _seat(config.train_windows, config.train.days, conductor.hours.daily, conductor.timezone, week)
 
 
-@lru_cache(maxsize=4_096)  # a week is looked at before it is reserved, and a rotation looks at everybody's every week
+@lru_cache(maxsize=4_096)  # a rotation needs everybody's seat in every week
 def _seat(windows: tuple[Window, ...], days: tuple[str, ...], hours: Hours, timezone: str, week: Week) -> Seat:
     measured = {window.name: _measure(hours, timezone, [window.on(week.day(day)) for day in days]) for window in windows}
-    # max and min keep the first of equals, which is the window listed first.
+    # On a tie, max and min return the first, which is the window listed first.
     name = max(measured, key=lambda name: measured[name].overlap)
     if not measured[name].overlap:
         name = min(measured, key=lambda name: measured[name].distance)
@@ -115,7 +115,7 @@ def _seat(windows: tuple[Window, ...], days: tuple[str, ...], hours: Hours, time
 
 @dataclass(frozen=True, slots=True)
 class _Measure:
-    """How a window lies to somebody's daily hours, summed over the train days."""
+    """How a window fits somebody's daily hours: sums over the train days, and the reason to sit there."""
 
     overlap: timedelta
     distance: timedelta
@@ -142,7 +142,7 @@ def _measure(hours: Hours, timezone: str, slots: Sequence[Slot]) -> _Measure:
 
 
 def clock_spans(slots: Sequence[Slot], timezone: str) -> str:
-    """When the slots are on the clocks of `timezone`: `10:00–12:00`, by weekday where that differs within the week."""
+    """Return when the slots are on the clocks of `timezone`: `10:00–12:00`, by weekday if that differs."""
     tz = zone(timezone)
     local = [(slot.start.astimezone(tz), slot.end.astimezone(tz)) for slot in slots]
     spans = [f"{start:%H:%M}–{end:%H:%M}" for start, end in local]

@@ -1,7 +1,4 @@
-"""A reservation, and its record: the exact copy of it that its resource carries.
-
-The record is base64url of JSON, so that it is a plain token which no calendar server rewrites.
-"""
+"""A reservation: a train week as it is on the calendar. `ical/reservation.py` encodes it."""
 
 from __future__ import annotations
 
@@ -16,11 +13,9 @@ from calsync.core.windows import Slot
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A train week on the calendar: the pair, where each of them sits, and the slots they hold, by start.
+    """A train week on the calendar: the pair, their seats, and their slots by start.
 
-    `cancelled` are slots that were held and given up. `author` is who wrote it last, at `modified` (UTC, whole seconds);
-    `sequence` counts the writes (RFC 5545, section 3.8.7.4). A `released` week is free again and kept for its subscribers.
-    `responsible` is who the train was handed to; None as long as that is the primary.
+    A released week is free again; it stays on the calendar so that subscribers see the cancellation.
     """
 
     week: Week
@@ -30,14 +25,20 @@ class Reservation:
     backup: Seat
     slots: tuple[Slot, ...]
     modified: datetime
+    """When it was last written; in UTC and whole seconds."""
     cancelled: tuple[Slot, ...] = ()
+    """Slots that were reserved and then given up."""
     train: str | None = None
     ticket: str | None = None
     override: str | None = None
+    """The reason for reserving it despite conflicts."""
     author: str | None = None
+    """Who wrote it last."""
     sequence: int = 0
+    """The number of writes since the first (RFC 5545, section 3.8.7.4)."""
     released: bool = False
     responsible: Conductor | None = None
+    """Who the train was handed to; None if it was not handed to anybody."""
 
     @property
     def spans_regions(self) -> bool:
@@ -46,30 +47,22 @@ class Reservation:
 
     @property
     def train_title(self) -> str:
-        """The train with its version, as messages and titles name it."""
+        """The train's title with its version."""
         return " ".join(part for part in (self.title, self.train) if part)
 
     @property
     def in_charge(self) -> Conductor:
-        """Who is responsible for the train now."""
+        """Who is responsible for the train now: who it was handed to, or the primary."""
         return self.responsible or self.pair.primary
 
     def conductors(self, slot: Slot) -> tuple[Conductor, ...]:
-        """Who sits in the slot: the one of its role, and both where they share a window."""
+        """Return who sits in the slot: the conductor of its role, or both if they share a window."""
         return self.pair.seated(slot.role, together=not self.spans_regions)
 
     def names(self, slot: Slot) -> tuple[str, ...]:
-        """Who is responsible for the slot: who the train was handed to, or else those who sit in it.
-
-        For a slot that was over when that changed: who was.
-        """
+        """Return the names of those responsible for the slot; `Slot.who` if it was over before that changed."""
         return slot.who or tuple(conductor.name for conductor in self.on_duty(slot))
 
     def on_duty(self, slot: Slot) -> tuple[Conductor, ...]:
-        """Whose hours and absences count for a slot ahead: who the train was handed to, or else those who sit in it."""
+        """Return whose hours and absences count for a coming slot: who the train was handed to, or those who sit in it."""
         return (self.responsible,) if self.responsible is not None else self.conductors(slot)
-
-
-def timezone_of(slot: Slot) -> str:
-    """The name of the timezone that the slot's start and end are in."""
-    return str(slot.start.tzinfo)  # a pytz timezone prints as its name

@@ -1,13 +1,13 @@
-"""The rotation: who conducts which week, worked out from the order in which the roster takes turns.
+"""The rotation: who conducts which week.
 
-It is staggered: the primary of a train week is the backup of the next one, and a new primary comes in. A turn is a week as
-primary. Weeks are gone through one by one from the rotation's start, and nothing in a week depends on a later one, so that
-an absence changes nothing before it. A week reserved on the calendar is the truth: it counts as it stands, and the rotation
-goes on from it. A week without a train takes no turn.
+The rotation is staggered: the primary of a train week is the backup of the next one, and a new primary comes in. A turn is
+a week as primary. Weeks are planned one by one from the rotation's start, and no week depends on a later one, so an absence
+changes nothing before it. A reserved week counts as it is reserved, and the rotation continues from it. A week without a
+train takes no turn.
 
-The turn goes to whoever has had the fewest in the rotation's year (52 weeks, counted from its start); among those to who
-was passed over first, then to whose last turn is longest ago, and then to whoever follows the last primary in the order.
-Somebody who is away is passed over and takes the next free turn.
+The turn goes to whoever has had the fewest turns in the rotation's year (52 weeks, counted from its start). A tie goes to
+whoever was passed over first, then to whoever had their last turn longest ago, then to whoever follows the last primary in
+the order. Somebody who is away is passed over and takes the next free turn.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from calsync.core.errors import Invalid
 from calsync.core.weeks import LAST_YEAR, Week
 
 YEAR = 52
-"""How many weeks the rotation's year has, over which turns are counted."""
+"""The number of weeks in the rotation's year, over which turns are counted."""
 
 
-State = Literal["reserved", "planned", "open", "no-train"]
-"""What a week is: on the calendar, planned, without enough people who are there, or without a train."""
+TurnState = Literal["reserved", "planned", "open", "no-train"]
+"""Whether a week is reserved on the calendar, planned, short of people, or without a train."""
 
 
-Away = Callable[[str, Week, str | None], str | None]
-"""Why somebody cannot be primary in a week, or the backup of the primary that is named; None if they can."""
+Unavailable = Callable[[str, Week, str | None], str | None]
+"""Returns why a person cannot be primary in a week, or backup of the primary that is given; None if they can."""
 
 
 _REMEDY = (
-    "Reserve the week with somebody from outside the rotation, or with these people all the same and a reason (override); "
-    "where it often comes to this, take more people into rotation.order."
+    "Reserve the week for somebody from outside the rotation, or for these people with a reason (override). "
+    "If this happens often, add people to rotation.order."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One week of the rotation. `passed` names those who were away when it was their turn, `notes` say what is unusual."""
+    """One week of the rotation. `passed` names those who were away on their turn; `notes` are sentences about the week."""
 
     week: Week
-    state: State
+    state: TurnState
     primary: str | None = None
     backup: str | None = None
     passed: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many turns somebody has in a rotation's year, and the `reason` where others have at least two more or fewer."""
+    """How many turns somebody has in a rotation's year, and the `reason` if others have at least two more or fewer."""
 
     name: str
     turns: int
@@ -60,21 +60,21 @@ class Tally:
 
 @dataclass
 class _Queue:
-    """Who comes next: the state that is carried from week to week."""
+    """The state that is carried from week to week, which decides who comes next."""
 
     order: Sequence[str]
     last: str
-    """Who conducted last; before anybody did, whoever comes last in the order."""
+    """Who conducted last; at first, whoever is last in the order."""
     begun: bool
     """Whether `last` has conducted."""
     turns: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
-    """Those who were passed over and have not had a turn since, with a number by which the first of them comes first."""
+    """Those who were passed over and have not had a turn since, numbered in that sequence."""
     served: dict[str, int] = field(default_factory=dict)
-    """The number of everybody's last turn."""
+    """The running number of each person's last turn."""
 
     def by_claim(self) -> list[str]:
-        """Everybody, whoever's turn it is first."""
+        """Return everybody in the sequence in which the next turn is offered."""
         at = self.order.index(self.last) + 1 if self.last in self.order else 0
         cycle = [*self.order[at:], *self.order[:at]]
         never = len(self.waiting)
@@ -98,52 +98,52 @@ def rotate(
     order: Sequence[str],
     start: Week,
     last: Week,
-    held: Mapping[Week, tuple[str, str]],
+    reserved: Mapping[Week, tuple[str, str]],
     declined: Collection[Week],
-    away: Away,
+    unavailable: Unavailable,
 ) -> Iterator[Turn]:
-    """The weeks from `start` to `last`, both included.
+    """Yield the turns from `start` to `last`, both included.
 
-    `held` has the primary and the backup of each week that is reserved, also before `start`: the last of those is followed.
-    A week that went by without a reservation is planned like a coming one, so that time alone changes nothing.
+    `reserved` has the primary and the backup of each reserved week. The last one before `start` decides who follows. A past
+    week without a reservation is planned like a coming one, so the passing of time alone changes nothing.
     """
-    before = [week for week in held if week < start]
-    queue = _Queue(order, held[max(before)][0] if before else order[-1], bool(before))
+    before = [week for week in reserved if week < start]
+    queue = _Queue(order, reserved[max(before)][0] if before else order[-1], bool(before))
     week, n = start, 0
     while week <= last:
         if n % YEAR == 0:
             queue.turns = {}
-        if week in held:
-            primary, backup = held[week]
+        if week in reserved:
+            primary, backup = reserved[week]
             yield Turn(week, "reserved", primary, backup)
             queue.serve(primary)
         elif week in declined:
             yield Turn(week, "no-train")
         else:
-            yield _plan(queue, week, away)
+            yield _plan(queue, week, unavailable)
         if (week.year, week.number) >= (LAST_YEAR, 52):
             return
         week, n = week.shift(1), n + 1
 
 
-def _plan(queue: _Queue, week: Week, away: Away) -> Turn:
-    """The turn of a week that is not reserved."""
+def _plan(queue: _Queue, week: Week, unavailable: Unavailable) -> Turn:
+    """Return the turn of a week that is not reserved."""
     notes: list[str] = []
     passed: list[str] = []
     primary = None
     for name in queue.by_claim():
         if name == queue.last:
-            continue  # conducted last, and is the backup now
-        why = away(name, week, None)
+            continue  # the backup of this week
+        why = unavailable(name, week, None)
         if why is None:
             primary = name
             break
         passed.append(name)
         notes.append(f"{name} is passed over: {why}.")
-    backup, said = _backup(queue, week, primary, away, passed)
-    notes += said
+    backup, backup_notes = _backup(queue, week, primary, unavailable, passed)
+    notes += backup_notes
     if primary is None:
-        notes += ["There is nobody to be primary.", _REMEDY]
+        notes += ["Nobody is available as primary.", _REMEDY]
         return Turn(week, "open", None, backup, tuple(passed), tuple(notes))
     for name in passed:
         queue.pass_over(name)
@@ -154,40 +154,40 @@ def _plan(queue: _Queue, week: Week, away: Away) -> Turn:
 
 
 def _backup(
-    queue: _Queue, week: Week, primary: str | None, away: Away, passed: Collection[str]
+    queue: _Queue, week: Week, primary: str | None, unavailable: Unavailable, passed: Collection[str]
 ) -> tuple[str | None, Sequence[str]]:
-    """The backup of a week that is not reserved, and why it is not who conducted last.
+    """Return the backup of a week that is not reserved, with notes if it is not whoever conducted last.
 
-    Nobody stands in beside those who were `passed` over where there is no primary.
+    Without a primary nobody stands in. Those in `passed` have their note already.
     """
     former = queue.last
-    why = away(former, week, primary) if former in queue.order else "not in the rotation"
+    why = unavailable(former, week, primary) if former in queue.order else "not in the rotation"
     if why is None:
         return former, ()
-    backup, missing = None, []
+    backup, away_notes = None, []
     for name in queue.by_claim() if primary is not None else ():
         if name in (primary, former):
             continue
-        absent = away(name, week, primary)
-        if absent is None:
+        why_not = unavailable(name, week, primary)
+        if why_not is None:
             backup = name
             break
         if name not in passed:
-            missing.append(f"{name} cannot stand in: {absent}.")
+            away_notes.append(f"{name} cannot stand in: {why_not}.")
     was = "conducted last" if queue.begun else "is last in the order"
-    stands_in = f"{backup} stands in" if backup else "there is nobody to be backup"
-    return backup, (f"{former} {was} and is not the backup: {why}; {stands_in}.", *(missing if backup is None else ()))
+    instead = f"{backup} stands in" if backup else "nobody is available as backup"
+    return backup, (f"{former} {was} and is not the backup: {why}; {instead}.", *(away_notes if backup is None else ()))
 
 
 def year_of(start: Week, week: Week) -> tuple[Week, Week]:
-    """The first and the last week of the rotation's year that `week` (not before `start`) lies in."""
+    """Return the first and the last week of the rotation's year with `week` in it, which is not before `start`."""
     weeks = (week.monday - start.monday).days // 7
     first = start.shift(weeks // YEAR * YEAR)
     return first, min(first.shift(YEAR - 1), Week(LAST_YEAR, 52))
 
 
 def tally(order: Sequence[str], turns: Sequence[Turn]) -> tuple[Tally, ...]:
-    """How often everybody is primary in these turns of one rotation's year, in the rotation's order."""
+    """Return how often everybody is primary in these turns of one rotation's year, in the rotation's order."""
     count = {name: sum(turn.primary == name for turn in turns if turn.state != "open") for name in order}
     least, most = min(count.values()), max(count.values())
 
@@ -200,16 +200,17 @@ def tally(order: Sequence[str], turns: Sequence[Turn]) -> tuple[Tally, ...]:
         if count[name] < most - 1:
             return "weeks were reserved for others"
         if count[name] > least + 1:
-            held = sum(turn.primary == name and turn.state == "reserved" for turn in turns)
-            absent = sorted({other for turn in turns for other in turn.passed})
-            return f"took turns of those who were away: {', '.join(absent)}" if absent else f"{held} weeks were reserved so"
+            if absent := sorted({other for turn in turns for other in turn.passed}):
+                return f"took turns of those who were away: {', '.join(absent)}"
+            weeks = sum(turn.primary == name and turn.state == "reserved" for turn in turns)
+            return f"{weeks} weeks were reserved for them"
         return None
 
     return tuple(Tally(name, count[name], reason(name)) for name in order)
 
 
 def check_weeks(weeks: int) -> int:
-    """`weeks`, where that many can be shown."""
+    """Return `weeks`; raises `Invalid` if that many cannot be shown."""
     if not 1 <= weeks <= 2 * YEAR:
         raise Invalid(f"Show between 1 and {2 * YEAR} weeks, not {weeks}.")
     return weeks

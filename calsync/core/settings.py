@@ -1,6 +1,6 @@
-"""The settings of windows.toml, typed: one model a table, immutable, each value checked by itself.
+"""The settings of windows.toml as types: one immutable model for each table. Each value is checked by itself.
 
-What contradicts what is `config`'s business, which reads the file; everything else in calsync takes a `Config`.
+`core/config.py` reads the file and checks settings against each other; everything else takes a `Config`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from calsync.core.windows import Window
 from calsync.core.working_hours import DEFAULT_HOURS, Hours
 
 Kind = Literal["overlap", "freeze", "reserved", "busy", "hours", "dst", "unknown"]
-"""The kinds of conflict; `docs/configuration.md` says what each means."""
+"""The kinds of conflict; `docs/configuration.md` describes them."""
 
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -35,8 +35,8 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 _DURATION = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
 
 
-def duration(text: object) -> timedelta:
-    """`30s`, `15m`, `2h`, `90d` or `8w` as a span of time; `ValueError` with the remedy otherwise."""
+def parse_duration(text: object) -> timedelta:
+    """Parse `30s`, `15m`, `2h`, `90d` or `8w`, limited to a hundred years; raises `ValueError` with the remedy."""
     if isinstance(text, timedelta):
         return text
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
@@ -69,7 +69,7 @@ def _wall_clock(value: object) -> time:
 
 def _weekdays(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not value or not all(day in WEEKDAYS for day in value):
-        raise ValueError(f'list weekdays out of {", ".join(WEEKDAYS)}, such as ["tue", "wed"]')
+        raise ValueError(f'list weekdays such as ["tue", "wed"]; they are {", ".join(WEEKDAYS)}')
     return tuple(sorted(set(value), key=WEEKDAYS.index))
 
 
@@ -94,10 +94,10 @@ def _web_address(value: object) -> str:
 
 
 def feed_address(value: object) -> str:
-    """The address of a busy feed; webcal:// and webcals:// stand for https://. `ValueError` with the remedy otherwise."""
-    return _web_address(
-        re.sub(r"^webcals?://", "https://", value, flags=re.IGNORECASE) if isinstance(value, str) else value
-    )
+    """Check the address of a busy feed, with https:// for webcal:// and webcals://; raises `ValueError` with the remedy."""
+    if isinstance(value, str):
+        value = re.sub(r"^webcals?://", "https://", value, flags=re.IGNORECASE)
+    return _web_address(value)
 
 
 def _calendar_url(value: object) -> str:
@@ -106,17 +106,17 @@ def _calendar_url(value: object) -> str:
         return url
     try:
         parts = urlsplit(url)
-        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
-        named = False
-    if not named or parts.scheme not in ("http", "https", "postgresql"):
+        has_host = False
+    if not has_host or parts.scheme not in ("http", "https", "postgresql"):
         raise ValueError(
             "write sqlite:///FILE.db, postgresql://HOST/DATABASE, or the https:// address of a CalDAV calendar or principal"
         )
     if parts.password is not None:
-        raise ValueError("take the password out of the address; it comes from CALSYNC_CALENDAR_PASSWORD")
+        raise ValueError("remove the password from the address and set CALSYNC_CALENDAR_PASSWORD instead")
     if parts.scheme != "postgresql" and (parts.query or parts.fragment):
-        raise ValueError("an address of a CalDAV calendar has neither ? nor #")
+        raise ValueError("remove ? and # from the address; a CalDAV calendar has neither")
     return url
 
 
@@ -137,7 +137,7 @@ def _line(text: str) -> str:
 Timezone = Annotated[str, BeforeValidator(_timezone)]
 
 
-Duration = Annotated[timedelta, BeforeValidator(duration)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 
 WallClock = Annotated[time, BeforeValidator(_wall_clock)]
@@ -168,49 +168,49 @@ Name = Annotated[str, Field(min_length=1, max_length=WORD), AfterValidator(_line
 
 
 class Section(BaseModel):
-    """A table of windows.toml: immutable, and nothing in it goes unread."""
+    """A table of windows.toml: immutable, without unknown settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 class HorizonSettings(Section):
-    """How far back and ahead of now the calendar is looked at."""
+    """How far back and ahead of now calsync reads the calendar."""
 
     past: Duration = timedelta(days=90)
     future: Duration = timedelta(days=400)
 
 
 class CalendarSection(Section):
-    """`[calendar]`: where the Deployments calendar is kept, and how it is followed.
-
-    `refresh` is how often changes by others are taken in, `timeout` how long a server may take to answer. `cache` is the
-    file in which the last known calendar outlives a restart. With `invite` the slots have the conductors as attendees.
-    """
+    """`[calendar]`: where the Deployments calendar is, and how calsync reads it."""
 
     url: Annotated[str, BeforeValidator(_calendar_url)] = "sqlite:///deployments.db"
     name: Text = "Deployments"
     refresh: Duration | None = None
+    """How often to look for changes by others; see `interval`."""
     timeout: Duration = timedelta(seconds=10)
+    """How long a server may take to answer."""
     cache: Text = "deployments.cache"
+    """The file with the last known calendar, which outlives a restart."""
     invite: bool = False
+    """Whether the slots have the conductors as attendees."""
     organizer: Email | None = None
     horizon: HorizonSettings = HorizonSettings()
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the calendar is a file beside calsync, which can neither be away nor slow."""
+        """Whether the calendar is a local file, which is never unreachable or slow."""
         return self.url.startswith("sqlite:")
 
     @property
     def interval(self) -> timedelta:
-        """How often changes by others are taken in: what `refresh` says, or as often as costs next to nothing."""
+        """How often to look for changes by others: `refresh`, or by default 30 s with CalDAV and 1 s with a database."""
         if self.refresh is not None:
             return self.refresh
         return timedelta(seconds=30 if self.url.startswith("http") else 1)
 
 
 class NoTrain(Section):
-    """A week without a train, and why."""
+    """A week without a train, and the reason."""
 
     week: IsoWeek
     reason: Text
@@ -234,7 +234,7 @@ class TrainSection(Section):
 
 
 class WindowSection(Section):
-    """`[windows.NAME]`: a place on the wall clock of `timezone`; an `end` not after `start` is on the next day."""
+    """`[windows.NAME]`: a time of day in `timezone`; an `end` that is not after `start` is on the next day."""
 
     title: Text
     timezone: Timezone
@@ -256,7 +256,7 @@ class Freeze(Section):
 
 
 class ConductorSection(Section):
-    """`[[conductors]]`: one person of the roster; the address of their busy feed is often a secret by itself."""
+    """`[[conductors]]`: one person of the roster. The address of a busy feed is often a secret."""
 
     name: Name
     timezone: Timezone
@@ -271,25 +271,25 @@ class ConductorSection(Section):
 
     @property
     def working(self) -> Hours:
-        """Their working hours, on their working days."""
+        """Their working hours on their working days."""
         return self.hours if self.days is None else replace(self.hours, days=self.days)
 
 
 class ConflictsSection(Section):
-    """`[conflicts]`: which kinds block a reservation and which only warn; a kind in neither list does as by default.
-
-    What a person's own feed calls busy for a shorter time than `shortest_busy` is no absence.
-    """
+    """`[conflicts]`: which kinds block a reservation and which only warn. A kind in neither list keeps its default."""
 
     block: tuple[Kind, ...] = ("overlap", "freeze", "reserved", "busy", "unknown")
     warn: tuple[Kind, ...] = ("hours", "dst")
     ignore_categories: tuple[str, ...] = ()
     buffer: Duration = timedelta(0)
+    """The distance that slots keep from everything else."""
     watch_after: Duration = timedelta(hours=2)
+    """How long a conductor must stay available after a slot."""
     shortest_busy: Duration = timedelta(0)
+    """A shorter busy time in somebody's own feed is no absence."""
 
     def blocks(self, kind: Kind) -> bool:
-        """Whether a conflict of this kind stands in the way of a reservation."""
+        """Whether a conflict of this kind blocks a reservation."""
         for name, verdict in (("block", True), ("warn", False)):
             if name in self.model_fields_set and kind in getattr(self, name):
                 return verdict
@@ -297,29 +297,29 @@ class ConflictsSection(Section):
 
 
 class RotationSection(Section):
-    """`[rotation]`: the `order` in which the roster takes turns, from the week `start` on."""
+    """`[rotation]`: the `order` in which people take turns, starting in the week `start`."""
 
     order: tuple[Text, ...] = ()
     start: IsoWeek | None = None
 
 
 class ServerSection(Section):
-    """`[server]`: the names under which calsync is reached; `*` leaves the check of the Host header to a proxy."""
+    """`[server]`: the host names that requests may have; `*` leaves the check of the Host header to a proxy."""
 
     hosts: tuple[str, ...] = ()
 
 
 ELSEWHERE = "environment"
-"""What stands for an address that processes which send messages have in their environment."""
+"""Written instead of a channel's address: processes that send messages get the address from their environment."""
 
 
 def is_elsewhere(address: SecretStr | None) -> bool:
-    """Whether there is such a channel, and its address is not known here."""
+    """Whether the channel exists, but this process does not have its address."""
     return address is not None and address.get_secret_value() == ELSEWHERE
 
 
 class NotifySection(Section):
-    """`[notify]`: the channels that people read; an address that holds a secret comes from the environment."""
+    """`[notify]`: the channels that people read. Addresses with secrets come from the environment."""
 
     operations: SecretStr | None = None
     updates: SecretStr | None = None
@@ -329,18 +329,18 @@ _TASK = re.compile(r"T[1-9]\d{0,11}", re.ASCII)
 
 
 def is_task(ticket: str) -> bool:
-    """Whether a ticket is a task such as `T123`: `[tickets]` has Phabricator alone."""
+    """Whether a ticket is a Phabricator task such as `T123`."""
     return _TASK.fullmatch(ticket) is not None
 
 
 class TicketsSection(Section):
-    """`[tickets]`: where the ticket system is."""
+    """`[tickets]`: the address of the ticket system, Phabricator or Phorge."""
 
     url: WebAddress | None = None
 
 
 class Config(BaseModel):
-    """Everything windows.toml and the environment say, checked."""
+    """The checked configuration from windows.toml and the environment."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -357,10 +357,10 @@ class Config(BaseModel):
     tokens: dict[str, SecretStr] = {}
     ticket_token: SecretStr | None = None
     username: str | None = None
+    """The account on the calendar's server, like `password`."""
     password: SecretStr | None = None
-    """Who calsync is on the calendar's server."""
     folder: Path = Path()
-    """Where windows.toml stands; relative files are found from here."""
+    """The folder of windows.toml, which relative paths start from."""
 
     @cached_property
     def train_windows(self) -> tuple[Window, ...]:
@@ -383,21 +383,21 @@ class Config(BaseModel):
         return {entry.name: entry for entry in self.conductors}
 
     def nick(self, name: str) -> str | None:
-        """The IRC nick of somebody of the roster, if it is known."""
+        """Return the IRC nick of somebody in the roster, if it is set."""
         return self.roster[name].irc if name in self.roster else None
 
     @cached_property
     def declined(self) -> dict[Week, str]:
-        """The weeks without a train, and why."""
+        """The weeks without a train, with the reasons."""
         return {entry.week: entry.reason for entry in self.train.no_train}
 
 
 def freeze_span(freeze: Freeze) -> tuple[datetime, datetime]:
-    """The instants (aware) from which and until which a freeze with `start` and `end` lasts."""
+    """Return when a freeze with `start` and `end` begins and ends (UTC); raises `OverflowError` for impossible times."""
     tz = zone(freeze.timezone)
 
     def instant(moment: datetime | date | None, *, days: int) -> datetime:
-        assert moment is not None  # only freezes with start and end are asked
+        assert moment is not None
         if not isinstance(moment, datetime):
             moment = datetime.combine(moment + timedelta(days=days), time())
         return moment if moment.tzinfo is not None else resolve(moment, tz)[0]

@@ -1,4 +1,4 @@
-"""ISO weeks (ISO 8601): the unit in which a train is planned. A week starts on Monday and is written `2026-W49`."""
+"""ISO weeks (ISO 8601), the unit in which trains are planned. A week starts on Monday and is written `2026-W49`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from calsync.core.errors import Invalid
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-# pytz carries clock changes up to 2037; a plan beyond them could be an hour wrong.
+# pytz knows clock changes up to 2037; a later plan could be off by an hour.
 FIRST_YEAR, LAST_YEAR = 2000, 2037
 
 
@@ -24,14 +24,14 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Week:
-    """One ISO week of an ISO year; weeks sort by time."""
+    """One week of an ISO year; weeks sort by time. Raises `Invalid` for a week that does not exist."""
 
     year: int
     number: int
 
     def __post_init__(self) -> None:
         if not FIRST_YEAR <= self.year <= LAST_YEAR:
-            raise Invalid(f"{self} is outside {FIRST_YEAR} to {LAST_YEAR}, for which clock changes are known.")
+            raise Invalid(f"{self} is out of range; choose a week from {FIRST_YEAR} to {LAST_YEAR}.")
         try:
             date.fromisocalendar(self.year, self.number, 1)
         except ValueError:
@@ -40,7 +40,7 @@ class Week:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The week that `text` names: an ISO week (`2026-W49`) or any date in it (`2026-12-02`)."""
+        """Parse an ISO week (`2026-W49`), or any date in it (`2026-12-02`)."""
         if match := _WEEK.fullmatch(text.strip().upper()):
             return cls(int(match[1]), int(match[2]))
         if _DATE.fullmatch(text.strip()):
@@ -52,7 +52,7 @@ class Week:
 
     @classmethod
     def containing(cls, day: date) -> Self:
-        """The week that `day` lies in."""
+        """Return the week of `day`."""
         year, number, _ = day.isocalendar()
         return cls(year, number)
 
@@ -63,15 +63,15 @@ class Week:
 
     @property
     def eve(self) -> datetime:
-        """An instant (UTC) before the week has begun anywhere on earth."""
+        """An instant (UTC) at which the week has not begun anywhere on earth."""
         return datetime.combine(self.monday - timedelta(days=1), time(), UTC)
 
     def day(self, weekday: str) -> date:
-        """The date of `weekday` (`mon` … `sun`) in this week."""
+        """Return the date of `weekday` (`mon` … `sun`) in this week."""
         return self.monday + timedelta(days=WEEKDAYS.index(weekday))
 
     def shift(self, weeks: int) -> Week:
-        """The week that many weeks later (earlier, if negative)."""
+        """Return the week that is `weeks` later, or earlier if negative."""
         return Week.containing(self.monday + timedelta(weeks=weeks))
 
     def __str__(self) -> str:

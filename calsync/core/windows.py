@@ -1,8 +1,8 @@
-"""Windows and slots: when a window falls on a date.
+"""Windows, and the slots that they have on dates.
 
-A window is a place on the wall clock of its own timezone. A slot is one dated place of a window, with its true start and
-end, and it is what gets reserved. Start and end are resolved each by itself, so that a window whose clocks change in
-between keeps its wall-clock times rather than its length.
+A window is a time of day on the wall clock of its own timezone. A slot is a window on one date, with its true start and
+end; slots are what a train reserves. Start and end are resolved separately. So if the clocks change within a slot, it keeps
+its wall-clock times, not its length.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from calsync.core.timezones import resolve, zone
 from calsync.core.weeks import WEEKDAYS
 
 Role = Literal["primary", "backup"]
-"""Whose slot it is: the primary conductor's, or the backup's (the secondary timeslot)."""
+"""The conductor whose slot it is; the backup's is the secondary timeslot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One dated place of the window called `window`; `date` is the day on which it starts in the window's timezone.
+    """The window called `window` on one date, which is the day on which it starts in the window's timezone.
 
-    `start` and `end` are aware, in the window's timezone. Train slots have a `role` and a `stage`, others have neither.
-    `who` names those who conducted it, where it was over when the pair changed.
+    `start` and `end` are aware, in the window's timezone. Only train slots have a `role` and a `stage`. If the pair changed
+    after the slot was over, `who` names those who conducted it.
     """
 
     window: str
@@ -37,18 +37,26 @@ class Slot:
 
     @property
     def id(self) -> str:
-        """The slot's name on the calendar, unique and stable: `2026-12-01-european`."""
+        """The slot's unique and stable name on the calendar: `2026-12-01-european`."""
         return f"{self.date}-{self.window}"
 
     @property
     def uid(self) -> str:
-        """The UID under which the feed publishes it (RFC 5545, section 3.8.4.7)."""
+        """The UID of the slot in the feed (RFC 5545, section 3.8.4.7)."""
         return f"{self.id}@calsync"
+
+    @property
+    def timezone(self) -> str:
+        """The name of the window's timezone."""
+        return str(self.start.tzinfo)  # a pytz timezone prints as its name
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window of windows.toml: `start` to `end` on the wall clock of `timezone`, on each of `days` (`mon` … `sun`)."""
+    """A window of windows.toml: from `start` to `end` on the wall clock of `timezone`, on each of `days` (`mon` … `sun`).
+
+    An `end` that is not after `start` is on the next day.
+    """
 
     name: str
     title: str
@@ -59,20 +67,19 @@ class Window:
     category: str | None = None
 
     def on(self, day: date, role: Role | None = None, stage: str | None = None) -> Slot:
-        """The slot that starts on `day`, whatever weekday that is."""
+        """Return the slot that starts on `day`, whether or not that is one of the window's days."""
         tz = zone(self.timezone)
-        begin, finish = self.wall(day)
-        start, end = resolve(begin, tz)[0], resolve(finish, tz)[0]
-        # A gap or a repeated hour can bring the end before the start; such a slot has no length rather than a negative one.
+        start, end = (resolve(wall, tz)[0] for wall in self.wall(day))
+        # A skipped or repeated hour can put the end before the start. Such a slot has no length, not a negative one.
         return Slot(self.name, day, start, max(start, end), role, stage)
 
     def wall(self, day: date) -> tuple[datetime, datetime]:
-        """Start and end of the slot on `day` as the clocks on the wall show them (naive)."""
+        """Return the start and the end of the slot on `day` as wall-clock times (naive)."""
         last = day + timedelta(days=self.end <= self.start)
         return datetime.combine(day, self.start), datetime.combine(last, self.end)
 
     def between(self, start: datetime, end: datetime) -> Iterator[Slot]:
-        """The slots that overlap the span from `start` to `end` (aware), by start."""
+        """Yield the slots that overlap the span from `start` to `end` (aware), by start."""
         tz = zone(self.timezone)
         day, last = start.astimezone(tz).date() - timedelta(days=2), end.astimezone(tz).date()
         while day <= last:

@@ -1,7 +1,7 @@
-"""Working hours: a span on somebody's wall clock on each working day, from Monday to Friday unless said otherwise.
+"""Working hours: a span on somebody's wall clock, on each of their working days.
 
-`09:00-18:00` and `22:00-06:00`, which ends on the next day, are on these; `sun-thu 09:00-18:00` and `mon,wed 09:00-13:00`
-name others.
+`09:00-18:00` is from Monday to Friday. `sun-thu 09:00-18:00` and `mon,wed 09:00-13:00` name other days. `22:00-06:00` ends
+on the next day.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from calsync.core.timezones import resolve
 from calsync.core.weeks import WEEKDAYS
 
 WORKDAYS = WEEKDAYS[:5]
-"""The working days of who names no others."""
+"""The working days of people who do not name theirs."""
 
 
 _SPAN = re.compile(
@@ -33,7 +33,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Working hours on each of `days`, in the week's order; an `end` not after `start` lies on the next day."""
+    """Working hours on each of `days`, in the week's order; an `end` that is not after `start` is on the next day."""
 
     start: time
     end: time
@@ -41,12 +41,12 @@ class Hours:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `09:00-18:00` or `sun-thu 09:00-18:00`; `24:00` is midnight."""
+        """Parse `09:00-18:00` or `sun-thu 09:00-18:00`; `24:00` is midnight. Raises `Invalid`."""
         match = _SPAN.fullmatch(text.strip())
         days = _days(match[1]) if match is not None and match[1] else WORKDAYS
         if match is None or not days or (match[4] == "24" and match[5] != "00"):
             raise Invalid(
-                f'"{text[:40]}" are not working hours; write them as "09:00-18:00", or with days as "sun-thu 09:00-18:00".'
+                f'"{text[:40]}" is not valid; write working hours as "09:00-18:00", or with days as "sun-thu 09:00-18:00".'
             )
         start, end = time(int(match[2]), int(match[3])), time(int(match[4]) % 24, int(match[5]))
         if start == end and start != time():
@@ -55,44 +55,44 @@ class Hours:
 
     @property
     def daily(self) -> Self:
-        """The same span on every day."""
+        """The same hours on all seven days."""
         return replace(self, days=WEEKDAYS)
 
     def on(self, day: date, tz: BaseTzInfo) -> tuple[datetime, datetime]:
-        """The working day that begins on `day` in `tz`, as two aware instants; whether `day` is one is not asked."""
+        """Return when work begins and ends on `day` in `tz` (aware). Does not check that `day` is a working day."""
         return _working_day(self, day, tz)
 
     def around(self, start: datetime, end: datetime, tz: BaseTzInfo) -> list[tuple[datetime, datetime]]:
-        """The working days that lie at most a day before or after the span from `start` to `end` (aware)."""
+        """Return the working days from a day before to a day after the span from `start` to `end` (aware), as spans."""
         first = start.astimezone(tz).date() - 2 * _DAY
         last = end.astimezone(tz).date() + _DAY
         near = (first + n * _DAY for n in range((last - first).days + 1))
         return [self.on(day, tz) for day in near if WEEKDAYS[day.weekday()] in self.days]
 
     def cover(self, start: datetime, end: datetime, tz: BaseTzInfo) -> bool:
-        """Whether the whole span from `start` to `end` (aware) is working time, back-to-back days counted as one."""
+        """Whether the whole span from `start` to `end` (aware) is working time; it may cross adjoining working days."""
         return worked_until(start, self.around(start, end, tz)) >= end
 
     def __str__(self) -> str:
         end = "24:00" if self.end == time() else f"{self.end:%H:%M}"
         span = f"{self.start:%H:%M}-{end}"
-        return span if self.days == WORKDAYS else f"{_named(self.days)} {span}"
+        return span if self.days == WORKDAYS else f"{_days_text(self.days)} {span}"
 
 
 def _days(text: str) -> tuple[str, ...]:
-    """The days that `mon,wed` or `sun-thu` names, in the week's order; empty where it names something else."""
-    found: set[str] = set()
+    """Parse `mon,wed` or `sun-thu` into days in the week's order; returns none if `text` is something else."""
+    days: set[str] = set()
     for part in re.split(r"\s*,\s*", text.strip().lower()):
         first, _, last = (name.strip() for name in part.replace("–", "-").partition("-"))
         if first not in WEEKDAYS or (last or first) not in WEEKDAYS:
             return ()
         start, length = WEEKDAYS.index(first), (WEEKDAYS.index(last or first) - WEEKDAYS.index(first)) % 7
-        found |= {WEEKDAYS[(start + n) % 7] for n in range(length + 1)}
-    return tuple(day for day in WEEKDAYS if day in found)
+        days |= {WEEKDAYS[(start + n) % 7] for n in range(length + 1)}
+    return tuple(day for day in WEEKDAYS if day in days)
 
 
-def _named(days: tuple[str, ...]) -> str:
-    """The days as `_days` reads them: `mon,wed` or `mon-thu`."""
+def _days_text(days: tuple[str, ...]) -> str:
+    """Return the days as `_days` reads them: `mon,wed` or `mon-thu`."""
     runs: list[list[str]] = []
     for day in days:
         if runs and WEEKDAYS.index(day) == WEEKDAYS.index(runs[-1][-1]) + 1:
@@ -102,14 +102,14 @@ def _named(days: tuple[str, ...]) -> str:
     return ",".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-@lru_cache(maxsize=16_384)  # a check of a week asks for the same few days again and again
+@lru_cache(maxsize=16_384)  # each check of a week needs the same few days
 def _working_day(hours: Hours, day: date, tz: BaseTzInfo) -> tuple[datetime, datetime]:
     last = day + timedelta(days=hours.end <= hours.start)
     return resolve(datetime.combine(day, hours.start), tz)[0], resolve(datetime.combine(last, hours.end), tz)[0]
 
 
 def worked_until(moment: datetime, days: Iterable[tuple[datetime, datetime]]) -> datetime:
-    """Until when work goes on without a break from `moment` over working `days` by start; `moment` itself outside them."""
+    """Return the end of the unbroken work time at `moment`, given working `days` by start; `moment` itself outside them."""
     for opens, closes in days:
         if opens <= moment < closes:
             moment = closes
@@ -117,4 +117,4 @@ def worked_until(moment: datetime, days: Iterable[tuple[datetime, datetime]]) ->
 
 
 DEFAULT_HOURS = Hours(time(9), time(18))
-"""What a working day is taken to be where nobody said otherwise."""
+"""The working hours of people who do not name theirs."""

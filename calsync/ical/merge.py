@@ -14,7 +14,7 @@ from typing import Any
 from icalendar import Calendar, Component, Event
 
 from calsync.core.properties import MARK, RECORD, SLOT
-from calsync.core.reservation import Reservation, timezone_of
+from calsync.core.reservation import Reservation
 from calsync.core.timezones import zone
 from calsync.core.windows import Slot
 from calsync.ical.occurrences import Occurrence
@@ -54,8 +54,8 @@ def apply_edits(
         if found is not None and not found.certain:
             changes.append(f"{slot.id} cannot be read any more; it is shown as it was reserved.")
         elif found is not None:
-            tz = zone(timezone_of(slot))
-            start, end = (moment.astimezone(tz) for moment in found.span(timezone_of(slot)))
+            tz = zone(slot.timezone)
+            start, end = (moment.astimezone(tz) for moment in found.span(slot.timezone))
             if (start, end) != (slot.start, slot.end):
                 changes.append(f"{slot.id} was moved to {start:%a %d %b %H:%M}–{end:%H:%M} {tz}.")
             slot = replace(slot, start=start, end=end)

@@ -28,7 +28,7 @@ from calsync.core.conductors import Conductor, Pair
 from calsync.core.errors import Invalid
 from calsync.core.planning import Seat
 from calsync.core.properties import MARK, PRODID, RECORD, SLOT
-from calsync.core.reservation import Reservation, timezone_of
+from calsync.core.reservation import Reservation
 from calsync.core.settings import Config
 from calsync.core.timezones import resolve, zone
 from calsync.core.weeks import Week
@@ -58,7 +58,7 @@ def to_token(reservation: Reservation) -> str:
         return {
             "window": slot.window,
             "date": str(slot.date),
-            "timezone": timezone_of(slot),
+            "timezone": slot.timezone,
             "start": f"{slot.start.astimezone(UTC):%Y%m%dT%H%M%SZ}",
             "end": f"{slot.end.astimezone(UTC):%Y%m%dT%H%M%SZ}",
             "role": slot.role,
@@ -237,7 +237,7 @@ def _components(config: Config, reservation: Reservation, mark: str) -> tuple[li
     slots = sorted([*reservation.slots, *reservation.cancelled], key=lambda slot: (slot.start, slot.window))
     shared = _shared(config, reservation)
     components = [_component(config, reservation, slot, shared) for slot in slots]
-    timezones = {timezone_of(slot) for slot in slots}
+    timezones = {slot.timezone for slot in slots}
     if len(slots) == 1:
         master = components[0]
     else:

@@ -96,7 +96,7 @@ def find_cover(config: Config, agenda: Agenda, slot: Slot, absent: Conductor, pa
     if pair is not None and absent.name in (pair.primary.name, pair.backup.name):
         partner = pair.backup if absent.name == pair.primary.name else pair.primary
     if partner is not None and is_free(config, agenda, partner, slot):
-        where = f"{clock_spans([slot], partner.timezone)} {partner.placed(slot.start, slot.end)}"
+        where = f"{clock_spans([slot], partner.timezone)} {partner.hours_text(slot.start, slot.end)}"
         return (Cover(partner.name, f"{partner.name} is the partner and not away; {where}"),)
     found = []
     for entry in config.conductors:
@@ -104,5 +104,5 @@ def find_cover(config: Config, agenda: Agenda, slot: Slot, absent: Conductor, pa
         taken = (absent.name, partner.name if partner else absent.name)
         if entry.name not in taken and who.works(slot.start, slot.end) and is_free(config, agenda, who, slot):
             spans = clock_spans([slot], who.timezone)
-            found.append(Cover(who.name, f"{who.name} is not away, and {spans} {who.placed(slot.start, slot.end)}"))
+            found.append(Cover(who.name, f"{who.name} is not away, and {spans} {who.hours_text(slot.start, slot.end)}"))
     return tuple(found)

@@ -180,7 +180,7 @@ def _with_hours(slot: Slot, conductors: Sequence[Conductor], *, blocks: bool) ->
         if not conductor.works(slot.start, slot.end):
             tz = zone(conductor.timezone)
             local = format_span(slot.start.astimezone(tz), slot.end.astimezone(tz))
-            placed = conductor.placed(slot.start, slot.end).removeprefix("is ")
+            placed = conductor.hours_text(slot.start, slot.end).removeprefix("is ")
             message = f"{slot.id} is {local} for {conductor.name}, {placed}."
             yield Conflict("hours", blocks, slot.id, message)
 

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from calsync.core.conductors import Conductor, Pair, conductor
 from calsync.core.errors import Invalid
 from calsync.core.reservation import Reservation
-from calsync.core.settings import Config, duration
+from calsync.core.settings import Config, parse_duration
 from calsync.core.text import LINE, SENTENCE, WORD
 from calsync.core.weeks import Week
 from calsync.core.windows import Role
@@ -158,7 +158,7 @@ class FeedQuery(BaseModel):
         alarm: timedelta | None = None
         if self.alarm is not None:
             try:
-                alarm = duration(self.alarm)
+                alarm = parse_duration(self.alarm)
             except (ValueError, OverflowError):
                 raise Invalid('alarm: write a whole number and a unit, such as "15m".') from None
             if alarm > timedelta(weeks=1):

@@ -9,9 +9,8 @@ from pydantic import BaseModel, Field
 
 from calsync.booking.handoff import HandedOff
 from calsync.booking.rotation import Reserved, Result
-from calsync.core.delivery import Delivery, Target
-from calsync.core.delivery import State as DeliveryState
-from calsync.core.rotation import State, Tally, Turn
+from calsync.core.delivery import Delivery, DeliveryState, Target
+from calsync.core.rotation import Tally, Turn, TurnState
 from calsync.notifications.updates import Told
 from calsync.schedule.absences import AbsenceView, Source
 from calsync.schedule.rotation import Rotation
@@ -22,7 +21,7 @@ class TurnOut(BaseModel):
     """One week of the rotation; `url` where it is reserved, `notes` what is unusual about it."""
 
     week: str = Field(examples=["2026-W49"])
-    state: State
+    state: TurnState
     primary: str | None
     backup: str | None
     passed: list[str] = Field(description="Who was away when it was their turn.")

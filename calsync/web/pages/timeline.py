@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Literal
 
-from calsync.core.text import UNSEEN
+from calsync.core.text import CONTROLS
 from calsync.core.timezones import midnight, zone
 from calsync.core.weeks import Week
 from calsync.core.windows import Role
@@ -42,7 +42,7 @@ Kind = Literal["slot", "planned", "free", "open", "standing", "event", "freeze",
 """What happens: a reserved slot, one that would be reserved, a free alternative, a train window nobody holds, …"""
 
 
-_UNSEEN = re.compile(rf"[{UNSEEN}\ud800-\udfff\ufffe\uffff]+")  # and what XML has no place for
+_UNSEEN = re.compile(rf"[{CONTROLS}\ud800-\udfff\ufffe\uffff]+")  # and what XML has no place for
 
 
 @dataclass(frozen=True, slots=True)
