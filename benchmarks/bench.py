@@ -108,7 +108,7 @@ class Memory:
 
     def check(self, plan: Plan) -> Sequence[Conflict]:
         """Check the slots of the plan."""
-        return check(self.config, self.agenda, plan.slots, plan.conductors)
+        return check(self.agenda, plan.slots, plan.conductors)
 
 
 class Bench:

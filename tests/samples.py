@@ -11,6 +11,8 @@ from calsync.core.planning import plan
 from calsync.core.reservation import Reservation
 from calsync.core.weeks import Week
 from calsync.core.working_hours import Hours
+from calsync.ical.parser import parse as parse_resource
+from calsync.ical.reservation import decode_reservation, encode_reservation
 
 SHIPPED = Path(__file__).parent.parent / "windows.toml"
 
@@ -49,6 +51,16 @@ def configured(environ=None, **changes):
 
 def utc(*parts):
     return datetime(*parts, tzinfo=UTC)
+
+
+def decoded(ics):
+    """What calsync wrote on a resource of a week (bytes)."""
+    return decode_reservation(parse_resource(ics).calendar)
+
+
+def rewritten(config, reservation, mark, former):
+    """The reservation as a resource in the place of `former` (bytes), which calsync wrote and people edited."""
+    return encode_reservation(config, reservation, mark, former, decoded(former).reservation)
 
 
 def reserved(pair=PAIR, week="2026-W49", **changes):

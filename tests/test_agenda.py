@@ -33,9 +33,9 @@ steps = st.lists(
 
 def content(agenda):
     quarters = {quarter: Counter(found) for quarter, found in agenda.quarters.items() if found}
-    managed = {href: entry for href, entry in agenda.entries.items() if entry.is_managed}
+    managed = {href: entry for href, entry in agenda.objects.items() if entry.is_managed}
     assert agenda.managed == managed
-    return quarters, dict(agenda.entries), agenda.horizon
+    return quarters, dict(agenda.objects), agenda.horizon
 
 
 @settings(max_examples=60)
@@ -70,7 +70,7 @@ def test_a_question_about_a_span_finds_what_overlaps_it_once_each(hours, length)
     )
     start = utc(2026, 11, 24) + timedelta(hours=hours)
     end = min(start + timedelta(hours=length), agenda.horizon.end)
-    everything = [found for entry in agenda.entries.values() for found in entry.reading.occurrences]
+    everything = [found for entry in agenda.objects.values() for found in entry.reading.occurrences]
     for observer in ("UTC", "Pacific/Kiritimati", "Etc/GMT+12"):
         expected = Counter(
             found
@@ -117,7 +117,7 @@ def test_a_calendar_that_does_not_answer_leaves_readers_the_agenda_they_had(cale
     for later in (timedelta(seconds=1), timedelta(days=2)):
         with pytest.raises(Unreachable):
             sync.refresh(NOW + later)
-    assert sync.agenda.entries == before.entries
+    assert sync.agenda.objects == before.objects
 
 
 def test_the_shipped_standing_windows_and_freezes_are_on_the_agenda(config):

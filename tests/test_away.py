@@ -26,6 +26,7 @@ from calsync.core.errors import Changed, Invalid
 from calsync.core.weeks import Week
 from calsync.ical.absence import decode_absence
 from calsync.ical.occurrences import Occurrence
+from calsync.ical.parser import parse
 from calsync.schedule import availability, busy_feeds
 from calsync.schedule.absences import list_absences
 from calsync.schedule.agenda import blank
@@ -63,7 +64,7 @@ def utc(day, hour, minute=0):
 
 
 def busy_slots(sync, now):
-    ((_, _, found),) = conflicts_of_reservations(sync.config, sync.refresh(now), now)
+    ((_, found),) = conflicts_of_reservations(sync.refresh(now), now)
     return [(conflict.slot, [one.name for one in conflict.cover]) for conflict in found if conflict.kind == "busy"]
 
 
@@ -108,11 +109,11 @@ def test_where_the_partner_is_away_too_those_cover_whose_hours_fit(known, now):
     absences.add_absence(known, "ana", date(2026, 12, 1), date(2026, 12, 1), now)
     absences.add_absence(known, "ben", utc(1, 0), utc(1, 12), now)
     assert busy_slots(known, now) == [("2026-12-01-european", ["cem"])]
-    ((_, _, found),) = conflicts_of_reservations(known.config, known.agenda, now)
+    ((_, found),) = conflicts_of_reservations(known.agenda, now)
     assert found[0].cover[0].reason == "cem is not away, and 10:00–12:00 lies in 09:00-18:00 Europe/Berlin"
     absences.add_absence(known, "cem", date(2026, 12, 1), date(2026, 12, 1), now)
     assert busy_slots(known, now) == [("2026-12-01-european", [])]
-    assert "nobody is there to cover" in next(conflicts_of_reservations(known.config, known.agenda, now))[2][0].message
+    assert "nobody is there to cover" in next(conflicts_of_reservations(known.agenda, now))[1][0].message
 
 
 def test_a_week_is_not_reserved_for_somebody_who_is_away_and_the_partner_covers(known, now):
@@ -127,7 +128,7 @@ def test_a_week_is_not_reserved_for_somebody_who_is_away_and_the_partner_covers(
 
 def test_an_absence_keeps_nobody_else_from_deploying(known, now):
     absences.add_absence(known, "cem", date(2026, 12, 1), date(2026, 12, 1), now)
-    assert [found for _, _, found in conflicts_of_reservations(known.config, known.agenda, now)] == [()]
+    assert [found for _, found in conflicts_of_reservations(known.agenda, now)] == [()]
 
 
 def test_the_same_absence_again_changes_nothing_whoever_tells_of_it(known, calendar, team, now):
@@ -160,21 +161,21 @@ class Raced:
 def test_two_who_tell_of_the_same_absence_at_once_are_both_right(calendar, team, now):
     found = absences.add_absence(CalendarSync(Raced(calendar), team, now), "ana", date(2026, 12, 1), date(2026, 12, 1), now)
     assert not found.created
-    assert list(CalendarSync(calendar, team, now).refresh(now).entries) == [f"away-{found.name}.ics"]
+    assert list(CalendarSync(calendar, team, now).refresh(now).objects) == [f"away-{found.name}.ics"]
 
 
 def test_an_absence_that_is_taken_away_can_be_told_again(known, now):
     found = absences.add_absence(known, "ana", date(2026, 12, 1), date(2026, 12, 1), now)
     absences.remove_absence(known, found.name, now)
     assert busy_slots(known, now) == []
-    assert list_absences(known.config, known.agenda, now) == []
+    assert list_absences(known.agenda, now) == []
     assert absences.add_absence(known, "ana", date(2026, 12, 1), date(2026, 12, 1), now).created
     assert [slot for slot, _ in busy_slots(known, now)] == ["2026-12-01-european"]
 
 
 def test_an_absence_that_people_move_on_the_calendar_counts_where_it_is(known, calendar, now):
     found = absences.add_absence(known, "ana", utc(1, 9), utc(1, 10), now)
-    entry = known.agenda.entries[f"away-{found.name}.ics"]
+    entry = known.agenda.objects[f"away-{found.name}.ics"]
     stored = next(one for one in calendar.changes(None).changed if one.href == entry.href)
     moved = stored.ics.replace(b"20261201T", b"20261202T")
     calendar.put(entry.href, moved, etag=entry.etag)
@@ -183,7 +184,7 @@ def test_an_absence_that_people_move_on_the_calendar_counts_where_it_is(known, c
 
 def test_an_absence_that_was_moved_and_is_told_again_stands_in_both_places(known, calendar, now):
     first = absences.add_absence(known, "ana", utc(1, 9), utc(1, 10), now)
-    entry = known.agenda.entries[f"away-{first.name}.ics"]
+    entry = known.agenda.objects[f"away-{first.name}.ics"]
     stored = next(one for one in calendar.changes(None).changed if one.href == entry.href)
     calendar.put(entry.href, stored.ics.replace(b"20261201T", b"20261202T"), etag=entry.etag)
     again = absences.add_absence(known, "ana", utc(1, 9), utc(1, 10, 0), now)
@@ -211,7 +212,7 @@ def test_each_absence_in_a_slot_tells_of_it_and_who_could_cover(known, now):
     assert "(Tue 1 Dec 10:00–10:10 Europe/Paris and Tue 1 Dec 10:30–12:00 Europe/Paris: dentist)" in conflict.message
     elsewhere = absences.add_absence(known, "ana", utc(1, 13), utc(1, 14), now)
     assert elsewhere.conflicts == ()
-    assert [len(one.conflicts) for one in list_absences(known.config, known.agenda, now)] == [1, 1, 0]
+    assert [len(one.conflicts) for one in list_absences(known.agenda, now)] == [1, 1, 0]
 
 
 def test_an_absence_soon_after_a_slot_tells_of_the_slot(known, now):
@@ -254,9 +255,7 @@ def test_an_absence_that_makes_no_sense_is_refused_and_nothing_is_written(known,
 def test_a_resource_that_only_looks_like_an_absence_is_an_event_like_others(known, calendar, now):
     calendar.put("away-x.ics", ics("SUMMARY:away", "DTSTART:20261201T090000Z", "DTEND:20261201T100000Z"), etag=None)
     assert known.refresh(now).away == {}
-    assert [conflict.kind for conflict in next(conflicts_of_reservations(known.config, known.agenda, now))[2]] == [
-        "overlap"
-    ]
+    assert [conflict.kind for conflict in next(conflicts_of_reservations(known.agenda, now))[1]] == ["overlap"]
 
 
 # Over HTTP and on the command line
@@ -429,7 +428,7 @@ def fed(calendar, feeding, now):
 
 
 def kinds(sync, now):
-    ((_, _, found),) = conflicts_of_reservations(sync.config, sync.refresh(now), now)
+    ((_, found),) = conflicts_of_reservations(sync.refresh(now), now)
     return [(conflict.kind, conflict.slot) for conflict in found]
 
 
@@ -437,7 +436,7 @@ def test_a_meeting_in_somebodys_own_calendar_is_an_absence_without_its_title(fed
     server.body = ics(*MEETING)
     with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
     assert kinds(fed, now) == [("busy", "2026-12-01-european")]
-    (conflict,) = next(conflicts_of_reservations(feeding, fed.agenda, now))[2]
+    (conflict,) = next(conflicts_of_reservations(replace(fed.agenda, config=feeding), now))[1]
     assert "Board" not in conflict.message + conflict.event.summary
     assert conflict.event.uid is None
     assert conflict.cover[0].name == "ben"
@@ -459,13 +458,13 @@ def test_a_meeting_in_somebodys_own_calendar_is_an_absence_without_its_title(fed
 def test_what_a_feed_calls_busy_for_a_shorter_time_is_no_absence(fed, meetings, shortest, hit, now):
     spans = [(utc(1, int(a[:2]), int(a[2:])), utc(1, int(b[:2]), int(b[2:]))) for a, b in meetings]
     fed.busy = {"ana": Busy(tuple(Occurrence(*span, f"{n}@example.org", "x") for n, span in enumerate(spans)))}
-    fed.config = configured(conductors=TEAM, conflicts={"shortest_busy": shortest})
+    fed.agenda = replace(fed.agenda, config=configured(conductors=TEAM, conflicts={"shortest_busy": shortest}))
     assert kinds(fed, now) == ([("busy", "2026-12-01-european")] if hit else [])
-    assert (on_call_status(fed.config, fed.agenda, ANA, spans[0][0]).away is not None) == hit
+    assert (on_call_status(fed.agenda, ANA, spans[0][0]).away is not None) == hit
 
 
 def test_short_absences_on_the_calendar_and_what_cannot_be_read_in_full_always_count(fed, now):
-    fed.config = configured(conductors=TEAM, conflicts={"shortest_busy": "12h"})
+    fed.agenda = replace(fed.agenda, config=configured(conductors=TEAM, conflicts={"shortest_busy": "12h"}))
     absences.add_absence(fed, "ana", utc(1, 11), utc(1, 11, 5), now)
     fed.busy = {"ana": Busy((Occurrence(utc(2, 9), utc(2, 9, 5), "x", "x", certain=False),))}
     assert kinds(fed, now) == [("busy", "2026-12-01-european"), ("unknown", "2026-12-02-european")]
@@ -475,9 +474,7 @@ def test_an_absence_that_the_clocks_turn_round_counts(fed):
     night = Occurrence(datetime(2026, 3, 29, 2, 30), datetime(2026, 3, 29, 3, 15), "x", "x")
     agenda = replace(blank(fed.config, utc(1, 9)), busy={"ana": Busy((night,))})
     gone = list(
-        availability.absences(
-            fed.config, agenda, ANA, datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 3, 29, 2, tzinfo=UTC)
-        )
+        availability.absences(agenda, ANA, datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 3, 29, 2, tzinfo=UTC))
     )
     assert [one.start < one.end for one in gone] == [True]
 
@@ -486,7 +483,7 @@ def test_what_has_no_length_in_a_feed_is_no_absence_and_is_not_listed(fed, now):
     midnight = datetime(2026, 12, 1, 9, tzinfo=UTC)  # in the middle of the slot
     fed.busy = {"ana": Busy((Occurrence(midnight, midnight, "reminder", "x"),))}
     assert kinds(fed, now) == []
-    assert list_absences(fed.config, fed.refresh(now), now) == []
+    assert list_absences(fed.refresh(now), now) == []
 
 
 def test_a_weekly_meeting_behind_a_slot_passes_its_owner_over_unless_it_is_too_short(fed, feeding, server, tmp_path, now):
@@ -495,7 +492,7 @@ def test_a_weekly_meeting_behind_a_slot_passes_its_owner_over_unless_it_is_too_s
     turns = {"order": ["ana", "ben", "cem"], "start": "2026-W50"}
     for conflicts, passed in (({}, True), ({"shortest_busy": "1h"}, False)):
         config = configured(conductors=TEAM, rotation=turns, conflicts=conflicts)
-        found = rotation(config, fed.refresh(now), now, 12)
+        found = rotation(replace(fed.refresh(now), config=config), now, 12)
         assert any("ana" in turn.passed for turn in found.turns) == passed
         assert any(turn.primary == "ana" for turn in found.turns) != passed
 
@@ -510,7 +507,7 @@ def test_busy_time_counts_by_the_length_of_its_unbroken_run(meetings, shortest):
     known = Busy(tuple(Occurrence(*span, "x", "x") for span in spans))
     config = configured(conductors=TEAM, conflicts={"shortest_busy": f"{shortest}m"})
     agenda = replace(blank(config, begin), busy={"ana": known})
-    found = [(one.start, one.end) for one in availability.absences(config, agenda, ANA, begin, begin + timedelta(hours=2))]
+    found = [(one.start, one.end) for one in availability.absences(agenda, ANA, begin, begin + timedelta(hours=2))]
     minutes = {
         start + timedelta(minutes=n) for start, end in spans for n in range(int((end - start).total_seconds()) // 60)
     }
@@ -580,7 +577,7 @@ def test_a_feed_with_more_in_it_than_can_be_read_is_unknown_before_long(fed, fee
     assert time.thread_time() - begun < 30  # reading all of it takes minutes
     with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
     assert {kind for kind, _ in kinds(fed, now)} == {"unknown"}
-    message = next(conflicts_of_reservations(feeding, fed.agenda, now))[2][0].message
+    message = next(conflicts_of_reservations(replace(fed.agenda, config=feeding), now))[1][0].message
     assert "more in it than can be read in 0.2 s" in message
 
 
@@ -588,7 +585,7 @@ def test_a_feed_that_was_never_read_is_unknown_and_never_free(fed, feeding, serv
     server.status = 404
     with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
     assert kinds(fed, now) == [("unknown", f"2026-12-0{day}-european") for day in (1, 2, 3)]
-    message = next(conflicts_of_reservations(feeding, fed.agenda, now))[2][0].message
+    message = next(conflicts_of_reservations(replace(fed.agenda, config=feeding), now))[1][0].message
     assert "(it answers 404)" in message
     assert "secret" not in message
     with pytest.raises(Exception, match="not known"):
@@ -730,7 +727,7 @@ def test_what_a_feed_says_of_reserved_slots_is_listed_with_the_absences_by_start
     absences.add_absence(fed, "ben", date(2026, 12, 1), date(2026, 12, 1), now)  # from 07:00 in UTC
 
     def rows(at):
-        found = list_absences(fed.config, fed.agenda, at)
+        found = list_absences(fed.agenda, at)
         return [(one.source, one.away.conductor, one.start, one.end, one.all_day) for one in found]
 
     paris = [(utc(1, 9, 30), utc(1, 10)), (utc(2, 12), utc(2, 14))]
@@ -741,11 +738,11 @@ def test_what_a_feed_says_of_reserved_slots_is_listed_with_the_absences_by_start
         ("feed", "ana", *paris[1], False),
         ("feed", "ana", date(2026, 12, 3), date(2026, 12, 4), True),
     ]
-    found = list_absences(fed.config, fed.agenda, now)[1]
+    found = list_absences(fed.agenda, now)[1]
     assert (found.name, found.etag, found.away) == (None, None, AbsenceRecord("ana", "Europe/Paris"))
     assert [conflict.slot for conflict in found.conflicts] == ["2026-12-01-european"]
     assert rows(utc(1, 10))[1:2] == [("calendar", "ben", told.start, told.end, False)]  # the meeting is over
-    fed.config = configured(conductors=TEAM, conflicts={"shortest_busy": "90m"})
+    fed.agenda = replace(fed.agenda, config=configured(conductors=TEAM, conflicts={"shortest_busy": "90m"}))
     assert [one[2] for one in rows(now) if one[0] == "feed"] == [paris[1][0], date(2026, 12, 3)]
 
 
@@ -884,9 +881,7 @@ def test_whoever_is_not_known_to_be_free_covers_for_nobody(fed, now):
     fed.busy = {"ana": Busy(unknown="their busy feed cannot be read")}
     agenda = fed.refresh(now)
     reservation = agenda.reservation(W49).reservation
-    found = check(
-        fed.config, agenda, reservation.slots, reservation.conductors, own="train-2026-W49.ics", pair=reservation.pair
-    )
+    found = check(agenda, reservation.slots, reservation.conductors, own="train-2026-W49.ics", pair=reservation.pair)
     (conflict,) = [one for one in found if one.kind == "busy" and one.slot == "2026-12-01-american"]
     assert [one.name for one in conflict.cover] == []
 
@@ -897,4 +892,4 @@ def test_an_absence_is_one_plain_event_that_other_tools_read(known, calendar, no
     (event,) = Calendar.from_ical(stored.ics).events
     assert (event.start, event.end) == (date(2026, 12, 1), date(2026, 12, 3))
     assert (event["UID"], event["SUMMARY"], event["TRANSP"]) == (f"away-{found.name}", "ana is away", "TRANSPARENT")
-    assert decode_absence(stored.ics) == found.away
+    assert decode_absence(parse(stored.ics).calendar) == found.away

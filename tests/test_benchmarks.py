@@ -48,7 +48,7 @@ def test_a_calendar_is_drawn_the_same_each_time_in_the_stated_proportions(config
 
 def test_calsync_reads_all_of_it_and_finds_the_event_that_blocks_a_slot(bench):
     memory = bench.memory(bench.everyday)
-    assert len(memory.agenda.entries) == TINY.events
+    assert len(memory.agenda.objects) == TINY.events
     assert not memory.agenda.defects
     plan = memory.plan(memory.week)
     assert plan.spans_regions

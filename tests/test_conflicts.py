@@ -41,7 +41,7 @@ def span(start, end, *more, uid="other"):
 
 def found(config, *resources, pair=PAIR, week=WEEK, own="", people=None):
     planned = plan(config, pair, week, utc(2020, 1, 1))
-    return check(config, agenda_of(config, *resources), planned.slots, people or (lambda slot: ()), own=own)
+    return check(agenda_of(config, *resources), planned.slots, people or (lambda slot: ()), own=own)
 
 
 def of_slot(planned):
@@ -143,7 +143,7 @@ def case(kind, conflicts=None):
     who = person("conductor-eu", "Europe/Paris", "14:00-15:00") if kind == "hours" else EU
     week = Week(2026, 44) if kind == "dst" else WEEK
     planned = plan(config, Pair(who, US), week, utc(2020, 1, 1))
-    return [c for c in check(config, agenda_of(config, *resources), planned.slots, of_slot(planned)) if c.kind == kind]
+    return [c for c in check(agenda_of(config, *resources), planned.slots, of_slot(planned)) if c.kind == kind]
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -215,7 +215,7 @@ def test_a_freeze_of_the_train_alone_lets_others_deploy(scope, train, conflicts)
         ]
     )
     slot = plan(config, PAIR, WEEK, NOW).slots[0]
-    assert len(check(config, agenda_of(config), [slot], train=train)) == conflicts
+    assert len(check(agenda_of(config), [slot], train=train)) == conflicts
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_a_clock_change_in_a_slot_is_said(day, start, end, said):
         train={"stages": {"sun": "group0"}},
     )
     planned = plan(config, Pair(replace(EU, window="european"), US), Week.containing(day), utc(2020, 1, 1))
-    messages = [c.message for c in check(config, agenda_of(config), planned.slots) if c.kind == "dst"]
+    messages = [c.message for c in check(agenda_of(config), planned.slots) if c.kind == "dst"]
     assert any(said in message for message in messages)
 
 
@@ -269,7 +269,7 @@ def on_sundays(start, end, week, *people, **conflicts):
         **conflicts,
     )
     planned = plan(config, Pair(*people), Week.parse(week), utc(2020, 1, 1))
-    return config, planned, check(config, agenda_of(config), planned.slots, of_slot(planned))
+    return config, planned, check(agenda_of(config), planned.slots, of_slot(planned))
 
 
 PARIS = [
@@ -290,7 +290,7 @@ def test_a_slot_that_the_clocks_leave_no_length_always_blocks_and_is_moved_nowhe
             "its end is no later.",
         )
     ]
-    places = alternatives(config, agenda_of(config), planned, found, of_slot(planned), now=utc(2020, 1, 1))
+    places = alternatives(agenda_of(config), planned, found, of_slot(planned), now=utc(2020, 1, 1))
     assert [place.window for place in places if place.start == place.end] == []
     longer = on_sundays(time(2, 30), time(4), "2027-W12", *PARIS)[2]
     assert blocking(longer) == ()
@@ -315,9 +315,7 @@ def test_somebody_for_whom_the_window_moves_by_an_hour_is_warned_in_that_week_al
     for week in ("2026-W43", "2026-W44", "2026-W45", "2026-W46"):
         config = configured()
         planned = plan(config, Pair(EU, replace(EU, name="x", window="american")), Week.parse(week), utc(2020, 1, 1))
-        moved[week] = {
-            c.slot[11:] for c in check(config, agenda_of(config), planned.slots, of_slot(planned)) if c.kind == "dst"
-        }
+        moved[week] = {c.slot[11:] for c in check(agenda_of(config), planned.slots, of_slot(planned)) if c.kind == "dst"}
     assert moved == {"2026-W43": set(), "2026-W44": {"american"}, "2026-W45": {"american"}, "2026-W46": set()}
 
 
@@ -335,13 +333,13 @@ def test_every_alternative_is_free_in_working_hours_and_beside_the_other_slots(o
     agenda = agenda_of(config, *(span(*times, uid=f"e{n}") for n, times in enumerate(others)))
     planned = plan(config, pair, WEEK, NOW)
     people = of_slot(planned)
-    conflicts = check(config, agenda, planned.slots, people)
+    conflicts = check(agenda, planned.slots, people)
     slots = {slot.id: slot for slot in planned.slots}
-    for place in alternatives(config, agenda, planned, conflicts, people, now=NOW):
+    for place in alternatives(agenda, planned, conflicts, people, now=NOW):
         assert place.instead_of in {conflict.slot for conflict in blocking(conflicts)}
         assert place.start > NOW
         slot = replace(slots[place.instead_of], window=place.window, start=place.start, end=place.end)
-        assert blocking(check(config, agenda, [slot])) == ()
+        assert blocking(check(agenda, [slot])) == ()
         assert all(
             place.end <= other.start or other.end <= place.start for other in planned.slots if other.id != place.instead_of
         )
@@ -354,7 +352,7 @@ def test_the_nearest_free_places_around_a_blocked_slot_are_offered():
     config = configured()
     agenda = agenda_of(config, span(utc(2026, 12, 1, 9, 30), utc(2026, 12, 1, 10)))
     planned = plan(config, Pair(EU, person("l", "Africa/Lagos")), WEEK, NOW)
-    places = alternatives(config, agenda, planned, check(config, agenda, planned.slots), of_slot(planned), now=NOW)
+    places = alternatives(agenda, planned, check(agenda, planned.slots), of_slot(planned), now=NOW)
     assert [(place.window, place.start.isoformat()) for place in places] == [
         ("european", "2026-12-01T11:00:00+01:00"),
         ("american", "2026-12-01T11:00:00-08:00"),
@@ -365,14 +363,14 @@ def test_nothing_is_offered_where_nothing_is_free():
     config = configured()
     agenda = agenda_of(config, span(utc(2026, 11, 30), utc(2026, 12, 5)))
     planned = plan(config, PAIR, WEEK, NOW)
-    assert alternatives(config, agenda, planned, check(config, agenda, planned.slots), of_slot(planned), now=NOW) == ()
+    assert alternatives(agenda, planned, check(agenda, planned.slots), of_slot(planned), now=NOW) == ()
 
 
 def test_any_span_can_be_checked_and_not_the_trains_alone():
     config = configured()
     paris = pytz.timezone("Europe/Paris")
     slot = Slot("anything", date(2026, 12, 1), TUESDAY[0].astimezone(paris), TUESDAY[1].astimezone(paris))
-    assert kinds(check(config, agenda_of(config, span(*TUESDAY)), [slot])) == {"overlap"}
+    assert kinds(check(agenda_of(config, span(*TUESDAY)), [slot])) == {"overlap"}
     assert Window("anything", "A", "Europe/Paris", time(10), time(12), ("tue",)).on(date(2026, 12, 1)).start == slot.start
 
 
@@ -407,8 +405,8 @@ def test_nobody_covers_on_their_day_off_but_the_partner_who_is_told_of_it(calend
     agenda = CalendarSync(calendar, config, now).refresh(now)
     pair = Pair(conductor(config, "ana"), conductor(config, "ben"))
     for slot in plan(config, pair, Week(2026, 49), now).slots:
-        found = find_cover(config, agenda, slot, pair.primary, None)
+        found = find_cover(agenda, slot, pair.primary, None)
         free = {"group0": [], "group1": ["ben", "cem"], "group2": ["cem"]}[slot.stage]
         assert [one.name for one in found] == free
-    (partner,) = find_cover(config, agenda, plan(config, pair, Week(2026, 49), now).slots[0], pair.primary, pair)
+    (partner,) = find_cover(agenda, plan(config, pair, Week(2026, 49), now).slots[0], pair.primary, pair)
     assert partner.reason.endswith("10:00–12:00 is on a day off, outside wed 09:00-18:00 Europe/Berlin")

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from icalendar import Alarm, Calendar
-from samples import configured, reserved, utc
+from samples import configured, decoded, reserved, rewritten, utc
 
 from calsync.ical.merge import apply_edits
 from calsync.ical.occurrences import read
 from calsync.ical.recurrence import TimeRange
-from calsync.ical.reservation import decode_reservation, encode_reservation
+from calsync.ical.reservation import encode_reservation
 
 CONFIG = configured()
 HORIZON = TimeRange(utc(2026, 8, 26), utc(2027, 12, 30))
@@ -46,8 +46,8 @@ def edited(ics, edit):
 
 def changed(former, config=CONFIG, **changes):
     """What stands once calsync changed the reservation that was read from `former`."""
-    written = decode_reservation(former).reservation
-    return encode_reservation(config, replace(written, sequence=written.sequence + 1, **changes), "another", former)
+    written = decoded(former).reservation
+    return rewritten(config, replace(written, sequence=written.sequence + 1, **changes), "another", former)
 
 
 def test_slots_outside_the_horizon_count_as_they_were_written():
@@ -127,7 +127,7 @@ def test_whatever_a_person_adds_changes_or_removes_survives_an_unrelated_change(
             alarm.to_ical() for alarm in before[slot].subcomponents
         ]
         assert "T400002" in event["DESCRIPTION"]
-    assert decode_reservation(ours).reservation.ticket == "T400002"
+    assert decoded(ours).reservation.ticket == "T400002"
 
 
 def test_what_calsync_itself_changes_is_written_over_what_a_person_wrote_there():
@@ -184,8 +184,8 @@ def test_a_slot_that_somebody_deleted_from_the_resource_stays_deleted_through_a_
         event.add("COMMENT", "the room is taken")
 
     theirs = edited(encode_reservation(CONFIG, reserved(), "m"), edit)
-    standing, _ = apply_edits(decode_reservation(theirs).reservation, occurrences(theirs), HORIZON)
-    ours = encode_reservation(CONFIG, replace(standing, ticket="T400002"), "n", theirs)
+    standing, _ = apply_edits(decoded(theirs).reservation, occurrences(theirs), HORIZON)
+    ours = rewritten(CONFIG, replace(standing, ticket="T400002"), "n", theirs)
     found = components(ours)["2026-12-02-european"]
     assert (found["STATUS"], found["COMMENT"]) == ("CANCELLED", "the room is taken")
     assert len([one for one in occurrences(ours) if one.busy]) == 5

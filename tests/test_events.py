@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ical.calendar_stream import IcsCalendarStream
 from icalendar import Calendar
-from samples import EU, PAIR, US, configured, person, reserved, utc
+from samples import EU, PAIR, US, configured, decoded, person, reserved, utc
 
 from calsync.core.conductors import Conductor, Pair
 from calsync.core.planning import Seat, plan
@@ -22,7 +22,6 @@ from calsync.ical.occurrences import read
 from calsync.ical.recurrence import TimeRange
 from calsync.ical.reservation import (
     Written,
-    decode_reservation,
     encode_reservation,
     reservation_href,
     summary,
@@ -89,9 +88,7 @@ def shown(slots):
 @settings(max_examples=40)
 @given(some, st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
 def test_what_is_written_on_the_calendar_is_read_back_the_same(reservation, mark):
-    assert decode_reservation(encode_reservation(WITH_TICKETS, reservation, mark)) == Written(
-        reservation, mark, cancelled=False
-    )
+    assert decoded(encode_reservation(WITH_TICKETS, reservation, mark)) == Written(reservation, mark, cancelled=False)
 
 
 @settings(max_examples=30)
@@ -196,7 +193,7 @@ def test_a_damaged_record_is_a_value_error(damage):
     damaged = damage(ics)
     assert damaged != ics
     with pytest.raises(ValueError, match="X-CALSYNC-RECORD"):
-        decode_reservation(damaged)
+        decoded(damaged)
 
 
 def test_people_read_who_sits_where_and_why_it_was_reserved():

@@ -64,7 +64,7 @@ def events_of_week(standing):
 
 
 def body(config, resources, now=NOW, **filters):
-    return render(config, agenda_of(config, now, resources), now, Filters(**filters)).body
+    return render(agenda_of(config, now, resources), now, Filters(**filters)).body
 
 
 def vevents(text):
@@ -96,7 +96,7 @@ MEETING = ics("SUMMARY:Meeting", "DTSTART:20261125T090000Z", "DTEND:20261125T100
 
 def test_two_renders_of_one_agenda_are_the_same_bytes_however_much_time_lies_between_them(config):
     agenda = agenda_of(config, NOW, {**events_of_week(reservation(config)), "weekly.ics": weekly()})
-    first, second = render(config, agenda, NOW), render(config, agenda, NOW + timedelta(hours=11))
+    first, second = render(agenda, NOW), render(agenda, NOW + timedelta(hours=11))
     assert first == second
 
 
@@ -113,7 +113,7 @@ def test_replicas_that_learned_of_the_same_calendar_in_another_order_serve_the_s
     piecemeal = blank(config, NOW)
     for href, text in resources.items():
         piecemeal = piecemeal.after(Changes("1", (Resource(href, '"1"', text),), (), complete=False), NOW)
-    feeds = [render(config, agenda, NOW) for agenda in (whole, backwards, piecemeal)]
+    feeds = [render(agenda, NOW) for agenda in (whole, backwards, piecemeal)]
     assert len({feed.body for feed in feeds}) == len({feed.etag for feed in feeds}) == 1
 
 
@@ -121,7 +121,7 @@ def test_the_etag_is_strong_and_moves_when_an_event_comes_and_back_when_it_goes(
     empty = agenda_of(config, NOW, {})
     more = empty.after(Changes("2", (Resource("a.ics", '"1"', MEETING),), (), complete=False), NOW)
     less = more.after(Changes("3", (), ("a.ics",), complete=False), NOW)
-    first, second, third = (render(config, agenda, NOW) for agenda in (empty, more, less))
+    first, second, third = (render(agenda, NOW) for agenda in (empty, more, less))
     assert re.fullmatch(r'"[!-~]+"', first.etag)
     assert first.etag == third.etag != second.etag
     assert first.modified < second.modified < third.modified
@@ -130,12 +130,12 @@ def test_the_etag_is_strong_and_moves_when_an_event_comes_and_back_when_it_goes(
 def test_feeds_with_different_filters_have_different_etags(config):
     agenda = agenda_of(config, NOW, events_of_week(reservation(config)))
     choices = ({}, {"windows": ("european",)}, {"only_reservations": True}, {"alarm": timedelta(minutes=5)})
-    assert len({render(config, agenda, NOW, Filters(**filters)).etag for filters in choices}) == len(choices)
+    assert len({render(agenda, NOW, Filters(**filters)).etag for filters in choices}) == len(choices)
 
 
 def test_last_modified_is_in_whole_seconds_of_utc_and_not_in_the_future(config):
     now = NOW.replace(microsecond=123456)
-    feed = render(config, agenda_of(config, now, {"a.ics": MEETING}), now)
+    feed = render(agenda_of(config, now, {"a.ics": MEETING}), now)
     assert feed.modified.utcoffset() == timedelta()
     assert feed.modified.microsecond == 0
     assert feed.modified <= now + timedelta(seconds=1)  # contents never share a second
@@ -143,10 +143,10 @@ def test_last_modified_is_in_whole_seconds_of_utc_and_not_in_the_future(config):
 
 def test_a_feed_says_until_when_it_stays_right_and_last_modified_moves_when_the_day_alone_changes_it(config):
     agenda = agenda_of(config, NOW, {})
-    today = render(config, agenda, NOW)
+    today = render(agenda, NOW)
     assert today.expires == utc(2026, 11, 25)
-    assert render(config, agenda, today.expires - timedelta(microseconds=1)) == today
-    tomorrow = render(config, agenda, today.expires)
+    assert render(agenda, today.expires - timedelta(microseconds=1)) == today
+    tomorrow = render(agenda, today.expires)
     assert tomorrow.etag != today.etag
     assert tomorrow.modified == today.expires
 
@@ -156,10 +156,10 @@ def test_a_feed_with_a_released_slot_stays_right_until_that_slot_is_past(config)
     agenda = agenda_of(config, NOW, released(standing))
     slot = standing.slots[0]
     morning = slot.start - timedelta(hours=4)
-    feed = render(config, agenda, morning)
+    feed = render(agenda, morning)
     assert feed.expires == slot.end
-    assert render(config, agenda, slot.end - timedelta(seconds=1)) == feed
-    later = render(config, agenda, slot.end)
+    assert render(agenda, slot.end - timedelta(seconds=1)) == feed
+    later = render(agenda, slot.end)
     assert later.etag != feed.etag
     assert later.modified == slot.end
 
@@ -220,7 +220,7 @@ def test_released_slots_are_cancelled_until_they_are_past_and_then_gone(config):
     standing = reservation(config)
     agenda = agenda_of(config, NOW, released(standing))
     for now in (NOW, *(slot.end for slot in standing.slots)):
-        found = by_uid(render(config, agenda, now).body)
+        found = by_uid(render(agenda, now).body)
         for slot in standing.slots:
             assert (slot.uid in found) == (slot.end > now)
             if slot.uid in found:
@@ -240,7 +240,7 @@ def test_sequence_and_last_modified_move_with_every_change_and_the_release(sync,
     uid = "2026-12-01-european@calsync"
 
     def state(at):
-        found = by_uid(render(config, sync.agenda, at).body)[uid]
+        found = by_uid(render(sync.agenda, at).body)[uid]
         return int(found["SEQUENCE"]), found["LAST-MODIFIED"].dt, found["DTSTAMP"].dt
 
     reserve(sync, ReservationRequest(PAIR, week), now)
@@ -497,7 +497,7 @@ def test_generated_timezones_are_rules_and_not_lists_of_dates(config):
 def test_what_cannot_be_read_in_full_stays_out_of_the_feed_and_takes_nothing_else_along(config, text):
     agenda = agenda_of(config, NOW, {"broken.ics": text, "a.ics": MEETING})
     assert set(agenda.defects) == {"broken.ics"}
-    assert render(config, agenda, NOW).body == body(config, {"a.ics": MEETING})
+    assert render(agenda, NOW).body == body(config, {"a.ics": MEETING})
 
 
 def test_lines_are_at_most_75_octets_and_end_in_crlf(config):
@@ -598,7 +598,7 @@ def test_who_reads_the_feed_sees_the_calendar(weeks, others):
         expected += seen
     agenda = agenda_of(config, SPAN_NOW, resources)
     assert not agenda.defects
-    text = render(config, agenda, SPAN_NOW).body
+    text = render(agenda, SPAN_NOW).body
     known = {id(one): one for quarter in agenda.quarters.values() for one in quarter}.values()
     in_agenda = [one for found in known if overlaps(one := (found.start, found.end, found.summary), start, end)]
     fixed = [(one.start, one.end, one.summary) for one in known if one.kind in ("standing", "freeze")]

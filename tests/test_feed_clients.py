@@ -244,7 +244,7 @@ def test_a_subscriber_sees_the_instants_and_titles_that_stand_on_the_calendar(co
     known = {id(one): one for quarter in agenda.quarters.values() for one in quarter}.values()
     fixed = [(one.uid, one.summary, one.start, one.end) for one in known if one.kind in ("standing", "freeze")]
     expected = shown([*BY_HAND, *slots, *fixed], start, end)
-    text = render(config, agenda, NOW).body
+    text = render(agenda, NOW).body
     assert shown(client(text, start, end), start, end) == expected
 
 

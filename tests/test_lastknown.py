@@ -248,7 +248,7 @@ def test_the_copy_follows_the_calendar_after_the_token_moved_without_a_change(tm
     assert saved(file) == (server.token, server.states[server.token])
     restarted = Process(server, file)
     restarted.sync.recall(THEN)
-    assert restarted.sync.agenda.entries.keys() == {"a"}
+    assert restarted.sync.agenda.objects.keys() == {"a"}
 
 
 def test_one_process_asks_the_calendar_once_a_poll_and_writes_an_unchanged_copy_once_a_minute(tmp_path):
@@ -306,7 +306,7 @@ def test_a_calendar_that_goes_away_while_the_copy_is_brought_up_to_date_is_asked
 
     server.meanwhile = lambda: setattr(server, "changes", away)
     process.poll()
-    assert process.sync.agenda.entries.keys() == {"a", "b"}
+    assert process.sync.agenda.objects.keys() == {"a", "b"}
     assert saved(file)[1].keys() == {"a"}
     process.poll()
     assert saved(file) == (server.token, server.states[server.token])

@@ -7,13 +7,12 @@ from datetime import timedelta
 import pytest
 from engines import each_engine, wait_for
 from icalendar import Alarm, Calendar
-from samples import PAIR, ics
+from samples import PAIR, decoded, ics
 from starlette.testclient import TestClient
 
 from calsync.booking.reservations import change, release, reserve
 from calsync.core.errors import Refused
 from calsync.core.weeks import Week
-from calsync.ical.reservation import decode_reservation
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.sync import CalendarSync
 from calsync.web.app import create_app
@@ -215,7 +214,7 @@ def test_a_copy_of_the_train_under_a_second_name_is_shown_as_what_it_is_and_no_w
         assert {conflict["slot"] for conflict in warnings} >= {SLOT}
         assert client.delete("/api/reservations/2026-W49").status_code == 200
         assert person.read("copy.ics") == copied
-        assert decode_reservation(person.read(HREF)).reservation.released
+        assert decoded(person.read(HREF)).reservation.released
 
 
 def test_a_copy_of_the_train_that_keeps_it_from_being_written_is_named(unruly, now):
@@ -305,13 +304,13 @@ def test_a_week_is_reserved_changed_and_released_whatever_the_server_does(unruly
     made = reserve(
         sync, ReservationRequest(PAIR, WEEK, "1.46, wmf.5", "T1", override="a, b; c – 🚂"), now, author="ana, ops"
     )
-    assert decode_reservation(person.read(HREF)).reservation == made.reservation
+    assert decoded(person.read(HREF)).reservation == made.reservation
     assert sync.agenda.reservation(WEEK).etag == made.etag
     changed = change(sync, WEEK, with_ticket("T2"), now, etags=[made.etag])
-    assert decode_reservation(person.read(HREF)).reservation == changed.reservation
+    assert decoded(person.read(HREF)).reservation == changed.reservation
     assert not sync.refresh(now).reservation(WEEK).changes
     release(sync, WEEK, now, etags=[changed.etag])
-    assert decode_reservation(person.read(HREF)).reservation.released
+    assert decoded(person.read(HREF)).reservation.released
 
 
 @pytest.mark.parametrize("ignores_preconditions", [True, False])
@@ -359,7 +358,7 @@ def test_a_failure_of_one_write_is_overcome_within_the_call(unruly, now, status,
     ):
         unruly.next(status, method="PUT", done=done)
         outcome = act()
-        assert decode_reservation(unruly.person().read(HREF)).reservation == outcome.reservation
+        assert decoded(unruly.person().read(HREF)).reservation == outcome.reservation
     assert outcome.reservation.released
 
 
@@ -367,6 +366,6 @@ def test_other_peoples_events_with_odd_names_block_like_any(caldav, now):
     sync, person = CalendarSync(caldav.open(), caldav.config(), now), caldav.person()
     name = "Größe & co.ics"
     person.write(name, ics("SUMMARY:Hotfix", "DTSTART:20261202T093000Z", "DTEND:20261202T100000Z", uid="h"))
-    wait_for(lambda: name in sync.refresh(now).entries)
+    wait_for(lambda: name in sync.refresh(now).objects)
     outcome = reserve(sync, ReservationRequest(PAIR, WEEK, override="agreed"), now)
     assert [conflict.event.summary for conflict in outcome.warnings] == ["Hotfix"]

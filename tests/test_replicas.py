@@ -15,14 +15,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from icalendar import Calendar
-from samples import PAIR, US, ics
+from samples import PAIR, US, decoded, ics
 from test_races import until, wish
 
 from calsync.booking.reservations import change, release, reserve
 from calsync.core.conductors import Pair
 from calsync.core.conflict import Conflicted
 from calsync.core.errors import CalendarError, Changed, NotReserved
-from calsync.ical.reservation import decode_reservation, reservation_href
+from calsync.ical.reservation import reservation_href
 from calsync.schedule.check import ReservationRequest
 
 pytestmark = pytest.mark.heavy
@@ -179,7 +179,7 @@ class Replicas(RuleBasedStateMachine):
 
     def stands(self, week, pair, outcome):
         """Whether what a replica said is what everybody finds."""
-        found = decode_reservation(self.person.everything()[reservation_href(week)].ics).reservation
+        found = decoded(self.person.everything()[reservation_href(week)].ics).reservation
         assert (found.pair, found.released) == (pair, False)
         for replica in self.replicas:
             entry = replica.refresh(NOW).reservation(week)
@@ -191,7 +191,7 @@ class Replicas(RuleBasedStateMachine):
         found = self.person.everything()
         assert self.person.events.keys() <= found.keys()
         for week, pair in self.held.items():
-            standing = decode_reservation(found[reservation_href(week)].ics).reservation
+            standing = decoded(found[reservation_href(week)].ics).reservation
             assert (standing.pair, standing.released) == (pair, False)
         for week, notes in self.person.notes.items():
             for component in Calendar.from_ical(found[reservation_href(week)].ics).events:
@@ -253,7 +253,7 @@ def test_of_two_hundred_clients_at_four_replicas_who_want_five_weeks_five_get_th
         winners = {one["week"]: one["primary"]["name"] for one in won}
         assert sorted(winners) == wanted
         with closing(connect(config).calendar) as calendar:
-            standing = [decode_reservation(found.ics).reservation for found in calendar.changes(None).changed]
+            standing = [decoded(found.ics).reservation for found in calendar.changes(None).changed]
         assert {str(found.week): found.pair.primary.name for found in standing} == winners
         for client in clients:
             until(lambda client=client: len(client.get("/api/reservations").json()) == 5, within=10)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from samples import EU, PAIR, US, configured, ics, person, utc
+from samples import EU, PAIR, US, configured, decoded, ics, person, utc
 
 from calsync.booking import reservations
 from calsync.booking.reservations import release, reserve
@@ -15,7 +15,6 @@ from calsync.core.conductors import Pair
 from calsync.core.conflict import Conflicted, ReservedByAnother
 from calsync.core.errors import Changed, Invalid, NotReserved, Unreachable
 from calsync.core.weeks import Week
-from calsync.ical.reservation import decode_reservation
 from calsync.schedule.check import ReservationRequest, check_request
 from calsync.schedule.sync import CalendarSync
 
@@ -44,7 +43,7 @@ def test_a_reservation_is_one_resource_with_every_slot(sync, now, everything):
     assert len(outcome.reservation.slots) == 6
     assert outcome.reservation == standing(sync, now)
     assert {href: etag for href, (etag, _) in everything().items()} == {"train-2026-W49.ics": outcome.etag}
-    assert decode_reservation(everything()["train-2026-W49.ics"][1]).reservation == outcome.reservation
+    assert decoded(everything()["train-2026-W49.ics"][1]).reservation == outcome.reservation
     assert (outcome.reservation.author, outcome.reservation.train, outcome.reservation.sequence) == (
         "ops",
         "1.46.0-wmf.5",
@@ -261,11 +260,11 @@ def test_a_reservation_is_taken_back_if_somebodys_event_came_in_between(calendar
 
 def test_a_change_that_somebodys_event_came_between_leaves_the_reservation_before_it(calendar, config, now, everything):
     reserve(CalendarSync(calendar, config, now), ReservationRequest(Pair(US, person("d", "America/Denver")), WEEK), now)
-    before = decode_reservation(everything()["train-2026-W49.ics"][1]).reservation
+    before = decoded(everything()["train-2026-W49.ics"][1]).reservation
     sync = CalendarSync(Meddled(calendar, lambda: calendar.put("hotfix.ics", IN_THE_WAY, etag=None)), config, now)
     with pytest.raises(Conflicted, match="taken back"):
         change(sync, WEEK, REQUEST, now)
-    after = decode_reservation(everything()["train-2026-W49.ics"][1]).reservation
+    after = decoded(everything()["train-2026-W49.ics"][1]).reservation
     assert after == replace(before, sequence=after.sequence)
     assert after.sequence > before.sequence + 1  # subscribers may have seen what was taken back
 
@@ -322,7 +321,7 @@ def test_of_twenty_pairs_at_once_exactly_one_gets_the_week(calendar, config, syn
     (winner,) = [outcome for outcome in outcomes if outcome]
     assert winner.created
     (resource,) = calendar.changes(None).changed
-    assert decode_reservation(resource.ics).reservation == winner.reservation
+    assert decoded(resource.ics).reservation == winner.reservation
     for one in calendars:
         one.close()
 
@@ -330,7 +329,7 @@ def test_of_twenty_pairs_at_once_exactly_one_gets_the_week(calendar, config, syn
 def test_conflicts_that_people_create_later_are_found_by_the_same_check(sync, calendar, now):
     reserve(sync, REQUEST, now)
     calendar.put("hotfix.ics", IN_THE_WAY, etag=None)
-    found = check_request(sync.config, sync.refresh(now), REQUEST, now)
+    found = check_request(sync.refresh(now), REQUEST, now)
     assert [conflict.event.summary for conflict in found.conflicts if conflict.blocking] == ["hotfix"]
     assert reserve(sync, REQUEST, now).warnings == found.conflicts
 

@@ -1,6 +1,7 @@
 """The rotation on the calendar: what is shown of it, and reserved."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -63,23 +64,23 @@ def start_of_time():
 
 def shown(sync, now, weeks=4):
     sync.refresh(now)
-    return [(turn.primary, turn.backup) for turn in rotation.rotation(sync.config, sync.agenda, now, weeks).turns]
+    return [(turn.primary, turn.backup) for turn in rotation.rotation(sync.agenda, now, weeks).turns]
 
 
 def test_an_absence_on_the_calendar_passes_somebody_over(known, now):
     assert shown(known, now) == [("ana", "cem"), ("ben", "ana"), ("cem", "ben"), (None, None)]
     be_away(known, "ben", datetime(2026, 12, 9).date(), datetime(2026, 12, 9).date(), "America/Denver", "dentist")
     assert shown(known, now) == [("ana", "cem"), ("cem", "ana"), ("ben", "cem"), (None, None)]
-    turn = rotation.rotation(known.config, known.agenda, now, 2).turns[1]
+    turn = rotation.rotation(known.agenda, now, 2).turns[1]
     assert turn.notes == ("ben is passed over: away Wed 9 Dec 00:00–Thu 10 Dec 00:00 (dentist).",)
 
 
 def test_whoever_is_away_in_a_week_that_is_reserved_is_named_with_what_to_do(known, now):
     list(reserve_weeks(known, 2, now))
-    assert [turn.notes for turn in rotation.rotation(known.config, known.agenda, now, 2).turns] == [(), ()]
+    assert [turn.notes for turn in rotation.rotation(known.agenda, now, 2).turns] == [(), ()]
     be_away(known, "ben", datetime(2026, 12, 9).date(), datetime(2026, 12, 10).date(), "America/Denver", "dentist")
     known.refresh(now)
-    first, second = rotation.rotation(known.config, known.agenda, now, 2).turns
+    first, second = rotation.rotation(known.agenda, now, 2).turns
     assert (first.notes, second.state) == ((), "reserved")
     assert second.notes == (
         "ben is away Wed 9 Dec 00:00–Fri 11 Dec 00:00 (dentist), in a slot or soon after it; the week's conflicts say who "
@@ -90,10 +91,10 @@ def test_whoever_is_away_in_a_week_that_is_reserved_is_named_with_what_to_do(kno
     # Ana is away for a night in which nobody has a slot; of what is over nobody has to hear.
     be_away(known, "ana", datetime(2026, 12, 9, 0, tzinfo=UTC), datetime(2026, 12, 9, 3, tzinfo=UTC))
     known.refresh(now)
-    assert len(rotation.rotation(known.config, known.agenda, now, 2).turns[1].notes) == 1
+    assert len(rotation.rotation(known.agenda, now, 2).turns[1].notes) == 1
     later = datetime(2026, 12, 10, 21, tzinfo=UTC)
     known.refresh(later)
-    assert rotation.rotation(known.config, known.agenda, later, 1).turns[0].notes == ()
+    assert rotation.rotation(known.agenda, later, 1).turns[0].notes == ()
 
 
 def test_an_absence_outside_the_slots_and_the_watch_after_them_passes_nobody_over(known, now):
@@ -214,7 +215,7 @@ def test_a_week_of_which_people_cancelled_the_train_takes_no_turn_and_is_told_of
     entry = known.refresh(now).reservation(START.shift(1))
     known.calendar.put(entry.href, entry.ics.replace(b"STATUS:CONFIRMED", b"STATUS:CANCELLED"), etag=entry.etag)
     known.refresh(now)
-    found = rotation.rotation(known.config, known.agenda, now, 3)
+    found = rotation.rotation(known.agenda, now, 3)
     assert [(turn.state, turn.primary) for turn in found.turns] == [
         ("reserved", "ana"),
         ("no-train", None),
@@ -232,7 +233,7 @@ def test_a_week_of_which_people_removed_every_slot_takes_no_turn_either(known, n
     list(reserve_weeks(known, 2, now))
     take_off(known, START.shift(1), now)
     known.refresh(now)
-    assert [turn.state for turn in rotation.rotation(known.config, known.agenda, now, 2).turns] == ["reserved", "no-train"]
+    assert [turn.state for turn in rotation.rotation(known.agenda, now, 2).turns] == ["reserved", "no-train"]
 
 
 def test_nobody_is_passed_over_for_a_slot_that_they_do_not_have(calendar, now):
@@ -269,7 +270,7 @@ def test_what_somebody_else_reserves_meanwhile_is_followed(known, now, team):
 
 def test_without_a_rotation_it_is_said_how_to_write_one(known, now):
     with pytest.raises(Invalid, match=r"add \[rotation\] with order"):
-        rotation.rotation(configured(), known.agenda, now, 4)
+        rotation.rotation(replace(known.agenda, config=configured()), now, 4)
 
 
 # Time goes by
@@ -302,7 +303,7 @@ def take_off(sync, week, now):
 
 def said_of_weeks(sync, now):
     sync.refresh(now)
-    found = rotation.rotation(sync.config, sync.agenda, now, 60)
+    found = rotation.rotation(sync.agenda, now, 60)
     return {turn.week: (turn.state, turn.primary, turn.backup, turn.passed) for turn in found.turns}, found.tallies
 
 
@@ -328,23 +329,26 @@ def test_what_the_rotation_says_of_coming_weeks_is_the_same_however_much_of_it_i
 def test_of_history_only_trains_and_absences_are_kept_and_only_for_a_rotation(used, calendar, now):
     later = now + timedelta(days=120)
     agenda = used.refresh(later)
-    assert sorted(agenda.managed) == ["away-cem-20270112.ics", *sorted(reservation_href(week) for week in agenda.held)]
-    assert [str(week)[-3:] for week in sorted(agenda.held)] == ["W47", "W49", "W50", "W51", "W01"]
+    assert sorted(agenda.managed) == [
+        "away-cem-20270112.ics",
+        *sorted(reservation_href(week) for week in agenda.pairs_by_week),
+    ]
+    assert [str(week)[-3:] for week in sorted(agenda.pairs_by_week)] == ["W47", "W49", "W50", "W51", "W01"]
     assert (agenda.reservations, agenda.reservation(START), agenda.quarters) == ((), None, {})
-    assert not any(entry.reading.published or entry.ics for entry in agenda.entries.values())
+    assert not any(entry.reading.published or entry.ics for entry in agenda.objects.values())
     # Somebody without a rotation, who keeps none of it, makes nobody who has one forget it.
     without = CalendarSync(calendar, configured(conductors=TEAM, calendar=NEAR), later)
     assert not without.refresh(later).managed
     again = CalendarSync(calendar, used.config, later).refresh(later)
     assert again.managed == agenda.managed
-    assert agenda.entries.keys() - again.entries.keys() == {"old.ics"}
+    assert agenda.objects.keys() - again.objects.keys() == {"old.ics"}
 
 
 def test_a_week_that_was_released_is_history_like_any_other(used, now):
     reservations.release(used, START.shift(2), now)
     agenda = used.refresh(now + timedelta(days=120))
-    assert START.shift(2) not in agenda.held
-    assert not agenda.entries[reservation_href(START.shift(2))].is_managed
+    assert START.shift(2) not in agenda.pairs_by_week
+    assert not agenda.objects[reservation_href(START.shift(2))].is_managed
 
 
 # Over HTTP and on the command line
@@ -408,17 +412,17 @@ def test_the_feed_is_the_same_from_every_replica_and_others_events_change_nothin
     list(reserve_weeks(known, 1, now))
     later = now + timedelta(minutes=7)
     other = CalendarSync(calendar, team, later)
-    feeds = [rotation_feed.render(team, agenda, later, 4) for agenda in (known.agenda, other.refresh(later))]
+    feeds = [rotation_feed.render(agenda, later, 4) for agenda in (known.agenda, other.refresh(later))]
     assert b"STATUS:TENTATIVE" in feeds[0].body
     assert feeds[0].body == feeds[1].body
     calendar.put("x.ics", blocking_event(), etag=None)
-    again = rotation_feed.render(team, known.refresh(later), later, 4)
+    again = rotation_feed.render(known.refresh(later), later, 4)
     assert again.etag == feeds[0].etag
     # A reservation is newer than what was planned in its place.
     planned = {str(event["UID"]): event for event in Calendar.from_ical(again.body).events}
-    calendar.delete("x.ics", etag=known.agenda.entries["x.ics"].etag)
+    calendar.delete("x.ics", etag=known.agenda.objects["x.ics"].etag)
     list(reserve_weeks(known, 2, later))
-    then = rotation_feed.render(team, known.agenda, later, 4)
+    then = rotation_feed.render(known.agenda, later, 4)
     reserved = {str(event["UID"]): event for event in Calendar.from_ical(then.body).events}
     slot = "2026-12-08-american@calsync"
     assert (str(planned[slot]["STATUS"]), str(reserved[slot]["STATUS"])) == ("TENTATIVE", "CONFIRMED")

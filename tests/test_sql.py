@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from samples import decoded
 
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.errors import Refused, Unreachable
-from calsync.ical.reservation import decode_reservation
 
 
 def hrefs(changes):
@@ -128,7 +128,7 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, lines):
     found = {resource.href: resource for resource in calendar.changes(None).changed}
     for href, etag in (line.split() for line in acknowledged):
         assert found[href].etag == etag
-        assert f"train-{decode_reservation(found[href].ics).reservation.sequence}.ics" == href
+        assert f"train-{decoded(found[href].ics).reservation.sequence}.ics" == href
     assert len(found) <= len(acknowledged) + 1
-    assert all(decode_reservation(resource.ics) for resource in found.values())
+    assert all(decoded(resource.ics) for resource in found.values())
     calendar.close()

@@ -46,7 +46,7 @@ def letters(*texts):
 def test_the_rotation_loses_nothing_of_week_monday_names_and_state(shown, calendar, now, width, terminal):
     people = [{"name": name, "timezone": "Europe/Paris"} for name in (WORDS, UNBROKEN)]
     team = configured(conductors=people, rotation={"order": [WORDS, UNBROKEN], "start": "2026-W49"})
-    found = rotation.rotation(team, CalendarSync(calendar, team, now).refresh(now), now, 2)
+    found = rotation.rotation(CalendarSync(calendar, team, now).refresh(now), now, 2)
     lines = shown(width, terminal, show_rotation, found)
     for week in ("2026-W49 30 Nov ", "2026-W50 7 Dec  "):
         assert [line.rstrip().endswith(" planned") for line in lines if line.startswith(week)] == [True]

@@ -70,7 +70,7 @@ def test_the_rotation_is_reserved_once_and_goes_on_around_who_is_away(place):
     absences.add_absence(first, "ben", datetime(2026, 12, 8).date(), datetime(2026, 12, 8).date(), NOW)
     assert [one.result for one in reserve_weeks(first, 3, NOW)] == ["reserved"] * 3
     assert [one.result for one in reserve_weeks(second, 3, NOW)] == ["stands"] * 3
-    known, fresh = (rotation(one.config, one.refresh(NOW), NOW, 6) for one in (first, replica(place)))
+    known, fresh = (rotation(one.refresh(NOW), NOW, 6) for one in (first, replica(place)))
     assert known == fresh
     pairs = [(turn.primary, turn.backup) for turn in fresh.turns[:3]]
     assert pairs[0][0] == "ana"
@@ -86,12 +86,10 @@ def test_an_absence_comes_and_goes_for_every_replica(place):
     again = absences.add_absence(second, "ana", day, day, NOW, note="fair")
     assert (made.created, again.created, made.name) == (True, False, again.name)
     assert [(one.slot, [who.name for who in one.cover]) for one in again.conflicts] == [("2026-12-02-european", ["ben"])]
-    assert [(one.start, one.end, one.all_day) for one in list_absences(second.config, second.agenda, NOW)] == [
-        (day, day, True)
-    ]
+    assert [(one.start, one.end, one.all_day) for one in list_absences(second.agenda, NOW)] == [(day, day, True)]
     absences.remove_absence(second, made.name, NOW)
     first.refresh(NOW)
-    assert list_absences(first.config, first.agenda, NOW) == []
+    assert list_absences(first.agenda, NOW) == []
     assert absences.add_absence(first, "ana", day, day, NOW, note="fair").created
 
 

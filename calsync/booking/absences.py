@@ -55,12 +55,12 @@ def add_absence(
 
     def attempt() -> AbsenceView:
         agenda = sync.refresh(now)
-        person = known_person(sync.config, agenda, who)
+        person = known_person(agenda, who)
         _check_span(agenda, person, start, end, now)
         name, found = _place(agenda, who, start, end)
         stands = found is not None and span_of_absence(found) is not None
         if found is not None and found.away is not None and found.away.note == note and stands:
-            return view_of_absence(sync.config, conflicts_by_absence(sync.config, agenda, now), found)
+            return view_of_absence(sync.config, conflicts_by_absence(agenda, now), found)
         record = AbsenceRecord(who, person.timezone, note, author)
         ics = encode_absence(record, name, start, end, now)
 
@@ -68,7 +68,7 @@ def add_absence(
             return entry.away == record and span_of_absence(entry) == (start, end)
 
         written = put(sync, absence_href(name), ics, found, now, is_this)
-        against = conflicts_by_absence(sync.config, sync.agenda, now)
+        against = conflicts_by_absence(sync.agenda, now)
         return view_of_absence(sync.config, against, written, created=not stands)
 
     return trying(sync, attempt)
@@ -78,7 +78,7 @@ def remove_absence(sync: CalendarSync, name: str, now: datetime) -> None:
     """Take the absence called `name` away; `NotAway` where there is none."""
 
     def attempt() -> None:
-        entry = sync.refresh(now).entries.get(absence_href(name))
+        entry = sync.refresh(now).objects.get(absence_href(name))
         span = span_of_absence(entry) if entry is not None else None
         if entry is None or entry.away is None or span is None:
             raise NotAway(f'There is no absence called "{name[:60]}"; GET /api/away and calsync away list them.')
@@ -122,7 +122,7 @@ def _place(agenda: Agenda, who: str, start: date, end: date) -> tuple[str, Calen
     first = _name(who, start, end)
     for n in count(1):
         name = first if n == 1 else f"{first}-{n}"
-        entry = agenda.entries.get(absence_href(name))
+        entry = agenda.objects.get(absence_href(name))
         if entry is None or span_of_absence(entry) in (None, (start, end)):
             break
     return name, entry

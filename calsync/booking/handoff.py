@@ -69,7 +69,7 @@ def hand_off(
         former = standing.in_charge
         if former.name == to.name:
             return _again(entry, standing, digest)
-        if not any(slot.end > now for slot in standing.slots):
+        if not standing.ahead(now):
             raise Invalid(f"The train of {week} is over; there is nothing to hand off.")
         handed = _handed(standing, to, now, author)
         correlation_id = f"handoff-{handed.sequence}-{digest}"
@@ -118,7 +118,6 @@ def _deliveries(
 
 def _against(sync: CalendarSync, standing: Reservation, to: Conductor, now: datetime) -> tuple[Conflict, ...]:
     """What speaks against the new responsible person in the slots ahead: that they are away, or may be, or do not work."""
-    ahead = [slot for slot in standing.slots if slot.end > now]
     href = reservation_href(standing.week)
-    found = check(sync.config, sync.agenda, ahead, lambda _slot: (to,), own=href, pair=standing.pair)
+    found = check(sync.agenda, standing.ahead(now), lambda _slot: (to,), own=href, pair=standing.pair)
     return tuple(conflict for conflict in found if conflict.kind in ("busy", "unknown", "hours"))

@@ -24,7 +24,7 @@ from calsync.core.weeks import Week
 from calsync.core.windows import Slot
 from calsync.schedule.agenda import Agenda
 from calsync.schedule.check import REMEDY, Check, ReservationRequest, check_request, require_reservation
-from calsync.schedule.conflicts import check
+from calsync.schedule.conflicts import conflicts_of
 from calsync.schedule.objects import CalendarObject
 from calsync.schedule.sync import CalendarSync
 
@@ -69,13 +69,13 @@ def reserve(
     def attempt() -> Outcome:
         nonlocal replaced
         agenda = sync.refresh(now)
-        found = check_request(sync.config, agenda, request, now)
+        found = check_request(agenda, request, now)
         if found.holder is not None and found.holder.mark == mark and found.holder.reservation is not None:
             # An earlier attempt of this call put it there, and the answer was lost.
             look_again(sync, found.holder.reservation, found.holder, replaced, now)
             return Outcome(found.holder.reservation, found.holder.etag, True, found.plan.skipped, found.conflicts)
         if found.holder is not None:
-            return _held(sync.config, found, request, agenda)
+            return _held(found, request, agenda)
         _check_texts(sync.config, request, None)
         entry = replaced = agenda.reservation(found.plan.week)
         former = entry.reservation if entry is not None else None
@@ -100,7 +100,7 @@ def _refuse(found: Check, override: str | None) -> None:
         )
 
 
-def _held(config: Config, found: Check, request: ReservationRequest, agenda: Agenda) -> Outcome:
+def _held(found: Check, request: ReservationRequest, agenda: Agenda) -> Outcome:
     """The answer where the week is held already: the very same reservation, or a refusal."""
     assert found.holder is not None  # the caller has looked
     week, standing = found.plan.week, found.holder.reservation
@@ -120,7 +120,7 @@ def _held(config: Config, found: Check, request: ReservationRequest, agenda: Age
             f"{week} is reserved for this pair already, with {' and '.join(differing)}; change the reservation instead.",
             [_reserved(standing, week, "this pair")],
         )
-    conflicts = check(config, agenda, standing.slots, standing.on_duty, own=found.holder.href, pair=standing.pair)
+    conflicts = conflicts_of(agenda, standing, standing.slots)
     return Outcome(standing, found.holder.etag, False, found.plan.skipped, conflicts, found.holder.changes)
 
 
@@ -148,12 +148,10 @@ def change(
         entry, standing = require_reservation(agenda, week, etags)
         request = replace(asked(standing), week=week)
         _check_texts(sync.config, request, standing)
-        found = check_request(sync.config, agenda, request, now)
+        found = check_request(agenda, request, now)
         reservation = _reservation(sync.config, found.plan, request, now, author, standing)
         # Slots may stand elsewhere than planned: people move them.
-        ahead = [slot for slot in reservation.slots if slot.end > now]
-        conflicts = check(sync.config, agenda, ahead, reservation.on_duty, own=entry.href, pair=reservation.pair)
-        found = replace(found, conflicts=conflicts)
+        found = replace(found, conflicts=conflicts_of(agenda, reservation, reservation.ahead(now)))
         if is_same(reservation, standing):
             return Outcome(standing, entry.etag, False, found.plan.skipped, found.conflicts, entry.changes)
         # What stands already is not refused for its new ticket.

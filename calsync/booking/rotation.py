@@ -48,7 +48,7 @@ def reserve_weeks(sync: CalendarSync, weeks: int, now: datetime, *, author: str 
     for n in range(weeks):
         week = first.shift(n)
         # Somebody else may reserve meanwhile, and the rotation goes on from what they reserved.
-        turn = next(turn for turn in turns_until(config, sync.refresh(now), week, now) if turn.week == week)
+        turn = next(turn for turn in turns_until(sync.refresh(now), week, now) if turn.week == week)
         yield _reserve(sync, turn, now, author)
 
 

@@ -19,8 +19,8 @@ from calsync.core.reservation import Reservation
 from calsync.core.timezones import utc_seconds
 from calsync.ical.delivery import write_deliveries
 from calsync.ical.reservation import encode_reservation, reservation_href
-from calsync.schedule.conflicts import check
-from calsync.schedule.objects import CalendarObject, expected_object
+from calsync.schedule.conflicts import conflicts_of
+from calsync.schedule.objects import CalendarObject
 from calsync.schedule.sync import CalendarSync
 
 ATTEMPTS = 8
@@ -53,12 +53,11 @@ def store(
     back.
     """
     href, mark = reservation_href(reservation.week), mark or uuid.uuid4().hex
-    ics = encode_reservation(sync.config, reservation, mark, former.ics if former is not None else b"")
-    if more:
-        known = former.deliveries if former is not None else ()
-        ics = write_deliveries(ics, merge_deliveries(known, more, now))
-    expected = None if former is not None or more else expected_object(reservation, mark, ics, sync.agenda.horizon)
-    entry = put(sync, href, ics, former, now, lambda found: found.mark == mark, expected=expected)
+    earlier = former.deliveries if former is not None else ()
+    deliveries = merge_deliveries(earlier, more, now) if more else None
+    entry = put(
+        sync, href, _encoded(sync, reservation, mark, former, deliveries), former, now, lambda found: found.mark == mark
+    )
     standing = entry.reservation
     if standing is not None and is_same(standing, reservation) and not entry.changes:
         return entry
@@ -76,9 +75,7 @@ def look_again(
 
     A calendar that goes away after the write leaves it standing: asking again finds it, as the very same reservation.
     """
-    ahead = [slot for slot in reservation.slots if slot.end > now]
-    agenda, pair = sync.agenda, reservation.pair
-    after = check(sync.config, agenda, ahead, reservation.on_duty, own=entry.href, pair=pair)
+    after = conflicts_of(sync.agenda, reservation, reservation.ahead(now))
     if not blocking(after) or reservation.override:
         return
     message = f"Somebody else was quicker, and the reservation was taken back: {blocking(after)[0].message}"
@@ -115,13 +112,11 @@ def _take_back(
             else:
                 # What people put on it since the write is kept, and subscribers see that it was changed once more.
                 again = replace(before, sequence=before.sequence + 2, modified=max(before.modified, utc_seconds(now)))
-                restored = encode_reservation(sync.config, again, uuid.uuid4().hex, entry.ics)
-                if untold:
-                    kept = [known.get(one.id) if one in untold else one for one in entry.deliveries]
-                    restored = write_deliveries(restored, [one for one in kept if one is not None])
-                sync.calendar.put(entry.href, restored, etag=entry.etag)
+                kept = [known.get(one.id) if one in untold else one for one in entry.deliveries]
+                deliveries = [one for one in kept if one is not None] if untold else None
+                sync.calendar.put(entry.href, _encoded(sync, again, uuid.uuid4().hex, entry, deliveries), etag=entry.etag)
         except Changed:
-            standing = sync.refresh(now).entries.get(entry.href)
+            standing = sync.refresh(now).objects.get(entry.href)
             # Whoever settled a message has changed nothing that stands in the way.
             if standing is None or standing.mark != entry.mark or standing.deliveries == entry.deliveries:
                 return False
@@ -129,11 +124,24 @@ def _take_back(
             continue
         except Unreachable:
             pass  # it may be undone all the same
-        standing = sync.refresh(now).entries.get(entry.href)
+        standing = sync.refresh(now).objects.get(entry.href)
         if standing is None or standing.mark != entry.mark:
             return True
         entry = standing
     raise Unreachable(f"{entry.href} conflicts with what came in between and is not taken back yet; release the week.")
+
+
+def _encoded(
+    sync: CalendarSync,
+    reservation: Reservation,
+    mark: str,
+    former: CalendarObject | None,
+    deliveries: Sequence[Delivery] | None,
+) -> bytes:
+    """Encode the reservation in the place of `former`; see `encode_reservation`."""
+    if former is None:
+        return encode_reservation(sync.config, reservation, mark, deliveries=deliveries)
+    return encode_reservation(sync.config, reservation, mark, former.ics, former.written, deliveries)
 
 
 def is_same(reservation: Reservation, standing: Reservation) -> bool:
@@ -160,12 +168,10 @@ def put(
     former: CalendarObject | None,
     now: datetime,
     stands: Callable[[CalendarObject], bool],
-    *,
-    expected: CalendarObject | None = None,
 ) -> CalendarObject:
     """Put the resource in the place of `former` and read it back; the entry of which `stands` says that it is this write.
 
-    `expected` is what reading it comes to, where that is known. Raises `Overtaken` if somebody wrote first, `Lost` if the
+    Raises `Overtaken` if somebody wrote first, `Lost` if the
     write was lost, `Refused` where the calendar took it and has it not, and `Unreachable` where nobody can tell.
     """
     lost: Unreachable | None = None
@@ -176,7 +182,7 @@ def put(
     except Unreachable as error:
         lost = error
     try:
-        entry = sync.refresh(now, expected).entries.get(href)
+        entry = sync.refresh(now).objects.get(href)
     except CalendarError as error:
         name = href.removesuffix(".ics")
         raise Unreachable(

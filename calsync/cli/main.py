@@ -240,7 +240,7 @@ def check_command(
             _person(session.config, backup, "backup", backup_hours, backup_window),
         )
         request = ReservationRequest(pair, Week.parse(week) if week else None)
-        found = check_request(session.config, session.sync.agenda, request, session.now)
+        found = check_request(session.sync.agenda, request, session.now)
     holder = found.holder.reservation if found.holder else None
     another = found.holder is not None and (holder is None or holder.pair != pair)
     if as_json:
@@ -364,7 +364,7 @@ def feed_command(
         query = FeedQuery(
             window=window or [], conductor=person, only="reservations" if only_reservations else None, alarm=alarm
         )
-        found = feed.render(session.config, session.sync.agenda, session.now, query.filters(session.config))
+        found = feed.render(session.sync.agenda, session.now, query.filters(session.config))
     sys.stdout.buffer.write(found.body)
     sys.stdout.buffer.flush()
 
@@ -379,11 +379,11 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
         capabilities = session.sync.calendar.probe()
         agenda = session.sync.agenda
         unread = session.feeds.failures(agenda.horizon, session.now)
-        found = diagnose(session.config, agenda, session.now, channels=faults(session.config), feeds=unread)
+        found = diagnose(agenda, session.now, channels=faults(session.config), feeds=unread)
     if as_json:
         report = {
             "calendar": session.config.calendar.url,
-            "resources": len(agenda.entries),
+            "resources": len(agenda.objects),
             "promises": [{"holds": capability.holds, "sentence": capability.sentence} for capability in capabilities],
             "defects": {href: list(defects) for href, defects in found.defects.items()},
             "changes": list(found.changes),
@@ -398,7 +398,7 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
         sys.stdout.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     else:
         out.print(f"[green]✓[/] {plain(str(file))} is sound: {len(session.config.windows)} windows.")
-        out.print(f"[green]✓[/] {plain(session.config.calendar.url)} answers: {len(agenda.entries)} resources.")
+        out.print(f"[green]✓[/] {plain(session.config.calendar.url)} answers: {len(agenda.objects)} resources.")
         show_capabilities(capabilities)
         for sentence in missing_secrets(session.config):
             out.print(f"[yellow]![/] {plain(sentence)}", soft_wrap=True)

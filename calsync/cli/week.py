@@ -120,7 +120,7 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
         check_weeks(weeks)
         with open_session(context, file, needs="nothing" if reserve else "anything") as session:
             if not reserve:
-                found = rotation(session.config, session.sync.agenda, session.now, weeks)
+                found = rotation(session.sync.agenda, session.now, weeks)
                 if as_json:
                     print_json(RotationOut.of(found))
                 else:
@@ -159,11 +159,11 @@ def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, c
                     out.print(f"[green]The absence {plain(remove)} is taken away.[/]")
                 return
             doubts: Sequence[str] = ()
-            person = known_person(session.config, session.sync.agenda, who) if who is not None else None
+            person = known_person(session.sync.agenda, who) if who is not None else None
             if who is None or person is None or start is None:
-                found = list_absences(session.config, session.sync.agenda, session.now)
+                found = list_absences(session.sync.agenda, session.now)
                 found = [one for one in found if who in (None, one.away.conductor)]
-                doubts = unknown_absences(session.config, session.sync.agenda, session.now, who)
+                doubts = unknown_absences(session.sync.agenda, session.now, who)
             else:
                 first, last = _span(start, end, person.timezone)
                 why = _line(note) if note else None

@@ -55,6 +55,10 @@ class Reservation:
         """Who is responsible for the train now: who it was handed to, or the primary."""
         return self.responsible or self.pair.primary
 
+    def ahead(self, now: datetime) -> tuple[Slot, ...]:
+        """Return the slots that are not over at `now` (aware)."""
+        return tuple(slot for slot in self.slots if slot.end > now)
+
     def conductors(self, slot: Slot) -> tuple[Conductor, ...]:
         """Return who sits in the slot: the conductor of its role, or both if they share a window."""
         return self.pair.seated(slot.role, together=not self.spans_regions)

@@ -68,16 +68,14 @@ def encode_absence(
     return vcalendar(event.to_ical())
 
 
-def decode_absence(ics: bytes) -> AbsenceRecord | None:
-    """Whose absence the resource is; None where it is none, was cancelled, or can be read no more."""
+def decode_absence(calendar: Calendar) -> AbsenceRecord | None:
+    """Return whose absence a parsed resource is; None if it is none, was cancelled, or cannot be read."""
     try:
-        calendar = Calendar.from_ical(ics)
-        events = calendar.events if isinstance(calendar, Calendar) else []
-        event = next(event for event in events if AWAY in event)
+        event = next(event for event in calendar.events if AWAY in event)
         if str(event.get("STATUS", "")).upper() == "CANCELLED":
             return None
         record = json.loads(base64.urlsafe_b64decode(str(event[AWAY])))
         zone(record["timezone"])
         return AbsenceRecord(str(record["conductor"]), record["timezone"], record.get("note"), record.get("author"))
-    except Exception:  # it stood where anybody may write; what cannot be read is shown like any event
+    except Exception:  # anybody may write there; what cannot be read is shown like any event
         return None

@@ -15,21 +15,18 @@ from calsync.core.weeks import LAST_YEAR
 _record = TypeAdapter(Delivery)
 
 
-def read_deliveries(ics: bytes) -> tuple[Delivery, ...]:
-    """The deliveries on a resource; one that can be read no more is left out."""
-    if DELIVERY.encode() not in ics:
-        return ()
-    calendar = Calendar.from_ical(ics)
-    found: list[Delivery] = []
-    for event in calendar.events if isinstance(calendar, Calendar) else []:
+def read_deliveries(calendar: Calendar) -> tuple[Delivery, ...]:
+    """Return the deliveries on a parsed resource, without those that cannot be read."""
+    deliveries: list[Delivery] = []
+    for event in calendar.events:
         for token in _tokens(event):
             try:
                 delivery = _record.validate_json(base64.urlsafe_b64decode(token))
             except ValueError:
-                continue  # it stood where anybody may write
+                continue  # anybody may write there
             if _is_sound(delivery):
-                found.append(delivery)
-    return tuple(found)
+                deliveries.append(delivery)
+    return tuple(deliveries)
 
 
 def _is_sound(delivery: Delivery) -> bool:
@@ -37,15 +34,20 @@ def _is_sound(delivery: Delivery) -> bool:
     return (delivery.state == "claimed") == (delivery.claimed_at is not None) and max(times).year <= LAST_YEAR
 
 
-def write_deliveries(ics: bytes, deliveries: Sequence[Delivery]) -> bytes:
-    """The resource with these deliveries on its master and no others; all else stays as it is."""
-    calendar = Calendar.from_ical(ics)
-    assert isinstance(calendar, Calendar)  # what a resource is
+def put_deliveries(calendar: Calendar, deliveries: Sequence[Delivery]) -> None:
+    """Put these deliveries, and no others, onto the master of a week."""
     for event in calendar.events:
         event.pop(DELIVERY, None)
     master = next((event for event in calendar.events if "RECURRENCE-ID" not in event), calendar.events[0])
     for delivery in deliveries:
         master.add(DELIVERY, vText(_to_token(delivery)))
+
+
+def write_deliveries(ics: bytes, deliveries: Sequence[Delivery]) -> bytes:
+    """Return the resource with these deliveries and no others; everything else stays as it is."""
+    calendar = Calendar.from_ical(ics)
+    assert isinstance(calendar, Calendar)  # as the agenda has read it
+    put_deliveries(calendar, deliveries)
     return bytes(calendar.to_ical())
 
 

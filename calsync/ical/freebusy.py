@@ -22,21 +22,20 @@ def read_freebusy(ics: bytes, horizon: TimeRange) -> Reading:
 
     Behind the last DTEND, if there is one, is an occurrence that is not `certain`.
     """
-    defects: list[str] = []
     try:
-        calendar, _ = parse(ics, defects)
-        components = calendar.walk("VFREEBUSY")
+        parsed = parse(ics)
+        components = parsed.calendar.walk("VFREEBUSY")
         found = [period for component in components for period in _periods(component)]
         ends = [end for component in components if isinstance(end := moment_of(component, "DTEND"), datetime)]
     except Exception as error:  # whatever a parser makes of other people's bytes
-        return Reading(defects=(*defects, f"VFREEBUSY cannot be read: {type(error).__name__}"), unplaced=True)
+        return Reading(defects=(f"VFREEBUSY cannot be read: {type(error).__name__}",), unplaced=True)
     occurrences = [
         Occurrence(start, end, "", "busy") for start, end in found if start < horizon.end and end >= horizon.start
     ]
     told = max((end.replace(tzinfo=end.tzinfo or UTC).astimezone(UTC) for end in ends), default=horizon.end)
-    if told < horizon.end and not calendar.events:
+    if told < horizon.end and not parsed.calendar.events:
         occurrences.append(Occurrence(told, horizon.end, "", "not told of", certain=False))
-    return Reading(tuple(occurrences), defects=tuple(defects), unplaced=bool(defects))
+    return Reading(tuple(occurrences), defects=parsed.defects, unplaced=bool(parsed.defects))
 
 
 def _periods(component: Component) -> Iterator[tuple[datetime, datetime]]:

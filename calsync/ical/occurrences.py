@@ -26,7 +26,7 @@ from icalendar.prop import vBroken
 from calsync.core.properties import SLOT
 from calsync.core.timezones import resolve, zone
 from calsync.ical.contentlines import content_lines
-from calsync.ical.parser import TIME_PROPERTIES, CustomZone, parse
+from calsync.ical.parser import TIME_PROPERTIES, CustomZone, Parsed, parse
 from calsync.ical.recurrence import (
     OverBudget,
     TimeRange,
@@ -106,17 +106,32 @@ class Reading:
 
 
 def read(ics: bytes, href: str, horizon: TimeRange, seconds: float = math.inf) -> Reading:
-    """Read one resource (bytes of `text/calendar`); never raises for what stands in it.
+    """Read one resource (bytes of `text/calendar`); never raises for what is in it.
 
-    What is not read when expanding it has taken so many `seconds` of processor time is a defect, and unplaced.
+    What is left unread after so many `seconds` of processor time for expanding is a defect, and unplaced.
     """
-    defects: list[str] = []
     try:
-        calendar, zones = parse(ics, defects)
+        parsed = parse(ics)
     except Exception as error:  # whatever a parser makes of other people's bytes, the defect is the resource's
-        return Reading(defects=(*defects, f"cannot be parsed: {_one_line(error)}"), unplaced=True)
+        return unreadable(error)
+    return read_occurrences(parsed, href, horizon, seconds)
+
+
+def unreadable(error: Exception) -> Reading:
+    """Return the reading of a resource that the parser refused with `error`."""
+    return Reading(defects=(f"cannot be parsed: {_one_line(error)}",), unplaced=True)
+
+
+def read_occurrences(
+    parsed: Parsed, href: str, horizon: TimeRange, seconds: float = math.inf, *, publish: bool = True
+) -> Reading:
+    """Read a parsed resource, as `read` does; without `publish`, nothing is made for the feed.
+
+    Settles the timezones of the tree, which therefore can be read once only.
+    """
+    defects = [*parsed.defects]
     groups: dict[str, list[Event]] = defaultdict(list)
-    for event in calendar.events:
+    for event in parsed.calendar.events:
         groups[str(event.get("UID", ""))].append(event)
     occurrences: list[Occurrence] = []
     unplaced = False
@@ -130,20 +145,27 @@ def read(ics: bytes, href: str, horizon: TimeRange, seconds: float = math.inf) -
             defects.append(f"has more in it than can be read in {seconds:g} s")
             unplaced = cut = True
             break
-        found = _Group(uid, href, events, zones, horizon).read()
-        occurrences += found.occurrences
-        unplaced = unplaced or found.unplaced
-        ends.append(found.over)
-        defects += (f"{uid or 'event without UID'}: {defect}" for defect in found.defects)
-        if found.published:
-            published.append(found.published)
-            tzids |= found.tzids
-            used.update(found.timezones)
+        reading = _Group(uid, href, events, parsed.zones, horizon, publish=publish).read()
+        occurrences += reading.occurrences
+        unplaced = unplaced or reading.unplaced
+        ends.append(reading.over)
+        defects += (f"{uid or 'event without UID'}: {defect}" for defect in reading.defects)
+        if reading.published:
+            published.append(reading.published)
+            tzids |= reading.tzids
+            used.update(reading.timezones)
     text = published[0] if len(published) == 1 else b"".join(published)
     known = [end for end in ends if end is not None]
     over = max(known) if known and len(known) == len(ends) and not defects else None
     shared = _TZIDS.setdefault(frozenset(tzids), frozenset(tzids))
     return Reading(tuple(occurrences), text, used or _NO_TIMEZONES, shared, tuple(defects), unplaced, over, cut)
+
+
+def is_within(occurrence: Occurrence, horizon: TimeRange) -> bool:
+    """Return whether the occurrence touches the horizon, wherever its clocks are if it is floating."""
+    start, end = (moment.replace(tzinfo=UTC) for moment in (occurrence.start, occurrence.end))
+    day = timedelta(days=occurrence.start.tzinfo is None)
+    return start < horizon.end + day and end >= horizon.start - day
 
 
 def _one_line(error: BaseException) -> str:
@@ -154,8 +176,16 @@ class _Group:
     """The components of one UID: a master with its overrides, or overrides alone."""
 
     def __init__(
-        self, uid: str, href: str, events: list[Event], zones: Mapping[str, CustomZone], horizon: TimeRange
+        self,
+        uid: str,
+        href: str,
+        events: list[Event],
+        zones: Mapping[str, CustomZone],
+        horizon: TimeRange,
+        *,
+        publish: bool,
     ) -> None:
+        self.publish = publish
         self.uid, self.href, self.events, self.horizon = uid, href, events, horizon
         self.zones = zones
         self.defects: list[str] = []
@@ -171,13 +201,13 @@ class _Group:
             return self._read()
         except Exception as error:  # as in `read` below: other people's values, such as a year beyond 9999
             places = (found for event in self.events for found in self._anywhere(event))
-            inside = tuple(found for found in places if self._within_horizon(found))
+            inside = tuple(found for found in places if is_within(found, self.horizon))
             return Reading(inside, defects=(*self.defects, _one_line(error)), unplaced=self.unplaced)
 
     def _read(self) -> Reading:
         for event in self.events:
             self._settle_timezones(event)
-        text = b"".join(_published(event, private=self.private) for event in self.events)
+        text = b"".join(_published(event, private=self.private) for event in self.events) if self.publish else b""
         loose: list[Event] = []
         whole: list[Event] = []
         for event in self.events:
@@ -185,7 +215,7 @@ class _Group:
         occurrences = [*self._expand(whole), *(found for event in loose for found in self._anywhere(event))]
         if self.unknown_zone:
             occurrences = [self._widened(occurrence) for occurrence in occurrences]
-        inside = tuple(found for found in occurrences if self._within_horizon(found))
+        inside = tuple(found for found in occurrences if is_within(found, self.horizon))
         if self.defects:
             return Reading(inside, defects=tuple(self.defects), unplaced=self.unplaced)
         tzids = frozenset(self.tzids)
@@ -314,11 +344,6 @@ class _Group:
             busy=str(event.get("STATUS", "")).upper() != "CANCELLED"
             and str(event.get("TRANSP", "")).upper() != "TRANSPARENT",
         )
-
-    def _within_horizon(self, occurrence: Occurrence) -> bool:
-        start, end = (moment.replace(tzinfo=UTC) for moment in (occurrence.start, occurrence.end))
-        day = timedelta(days=occurrence.start.tzinfo is None)
-        return start < self.horizon.end + day and end >= self.horizon.start - day
 
 
 def title(summary: str) -> str:

@@ -42,11 +42,24 @@ class CustomZone:
     text: bytes
 
 
-def parse(ics: bytes, defects: list[str]) -> tuple[Calendar, Mapping[str, CustomZone]]:
-    """A resource without its VTIMEZONEs, and the timezones of its own by TZID; what is left out is named in `defects`.
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A resource as a component tree without its VTIMEZONEs, and the timezones that only they know, by TZID.
 
-    Raises whatever the parser raises for bytes that are no calendar.
+    `defects` names what was left out. Reading the occurrences settles timezones in the tree, so that is done once.
     """
+
+    calendar: Calendar
+    zones: Mapping[str, CustomZone]
+    defects: tuple[str, ...]
+
+
+def parse(ics: bytes) -> Parsed:
+    """Parse a resource (bytes of `text/calendar`).
+
+    Raises whatever the parser raises for bytes that are not a calendar.
+    """
+    defects: list[str] = []
     text, vtimezones = _split(_without_long_lines(ics, defects))
     zones: Mapping[str, CustomZone] = {}
     if vtimezones:
@@ -55,7 +68,7 @@ def parse(ics: bytes, defects: list[str]) -> tuple[Calendar, Mapping[str, Custom
         except Exception as error:  # as for all of other people's bytes
             defects.append(f"its timezones cannot be read: {type(error).__name__}")
     with processor_time(MAX_SECONDS * len(text) / MAX_LINE) if len(text) > MAX_LINE else nullcontext():
-        return _calendar(text), zones
+        return Parsed(_calendar(text), zones, tuple(defects))
 
 
 def _split(text: bytes) -> tuple[bytes, bytes]:

@@ -98,10 +98,33 @@ def instances(events: list[Event], horizon: TimeRange) -> list[tuple[Component, 
         return []
     if len(events) == 1 and not any(name in events[0] for name in ("RRULE", "RDATE", "RECURRENCE-ID")):
         return [(events[0], *span_of(events[0]))]
+    if (overrides := _overrides_of_all(events)) is not None:
+        return [(event, *span_of(event)) for event in overrides]
     if any(_is_endless(rule, event, horizon) for event in events for rule in rules_of(event)):
         raise OverBudget(f"recurs more than {MAX_INSTANCES:,} times within the horizon")
     with nullcontext() if all(_is_plain(event) for event in events) else processor_time(MAX_SECONDS):
         return [(found, *_instance_span(found)) for found in _expanded(events, horizon)]
+
+
+def _overrides_of_all(events: list[Event]) -> list[Event] | None:
+    """Return the overrides of a daily rule if each of its instances has one, as in a train week; None otherwise.
+
+    They are then all that there is to expand.
+    """
+    masters = [event for event in events if "RECURRENCE-ID" not in event]
+    overrides = [event for event in events if "RECURRENCE-ID" in event]
+    if len(masters) != 1 or {"RDATE", "EXDATE"} & masters[0].keys():
+        return None
+    rules, start = rules_of(masters[0]), span_of(masters[0])[0]
+    if len(rules) != 1 or set(rules[0]) != {"FREQ", "COUNT"} or _frequency(rules[0]) != "DAILY":
+        return None
+    if int(rules[0]["COUNT"][0]) != len(overrides) or any(
+        event["RECURRENCE-ID"].params.get("RANGE") for event in overrides
+    ):
+        return None
+    replaced = [moment_of(event, "RECURRENCE-ID") for event in overrides]
+    instances = {utc_of(start + timedelta(days=n)) for n in range(len(overrides))}
+    return overrides if {utc_of(moment) for moment in replaced if moment is not None} == instances else None
 
 
 def _interval(rule: vRecur) -> int:

@@ -13,7 +13,6 @@ and `X-CALSYNC-SLOT` (the slot's id, on each component that is one).
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from urllib.parse import quote
 from icalendar import Calendar, Event, Parameters, Timezone, vDatetime, vDDDTypes, vRecur, vText, vUri
 
 from calsync.core.conductors import Conductor, Pair
+from calsync.core.delivery import Delivery
 from calsync.core.errors import Invalid
 from calsync.core.planning import Seat
 from calsync.core.properties import MARK, PRODID, RECORD, SLOT
@@ -35,6 +35,7 @@ from calsync.core.weeks import Week
 from calsync.core.windows import Slot
 from calsync.core.working_hours import Hours
 from calsync.ical.contentlines import content_lines, vcalendar
+from calsync.ical.delivery import put_deliveries
 from calsync.ical.merge import three_way
 from calsync.ical.recurrence import moment_of
 from calsync.ical.vtimezone import vtimezone
@@ -204,24 +205,30 @@ def add_conference(event: Event, reservation: Reservation, video_url: str | None
         event.add("CONFERENCE", vUri(room), parameters=parameters)
 
 
-def encode_reservation(config: Config, reservation: Reservation, mark: str, former: bytes = b"") -> bytes:
-    """The reservation as a resource (CRLF lines); `mark` is a plain token that names this write.
+def encode_reservation(
+    config: Config,
+    reservation: Reservation,
+    mark: str,
+    former: bytes = b"",
+    written: Reservation | None = None,
+    deliveries: Sequence[Delivery] | None = None,
+) -> bytes:
+    """Return the reservation as a resource (CRLF lines); `mark` is a plain token that names this write.
 
-    `former` is the resource that it takes the place of; what people put on that is kept.
+    `former` is the resource that it replaces, and `written` the reservation as calsync wrote it there; what people put on
+    that is kept. `deliveries` take the place of those on the former resource; None leaves them as they are.
     """
     components, timezones = _components(config, reservation, mark)
-    if former:
-        with contextlib.suppress(ValueError):  # nothing of calsync's could be read there, so nothing is known to keep
-            return _merged(config, _calendar(components, timezones), former)
-    return vcalendar(*(vtimezone(name) for name in timezones), content_lines(components))
-
-
-def _merged(config: Config, ours: Calendar, former: bytes) -> bytes:
-    written = decode_reservation(former).reservation
-    theirs = Calendar.from_ical(former)
-    assert isinstance(theirs, Calendar)  # it has been decoded
-    three_way(ours, _calendar(*_components(config, written, "")), theirs, schedule=config.calendar.invite)
-    return bytes(ours.to_ical())
+    if written is None and not deliveries:
+        return vcalendar(*(vtimezone(name) for name in timezones), content_lines(components))
+    calendar = _calendar(components, timezones)
+    if written is not None:
+        theirs = Calendar.from_ical(former)
+        assert isinstance(theirs, Calendar)  # as it was when `written` was read there
+        three_way(calendar, _calendar(*_components(config, written, "")), theirs, schedule=config.calendar.invite)
+    if deliveries is not None:
+        put_deliveries(calendar, deliveries)
+    return bytes(calendar.to_ical())
 
 
 def _calendar(components: Sequence[Event], timezones: Sequence[str]) -> Calendar:
@@ -321,23 +328,22 @@ class Written:
     cancelled: bool
 
 
-def decode_reservation(ics: bytes) -> Written:
-    """What calsync wrote; `ValueError` where the resource does not carry a reservation.
+def decode_reservation(calendar: Calendar) -> Written:
+    """Return what calsync wrote on a parsed resource; `ValueError` if it does not carry a reservation.
 
-    What else people did to the resource since is not in it (see `edits`), but for its later `modified` and `sequence`.
+    What people did to the resource since is not in it (see `merge.apply_edits`), except a later `modified` and
+    `sequence`.
     """
-    calendar = Calendar.from_ical(ics)
-    components = calendar.events if isinstance(calendar, Calendar) else []
-    masters = [event for event in components if RECORD in event]
+    masters = [event for event in calendar.events if RECORD in event]
     if len(masters) != 1:
         raise ValueError(f"{RECORD} is missing")
     master = masters[0]
     try:
         written = from_token(str(master[RECORD]))
-        sequence = max([written.sequence, *(int(event.get("SEQUENCE", 0)) for event in components)])
-        stamps = [moment_of(event, "LAST-MODIFIED") for event in components]
+        sequence = max([written.sequence, *(int(event.get("SEQUENCE", 0)) for event in calendar.events)])
+        stamps = [moment_of(event, "LAST-MODIFIED") for event in calendar.events]
         modified = max([written.modified, *(stamp for stamp in stamps if isinstance(stamp, datetime) and stamp.tzinfo)])
-    except Exception as error:  # the record stood where anybody may write
+    except Exception as error:  # anybody may write there
         raise ValueError(f"{RECORD} cannot be read: {error}") from None
     status = str(master.get("STATUS", "")).upper()
     cancelled = status == "CANCELLED" and not written.released and SLOT not in master

@@ -33,7 +33,7 @@ def send_handoff(
     The etag stays where somebody else has changed the reservation meanwhile. Raises the calendar's errors.
     """
     sent = dispatcher.deliver(found.href, found.correlation_id, now)
-    entry = sync.agenda.entries.get(found.href)
+    entry = sync.agenda.objects.get(found.href)
     if entry is None or entry.reservation != found.outcome.reservation:
         return found, sent
     return replace(found, outcome=replace(found.outcome, etag=entry.etag)), sent
@@ -80,7 +80,7 @@ def add_deliveries(
     """
 
     def attempt() -> CalendarObject:
-        entry = sync.refresh(now).entries.get(href)
+        entry = sync.refresh(now).objects.get(href)
         if entry is None or entry.reservation is None:
             raise Changed(f"{href} is gone from the calendar, or cannot be read any more.")
         more = choose(entry)
@@ -105,7 +105,7 @@ class Dispatcher:
         What this process cannot send stays pending, and says what is missing here. Raises the calendar's errors.
         """
         self._work(href, _clock(now), correlation_id)
-        entry = self._sync.agenda.entries.get(href)
+        entry = self._sync.agenda.objects.get(href)
         return tuple(
             self._explained(found)
             for found in (entry.deliveries if entry else ())
@@ -160,7 +160,7 @@ class Dispatcher:
         for (where, _), (mine, outcome) in list(self._unrecorded.items()):
             if where == href:
                 self._record(href, mine, outcome, clock())
-        entry = self._sync.agenda.entries.get(href)
+        entry = self._sync.agenda.objects.get(href)
         for delivery in entry.deliveries if entry is not None else ():
             now = clock()  # sending takes its time, and a claim counts from when it is made
             if correlation_id is None:

@@ -66,11 +66,11 @@ def partner_of(reservation: Reservation, sender: str) -> Conductor:
     raise Invalid(f'"{sender[:60]}" does not conduct {reservation.week}; updates come from {names}.')
 
 
-def route(config: Config, agenda: Agenda, partner: Conductor, decision: bool, at: datetime) -> Route:
+def route(agenda: Agenda, partner: Conductor, decision: bool, at: datetime) -> Route:
     """Where an update for `partner` goes at `at` (aware)."""
     if decision:
         return Route(("ticket", "log"), "a decision always goes onto the ticket and into the log")
-    found = on_call_status(config, agenda, partner, at)
+    found = on_call_status(agenda, partner, at)
     tz = zone(partner.timezone)
     local = f"{at.astimezone(tz):%H:%M}"
     if found.away is not None:
@@ -103,7 +103,7 @@ def update(
     agenda = sync.refresh(now)
     _, reservation = require_reservation(agenda, week, None)
     partner = partner_of(reservation, sender)
-    chosen = _possible(destinations, reservation, route(sync.config, agenda, partner, decision, now))
+    chosen = _possible(destinations, reservation, route(agenda, partner, decision, now))
     digest = hashlib.sha256(f"{sender}\n{text}\n{decision}".encode()).hexdigest()[:10]
     correlation_id = f"update-{now:%Y%m%dT%H%M%S}-{digest}"
 

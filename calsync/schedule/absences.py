@@ -47,22 +47,22 @@ class AbsenceView:
         return "calendar" if self.name is not None else "feed"
 
 
-def list_absences(config: Config, agenda: Agenda, after: datetime) -> list[AbsenceView]:
+def list_absences(agenda: Agenda, after: datetime) -> list[AbsenceView]:
     """The absences that end after `after` (aware), by start: each on the calendar, and what of people's own feeds counts.
 
     That is what they call busy during a reserved slot of theirs that is not over, or soon after it.
     """
-    against = conflicts_by_absence(config, agenda, after)
-    found = list(_of_feeds(config, agenda, against, after))
+    against = conflicts_by_absence(agenda, after)
+    found = list(_of_feeds(agenda, against, after))
     for entry in agenda.managed.values():
         if entry.away is None or not entry.reading.occurrences:
             continue
         if max(one.span(entry.away.timezone)[1] for one in entry.reading.occurrences) > after:
-            found.append(view_of_absence(config, against, entry))
+            found.append(view_of_absence(agenda.config, against, entry))
     return sorted(found, key=lambda one: (_begin(one), one.away.conductor, one.name or ""))
 
 
-def unknown_absences(config: Config, agenda: Agenda, after: datetime, who: str | None = None) -> tuple[str, ...]:
+def unknown_absences(agenda: Agenda, after: datetime, who: str | None = None) -> tuple[str, ...]:
     """A sentence for everybody, or for `who`, of whom it is not known whether they are away after `after` (aware).
 
     Either their busy feed cannot be relied upon, or something that cannot be read in full may concern a slot of theirs.
@@ -77,22 +77,22 @@ def unknown_absences(config: Config, agenda: Agenda, after: datetime, who: str |
         for person in entry.reservation.on_duty(slot)
     )
     for slot, person in ahead:
-        near = [one.certain for one in absences(config, agenda, person, *watched(config, slot))]
+        near = [one.certain for one in absences(agenda, person, *watched(agenda.config, slot))]
         if near and not any(near):
             found.setdefault(person.name, f"what says so around {slot.id} cannot be read in full, or ends before")
     return tuple(f"Whether {name} is away is not known: {why}." for name, why in found.items() if who in (None, name))
 
 
-def known_person(config: Config, agenda: Agenda, who: str) -> Conductor:
+def known_person(agenda: Agenda, who: str) -> Conductor:
     """The person of that name: one of the roster, or of a pair on the calendar."""
-    if who in config.roster:
-        return conductor(config, who)
+    if who in agenda.config.roster:
+        return conductor(agenda.config, who)
     for entry in reversed(agenda.reservations):
         pair = entry.reservation.pair if entry.reservation else None
         for person in (pair.primary, pair.backup) if pair else ():
             if person.name == who and who not in ("primary", "backup"):
                 return person
-    names = ", ".join(config.roster) or "nobody"
+    names = ", ".join(agenda.config.roster) or "nobody"
     raise Invalid(
         f'"{who[:60]}" is neither in the roster ({names}) nor in the pair of any week; add them as [[conductors]].'
     )
@@ -117,10 +117,10 @@ SlotConflict = tuple[Slot, Conductor, Conflict]
 """A reserved slot, who of those on duty there is away, and the conflict that this is."""
 
 
-def conflicts_by_absence(config: Config, agenda: Agenda, after: datetime) -> list[SlotConflict]:
+def conflicts_by_absence(agenda: Agenda, after: datetime) -> list[SlotConflict]:
     """What stands against the reserved slots that end after `after` (aware) because somebody is away."""
     found = []
-    for _, reservation, conflicts in conflicts_of_reservations(config, agenda, after):
+    for reservation, conflicts in conflicts_of_reservations(agenda, after):
         slots = {slot.id: slot for slot in reservation.slots}
         for conflict in conflicts:
             slot = slots.get(conflict.slot or "")
@@ -141,12 +141,12 @@ def _hit(
     return tuple(conflict for slot, who, conflict in against if who.name == name and touches(slot))
 
 
-def _of_feeds(config: Config, agenda: Agenda, against: Iterable[SlotConflict], after: datetime) -> Iterator[AbsenceView]:
+def _of_feeds(agenda: Agenda, against: Iterable[SlotConflict], after: datetime) -> Iterator[AbsenceView]:
     """What people's own feeds call busy in or soon after those slots, each span once."""
     spans = {
         (one.start, one.end, who.name, who.timezone)
         for slot, who, _ in against
-        for one in absences(config, agenda, who, *watched(config, slot))
+        for one in absences(agenda, who, *watched(agenda.config, slot))
         if one.uid is None and one.certain and one.end > after
     }
     for begin, finish, name, timezone in spans:
@@ -155,7 +155,7 @@ def _of_feeds(config: Config, agenda: Agenda, against: Iterable[SlotConflict], a
         all_day = start.time() == end.time() == time()
         if all_day:
             shown = (start.date(), end.date() - timedelta(days=1))
-        conflicts = _hit(config, against, name, [(begin, finish)])
+        conflicts = _hit(agenda.config, against, name, [(begin, finish)])
         yield AbsenceView(None, AbsenceRecord(name, timezone), *shown, all_day, conflicts=conflicts)
 
 

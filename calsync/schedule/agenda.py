@@ -1,8 +1,8 @@
 """The agenda: the Deployments calendar in memory, as every check and every reader sees it.
 
-An `Agenda` is immutable. It holds what stands on the calendar within the horizon, and with it the standing windows and
-freezes of windows.toml, all as occurrences indexed by the quarter of the day, so that a question about a span costs what
-happens in it. The next agenda shares with this one all but what changed.
+An `Agenda` is immutable. It holds what is on the calendar within the horizon, and the recurring windows and freezes of
+windows.toml, all as occurrences indexed by the quarter of the day, so that a question about a span costs what happens in
+it. The next agenda shares everything with this one but what changed.
 """
 
 from __future__ import annotations
@@ -23,40 +23,38 @@ from calsync.ical.occurrences import Occurrence
 from calsync.ical.recurrence import TimeRange
 from calsync.ical.reservation import reservation_href, week_of
 from calsync.schedule.diary import Busy, Diary
-from calsync.schedule.objects import NO_OBJECTS, CalendarObject, names_of, read_object
-from calsync.schedule.shelves import Shelves
+from calsync.schedule.objects import CalendarObject, names_of, read_object
 
 LEAD = timedelta(weeks=4)
 """How long before the rotation's start a week may be that it follows."""
 
-
 _DAY = timedelta(days=1)
-
-
 _EVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Agenda:
-    """What is known of the calendar. `changed` is when this content was first seen, `synced` when it was last confirmed.
+    """What is known of the calendar, under the configuration `config`.
 
-    `busy` is what people's own feeds say, by their names; it stands beside the calendar and is on nobody's feed.
+    `changed` is when this content was first seen, `synced` when it was last confirmed. `objects` has every resource by its
+    href, and `managed` those that are not simply somebody's event: reservations, absences, and what cannot be read in full.
+    `busy` is what people's own feeds say, by their names; it is published nowhere. The rotation counts from `since` on: of
+    what is over, trains and absences from then on are kept; None without a rotation.
     """
 
+    config: Config
     horizon: TimeRange
     changed: datetime
     synced: datetime
     token: SyncToken | None = None
-    entries: Shelves[CalendarObject] = field(default_factory=Shelves)
+    objects: Mapping[str, CalendarObject] = field(default_factory=dict)
     managed: Mapping[str, CalendarObject] = field(default_factory=dict)
-    """The entries that are more than somebody's event, or less: reservations, absences, and what cannot be read in full."""
     quarters: Mapping[int, tuple[Occurrence, ...]] = field(default_factory=dict)
     busy: Mapping[str, Busy] = field(default_factory=dict)
     since: datetime | None = None
-    """From when on the rotation counts: of what is over, trains and absences from then on are kept; None without one."""
 
     def overlapping(self, start: datetime, end: datetime, observer: str) -> Iterator[tuple[Occurrence, datetime, datetime]]:
-        """The occurrences that overlap the span from `start` to `end` (aware), each with its start and end as instants.
+        """Yield the occurrences that overlap the span from `start` to `end` (aware), each with start and end as instants.
 
         Half-open on both sides: what ends when the span starts does not overlap it, and neither does what has no length.
         `observer` is the timezone in which all-day and floating occurrences are seen.
@@ -70,27 +68,28 @@ class Agenda:
                     seen.add(id(found))
                     yield found, begin, finish
 
-    def says_the_same_as(self, other: Agenda) -> bool:
-        """Whether what is made of one is right for the other: a sync without changes makes one of the same content."""
-        same = self.entries is other.entries and self.busy is other.busy and self.horizon == other.horizon
-        return self is other or same
+    def has_content_of(self, other: Agenda) -> bool:
+        """Return whether what is made of one is right for the other too: a sync without changes alters no content."""
+        return self.objects is other.objects and self.busy is other.busy and self.horizon == other.horizon
 
     def reservation(self, week: Week) -> CalendarObject | None:
-        """What stands where the week's reservation belongs: held, released, or no longer readable."""
-        entry = self.managed.get(reservation_href(week))
-        return entry if entry is None or entry.held is None else None
+        """Return the object at the href of the week's reservation: reserved, released, or not readable any more."""
+        stored = self.managed.get(reservation_href(week))
+        return stored if stored is None or stored.past_pair is None else None
 
     @property
     def history(self) -> dict[str, datetime]:
         """When what was over before the horizon was over, by etag.
 
-        No absence is in it, whether there is a rotation here or not: for that of another process it counts.
+        No absence is in it, even where there is no rotation: it may count for the rotation of another process.
         """
-        blank = (entry for entry in self.entries.values() if not entry.reading.occurrences)
         return {
-            entry.etag: over
-            for entry in blank
-            if (over := entry.reading.over) is not None and over < self.horizon.start and absence_name(entry.href) is None
+            stored.etag: over
+            for stored in self.objects.values()
+            if not stored.reading.occurrences
+            and (over := stored.reading.over) is not None
+            and over < self.horizon.start
+            and absence_name(stored.href) is None
         }
 
     @property
@@ -105,89 +104,101 @@ class Agenda:
     @cached_property
     def reservations(self) -> tuple[CalendarObject, ...]:
         """The readable reservations by week, the released ones too."""
-        found = [entry for entry in self.managed.values() if entry.reservation is not None]
-        return tuple(sorted(found, key=lambda entry: entry.href))
+        reservations = [stored for stored in self.managed.values() if stored.reservation is not None]
+        return tuple(sorted(reservations, key=lambda stored: stored.href))
 
     @cached_property
-    def held(self) -> Mapping[Week, tuple[str, ...]]:
-        """Primary and backup of every train week that is held, or was when it took place, from `since` on.
+    def pairs_by_week(self) -> Mapping[Week, tuple[str, ...]]:
+        """Primary and backup of every train week from `since` on that is reserved, or was when it took place.
 
-        Nobody of a week of which people took every slot off the calendar.
+        A week whose slots people all removed has an empty pair: it counts for nobody.
         """
-        found: dict[Week, tuple[str, ...]] = {}
-        for entry in self.managed.values():
-            week, reservation = week_of(entry.href), entry.reservation
+        pairs: dict[Week, tuple[str, ...]] = {}
+        for stored in self.managed.values():
+            week, reservation = week_of(stored.href), stored.reservation
             if week is None or self.since is None or week.monday < self.since.date():
                 continue
-            if entry.held is not None:
-                found[week] = entry.held
+            if stored.past_pair is not None:
+                pairs[week] = stored.past_pair
             elif reservation is not None and not reservation.released:
-                found[week] = names_of(reservation)
-        return found
+                pairs[week] = names_of(reservation)
+        return pairs
 
     @cached_property
     def away(self) -> Mapping[str, Diary]:
-        """The absences that stand on the calendar, by the name of who is away."""
-        found: dict[str, list[tuple[Occurrence, AbsenceRecord]]] = {}
-        for _, entry in sorted(self.managed.items()):
-            if entry.away is not None:
-                standing = ((occurrence, entry.away) for occurrence in entry.reading.occurrences)
-                found.setdefault(entry.away.conductor, []).extend(standing)
-        return {name: Diary(absences) for name, absences in found.items()}
+        """The absences on the calendar, by the name of who is away."""
+        absences: dict[str, list[tuple[Occurrence, AbsenceRecord]]] = {}
+        for _, stored in sorted(self.managed.items()):
+            if stored.away is not None:
+                occurrences = ((occurrence, stored.away) for occurrence in stored.reading.occurrences)
+                absences.setdefault(stored.away.conductor, []).extend(occurrences)
+        return {name: Diary(of_person) for name, of_person in absences.items()}
 
     @cached_property
     def defects(self) -> dict[str, tuple[str, ...]]:
         """What could not be read in full, by href."""
-        return {href: entry.reading.defects for href, entry in sorted(self.managed.items()) if entry.reading.defects}
+        return {href: stored.reading.defects for href, stored in sorted(self.managed.items()) if stored.reading.defects}
 
     @cached_property
     def unplaced(self) -> tuple[str, ...]:
         """The hrefs of resources that may hide an event of which not even the time is known."""
-        return tuple(href for href in self.defects if self.entries[href].reading.unplaced)
+        return tuple(href for href in self.defects if self.objects[href].reading.unplaced)
 
     def covers(self, start: datetime, end: datetime) -> bool:
-        """Whether the whole span lies within the horizon."""
+        """Return whether the whole span lies within the horizon."""
         return self.horizon.start <= start and end <= self.horizon.end
 
-    def after(self, changes: Changes, now: datetime, expected: Mapping[bytes, CalendarObject] = NO_OBJECTS) -> Agenda:
-        """The agenda once `changes` are taken in; this one stays as it is.
-
-        `expected` has the entries, by their bytes, of resources of which it is known already what reading them comes to.
-        """
+    def after(self, changes: Changes, now: datetime) -> Agenda:
+        """Return the agenda that takes in `changes` at `now` (aware); this one stays as it is."""
         touched = {resource.href for resource in changes.changed} | set(changes.removed)
         if changes.complete:
-            touched |= self.entries.keys()
+            touched |= self.objects.keys()
         if not touched:
             return replace(self, token=changes.token, synced=now)
-        fresh = {resource.href: read_object(resource, self.horizon, expected, self.since) for resource in changes.changed}
-        gone = [entry for href in touched if (entry := self.entries.get(href)) is not None]
+        fresh = {resource.href: read_object(resource, self.horizon, self.since) for resource in changes.changed}
+        gone = [stored for href in touched if (stored := self.objects.get(href)) is not None]
         quarters = dict(self.quarters)
         for quarter in {
-            quarter for entry in gone for found in entry.reading.occurrences for quarter in _quarters(found, self.horizon)
+            quarter for stored in gone for event in stored.reading.occurrences for quarter in _quarters(event, self.horizon)
         }:
-            quarters[quarter] = tuple(found for found in quarters[quarter] if found.href not in touched)
-        _add(quarters, (found for entry in fresh.values() for found in entry.reading.occurrences), self.horizon)
-        kept = {href: entry for href, entry in self.managed.items() if href not in touched}
-        managed = kept | {href: entry for href, entry in fresh.items() if entry.is_managed}
-        entries = self.entries.after(touched, fresh)
-        # Last-Modified counts in whole seconds, so two contents never share one.
-        changed = max(now.replace(microsecond=0), self.changed + timedelta(seconds=1))
-        return Agenda(self.horizon, changed, now, changes.token, entries, managed, quarters, self.busy, self.since)
+            quarters[quarter] = tuple(event for event in quarters[quarter] if event.href not in touched)
+        _add(quarters, (event for stored in fresh.values() for event in stored.reading.occurrences), self.horizon)
+        return replace(
+            self,
+            # Last-Modified counts in whole seconds, so two contents never share one.
+            changed=max(now.replace(microsecond=0), self.changed + timedelta(seconds=1)),
+            synced=now,
+            token=changes.token,
+            objects=_updated(self.objects, touched, fresh),
+            managed=_updated(self.managed, touched, {href: stored for href, stored in fresh.items() if stored.is_managed}),
+            quarters=quarters,
+        )
+
+
+def _updated(
+    objects: Mapping[str, CalendarObject], touched: set[str], fresh: Mapping[str, CalendarObject]
+) -> Mapping[str, CalendarObject]:
+    """Return the objects without those at hrefs in `touched`, and with `fresh`."""
+    updated = dict(objects)
+    for href in touched:
+        updated.pop(href, None)
+    updated.update(fresh)
+    return updated
 
 
 def horizon_around(config: Config, now: datetime) -> TimeRange:
-    """The horizon around the UTC day of `now` (aware)."""
+    """Return the horizon around the UTC day of `now` (aware)."""
     midnight = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
     return TimeRange(midnight - config.calendar.horizon.past, midnight + config.calendar.horizon.future + _DAY)
 
 
 def blank(config: Config, now: datetime, changed: datetime = _EVER) -> Agenda:
-    """An agenda around `now` (aware) of windows.toml alone: standing windows and freezes; not older than `changed`."""
+    """Return an agenda around `now` (aware) of windows.toml alone, windows and freezes; not older than `changed`."""
     span = horizon_around(config, now)
     quarters: dict[int, tuple[Occurrence, ...]] = {}
-    _add(quarters, [*_standing(config, span), *_freezes(config, span)], span)
+    _add(quarters, [*_recurring(config, span), *_freezes(config, span)], span)
     last = max(changed, now.replace(microsecond=0))
-    return Agenda(span, changed=last, synced=now, quarters=quarters, since=_since(config))
+    return Agenda(config, span, changed=last, synced=now, quarters=quarters, since=_since(config))
 
 
 def _since(config: Config) -> datetime | None:
@@ -197,7 +208,7 @@ def _since(config: Config) -> datetime | None:
     return datetime.combine(first, time(), UTC)
 
 
-def _standing(config: Config, horizon: TimeRange) -> Iterator[Occurrence]:
+def _recurring(config: Config, horizon: TimeRange) -> Iterator[Occurrence]:
     for window in config.recurring_windows:
         for slot in window.between(horizon.start, horizon.end):
             yield Occurrence(

@@ -33,9 +33,7 @@ class Absence:
     certain: bool = True
 
 
-def absences(
-    config: Config, agenda: Agenda, who: Conductor, start: datetime, end: datetime, *, feed: bool = True
-) -> Iterator[Absence]:
+def absences(agenda: Agenda, who: Conductor, start: datetime, end: datetime, *, feed: bool = True) -> Iterator[Absence]:
     """Their absences that overlap the span from `start` to `end` (aware): on the calendar, then those of their `feed`.
 
     What has no length is none, and neither is what the feed calls busy for less than `conflicts.shortest_busy`.
@@ -45,7 +43,7 @@ def absences(
         begin, finish = occurrence.span(away.timezone if away else who.timezone)
         if begin < end and start < finish and occurrence.start != occurrence.end:
             yield Absence(occurrence.uid, begin, finish, away.note if away else None, occurrence.certain)
-    for one in _busy(busy.diary, who, config.conflicts.shortest_busy, start, end) if busy else ():
+    for one in _busy(busy.diary, who, agenda.config.conflicts.shortest_busy, start, end) if busy else ():
         if one.start < end and start < one.end:
             yield one
 
@@ -85,24 +83,24 @@ def unknown(agenda: Agenda, who: Conductor) -> str | None:
     return busy.unknown if busy else None
 
 
-def is_free(config: Config, agenda: Agenda, who: Conductor, slot: Slot) -> bool:
+def is_free(agenda: Agenda, who: Conductor, slot: Slot) -> bool:
     """Whether nothing says, or may hide, that they are away during the slot or soon after it."""
-    return unknown(agenda, who) is None and not any(absences(config, agenda, who, *watched(config, slot)))
+    return unknown(agenda, who) is None and not any(absences(agenda, who, *watched(agenda.config, slot)))
 
 
-def find_cover(config: Config, agenda: Agenda, slot: Slot, absent: Conductor, pair: Pair | None) -> tuple[Cover, ...]:
+def find_cover(agenda: Agenda, slot: Slot, absent: Conductor, pair: Pair | None) -> tuple[Cover, ...]:
     """Who could conduct the slot instead: the partner if they are free, or else those of the roster whose hours fit."""
     partner = None
     if pair is not None and absent.name in (pair.primary.name, pair.backup.name):
         partner = pair.backup if absent.name == pair.primary.name else pair.primary
-    if partner is not None and is_free(config, agenda, partner, slot):
+    if partner is not None and is_free(agenda, partner, slot):
         where = f"{clock_spans([slot], partner.timezone)} {partner.hours_text(slot.start, slot.end)}"
         return (Cover(partner.name, f"{partner.name} is the partner and not away; {where}"),)
     found = []
-    for entry in config.conductors:
-        who = conductor(config, entry.name)
+    for entry in agenda.config.conductors:
+        who = conductor(agenda.config, entry.name)
         taken = (absent.name, partner.name if partner else absent.name)
-        if entry.name not in taken and who.works(slot.start, slot.end) and is_free(config, agenda, who, slot):
+        if entry.name not in taken and who.works(slot.start, slot.end) and is_free(agenda, who, slot):
             spans = clock_spans([slot], who.timezone)
             found.append(Cover(who.name, f"{who.name} is not away, and {spans} {who.hours_text(slot.start, slot.end)}"))
     return tuple(found)

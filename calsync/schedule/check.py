@@ -11,7 +11,6 @@ from calsync.core.conflict import Alternative, Conflict
 from calsync.core.errors import Changed, Invalid, NotReserved
 from calsync.core.planning import Plan, plan
 from calsync.core.reservation import Reservation
-from calsync.core.settings import Config
 from calsync.core.weeks import Week
 from calsync.ical.reservation import reservation_href
 from calsync.schedule.agenda import Agenda
@@ -47,19 +46,19 @@ class Check:
         return tuple(conflict for conflict in self.conflicts if not conflict.blocking)
 
 
-def check_request(config: Config, agenda: Agenda, request: ReservationRequest, now: datetime) -> Check:
+def check_request(agenda: Agenda, request: ReservationRequest, now: datetime) -> Check:
     """Plan the request and check it against the agenda; writes nothing. Raises `Invalid` as `plan` does."""
-    planned = plan(config, request.pair, request.week, now)
+    planned = plan(agenda.config, request.pair, request.week, now)
     if not agenda.covers(planned.slots[0].start, planned.slots[-1].end):
         raise Invalid(
             f"{planned.week} is outside the calendar's horizon, which ends on {agenda.horizon.end:%Y-%m-%d}; "
             "choose a nearer week, or set calendar.horizon.future."
         )
     own = reservation_href(planned.week)
-    conflicts = check(config, agenda, planned.slots, planned.conductors, own=own, pair=planned.pair)
+    conflicts = check(agenda, planned.slots, planned.conductors, own=own, pair=planned.pair)
     # Whoever accepts the conflicts looks for no other place.
     wanted = () if request.override else conflicts
-    free = alternatives(config, agenda, planned, wanted, planned.conductors, now=now, own=own)
+    free = alternatives(agenda, planned, wanted, planned.conductors, now=now, own=own)
     entry = agenda.reservation(planned.week)
     holder = entry if entry is not None and not (entry.reservation and entry.reservation.released) else None
     return Check(planned, conflicts, free, holder)

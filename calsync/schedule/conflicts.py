@@ -18,13 +18,13 @@ from calsync.core.conductors import Conductor, Pair
 from calsync.core.conflict import Alternative, Conflict, Event, blocking
 from calsync.core.planning import Plan
 from calsync.core.reservation import Reservation
-from calsync.core.settings import KINDS, Config, Kind
+from calsync.core.settings import KINDS, Kind
 from calsync.core.text import format_span
 from calsync.core.timezones import clock_change, resolve, zone
 from calsync.core.windows import Slot, Window
+from calsync.ical.reservation import reservation_href
 from calsync.schedule.agenda import Agenda
 from calsync.schedule.availability import Absence, absences, find_cover, unknown, watched
-from calsync.schedule.objects import CalendarObject
 
 STEP = timedelta(minutes=15)
 """The grid on which free places are looked for."""
@@ -39,7 +39,6 @@ def nobody(_slot: Slot) -> Sequence[Conductor]:
 
 
 def check(
-    config: Config,
     agenda: Agenda,
     slots: Sequence[Slot],
     people: People = nobody,
@@ -53,13 +52,11 @@ def check(
     `own` is the href of the reservation whose slots these are; it does not stand in its own way. Freezes of the scope
     `train` hold for `train` slots alone. `pair` is the week's, whose partner comes first where somebody is away.
     """
-    windows = {window.name: window for window in config.train_windows}
+    windows = {window.name: window for window in agenda.config.train_windows}
     found = [
         conflict
         for slot in slots
-        for conflict in _of_slot(
-            config, agenda, slot, windows.get(slot.window), people(slot), own=own, train=train, pair=pair
-        )
+        for conflict in _of_slot(agenda, slot, windows.get(slot.window), people(slot), own=own, train=train, pair=pair)
     ]
     starts = {slot.id: slot.start for slot in slots}
     found.sort(key=lambda conflict: (starts[conflict.slot or ""], KINDS.index(conflict.kind)))
@@ -67,7 +64,6 @@ def check(
 
 
 def _of_slot(
-    config: Config,
     agenda: Agenda,
     slot: Slot,
     window: Window | None,
@@ -77,9 +73,9 @@ def _of_slot(
     train: bool,
     pair: Pair | None,
 ) -> Iterator[Conflict]:
-    yield from _with_agenda(config, agenda, slot, conductors, own=own, train=train)
-    yield from _with_absences(config, agenda, slot, conductors, pair)
-    blocks = config.conflicts.blocks
+    yield from _with_agenda(agenda, slot, conductors, own=own, train=train)
+    yield from _with_absences(agenda, slot, conductors, pair)
+    blocks = agenda.config.conflicts.blocks
     yield from _by_itself(slot, window, tuple(conductors), hours=blocks("hours"), clocks=blocks("dst"))
 
 
@@ -91,26 +87,26 @@ def _by_itself(
     return (*_with_hours(slot, conductors, blocks=hours), *_with_clocks(slot, window, conductors, blocks=clocks))
 
 
-def conflicts_of_reservations(
-    config: Config, agenda: Agenda, after: datetime
-) -> Iterator[tuple[CalendarObject, Reservation, tuple[Conflict, ...]]]:
-    """Every week that is held and has slots that end after `after` (aware), with the conflicts of those slots."""
+def conflicts_of(agenda: Agenda, reservation: Reservation, slots: Sequence[Slot]) -> tuple[Conflict, ...]:
+    """Return the conflicts of these slots of a reservation."""
+    return check(agenda, slots, reservation.on_duty, own=reservation_href(reservation.week), pair=reservation.pair)
+
+
+def conflicts_of_reservations(agenda: Agenda, after: datetime) -> Iterator[tuple[Reservation, tuple[Conflict, ...]]]:
+    """Yield every reserved week with slots that end after `after` (aware), with the conflicts of those slots."""
     after = after.astimezone(UTC)
-    for entry in agenda.reservations:
-        reservation = entry.reservation
-        if reservation is None or reservation.released or entry.ends is None or entry.ends <= after:
-            continue
-        ahead = [slot for slot in reservation.slots if slot.end > after]
-        found = check(config, agenda, ahead, reservation.on_duty, own=entry.href, pair=reservation.pair)
-        yield entry, reservation, found
+    for stored in agenda.reservations:
+        reservation = stored.reservation
+        if reservation is not None and not reservation.released and stored.ends is not None and stored.ends > after:
+            yield reservation, conflicts_of(agenda, reservation, reservation.ahead(after))
 
 
 def _with_agenda(
-    config: Config, agenda: Agenda, slot: Slot, conductors: Sequence[Conductor], *, own: str, train: bool
+    agenda: Agenda, slot: Slot, conductors: Sequence[Conductor], *, own: str, train: bool
 ) -> Iterator[Conflict]:
-    buffer, observer = config.conflicts.buffer, str(slot.start.tzinfo)
+    buffer, observer = agenda.config.conflicts.buffer, str(slot.start.tzinfo)
     tz = zone(observer)
-    ignored = {category.casefold() for category in config.conflicts.ignore_categories}
+    ignored = {category.casefold() for category in agenda.config.conflicts.ignore_categories}
     names = {conductor.name for conductor in conductors}
     for found, start, end in agenda.overlapping(slot.start - buffer, slot.end + buffer, observer):
         if not found.busy or (found.href and found.href == own) or (found.train_only and not train):
@@ -129,7 +125,7 @@ def _with_agenda(
         elif found.kind == "freeze":
             kind, message = "freeze", f"{place} lies in a freeze: {title} ({local})."
         elif found.kind == "slot":
-            other = agenda.entries[found.href].reservation
+            other = agenda.objects[found.href].reservation
             pair = [other.pair.primary.name, other.pair.backup.name] if other else []
             shared = sorted(names & set(pair) - {"primary", "backup"})
             kind = "busy" if shared else "reserved"
@@ -137,12 +133,10 @@ def _with_agenda(
             message = f"{place} {near} a reserved slot: {who} “{title}” ({local})."
         else:
             kind, message = "overlap", f"“{title}” ({local}) {near} {place}."
-        yield Conflict(kind, config.conflicts.blocks(kind), slot.id, message, event)
+        yield Conflict(kind, agenda.config.conflicts.blocks(kind), slot.id, message, event)
 
 
-def _with_absences(
-    config: Config, agenda: Agenda, slot: Slot, conductors: Sequence[Conductor], pair: Pair | None
-) -> Iterator[Conflict]:
+def _with_absences(agenda: Agenda, slot: Slot, conductors: Sequence[Conductor], pair: Pair | None) -> Iterator[Conflict]:
     for conductor in conductors:
         if conductor.name not in agenda.away and conductor.name not in agenda.busy:
             continue
@@ -150,12 +144,12 @@ def _with_absences(
         place = f"{format_span(slot.start, slot.end)} {tz} ({slot.window})"
         if why := unknown(agenda, conductor):
             message = f"Whether {conductor.name} is away during {place} is not known: {why}."
-            yield Conflict("unknown", config.conflicts.blocks("unknown"), slot.id, message)
-        found = list(absences(config, agenda, conductor, *watched(config, slot)))
+            yield Conflict("unknown", agenda.config.conflicts.blocks("unknown"), slot.id, message)
+        found = list(absences(agenda, conductor, *watched(agenda.config, slot)))
         certain = [absence for absence in found if absence.certain]
         if found and not certain:
             message = f"{conductor.name} may be away during {place}: what says so cannot be read in full, or ends before."
-            yield Conflict("unknown", config.conflicts.blocks("unknown"), slot.id, message)
+            yield Conflict("unknown", agenda.config.conflicts.blocks("unknown"), slot.id, message)
         if not certain:
             continue
         certain.sort(key=lambda absence: absence.start)
@@ -163,10 +157,10 @@ def _with_absences(
         event = Event(certain[0].uid, f"{conductor.name} is away", start, end)
         behind = "during" if any(one.start < slot.end for one in certain) else "soon after"
         said = " and ".join(dict.fromkeys(_told(absence, conductor) for absence in certain))
-        instead = find_cover(config, agenda, slot, conductor, pair)
+        instead = find_cover(agenda, slot, conductor, pair)
         could = f"{' or '.join(one.name for one in instead)} could cover" if instead else "nobody is there to cover"
         message = f"{conductor.name} is away ({said}) {behind} {place}; {could}."
-        yield Conflict("busy", config.conflicts.blocks("busy"), slot.id, message, event, instead, conductor.name)
+        yield Conflict("busy", agenda.config.conflicts.blocks("busy"), slot.id, message, event, instead, conductor.name)
 
 
 def _told(absence: Absence, conductor: Conductor) -> str:
@@ -237,7 +231,6 @@ def _unplaced(href: str) -> Conflict:
 
 
 def alternatives(
-    config: Config,
     agenda: Agenda,
     plan: Plan,
     conflicts: Sequence[Conflict],
@@ -251,7 +244,7 @@ def alternatives(
     The spans are within the working hours of its conductors. Each place passes the very check that the slot did not.
     """
     blocked = {conflict.slot for conflict in blocking(conflicts)}
-    named = {window.name: window for window in config.train_windows}
+    named = {window.name: window for window in agenda.config.train_windows}
     found: list[Alternative] = []
     for slot in plan.slots:
         if slot.id not in blocked:
@@ -259,9 +252,7 @@ def alternatives(
         taken = [other for other in plan.slots if other is not slot]
 
         def is_free(place: Slot, taken: Sequence[Slot] = taken) -> bool:
-            against = _of_slot(
-                config, agenda, place, named.get(place.window), people(place), own=own, train=True, pair=plan.pair
-            )
+            against = _of_slot(agenda, place, named.get(place.window), people(place), own=own, train=True, pair=plan.pair)
             return (
                 place.start > now
                 and not any(place.start < other.end and other.start < place.end for other in taken)

@@ -11,7 +11,6 @@ from datetime import datetime
 
 from calsync.core.conflict import Conflict, blocking
 from calsync.core.delivery import Delivery
-from calsync.core.settings import Config
 from calsync.core.weeks import Week
 from calsync.schedule.agenda import Agenda
 from calsync.schedule.conflicts import conflicts_of_reservations
@@ -45,7 +44,6 @@ class Diagnosis:
 
 
 def diagnose(
-    config: Config,
     agenda: Agenda,
     now: datetime,
     *,
@@ -53,7 +51,7 @@ def diagnose(
     feeds: Mapping[str, str],
 ) -> Diagnosis:
     """Look at everything on the agenda at `now` (aware), beside what was found of channels and busy feeds."""
-    held = list(conflicts_of_reservations(config, agenda, now))
+    held = list(conflicts_of_reservations(agenda, now))
     this_week = Week.containing(now.date())
     return Diagnosis(
         defects=agenda.defects,
@@ -64,7 +62,7 @@ def diagnose(
             for change in entry.changes
         ),
         # Those without a slot are about the defects.
-        conflicts=tuple(conflict for _, _, found in held for conflict in found if conflict.slot is not None),
+        conflicts=tuple(conflict for _, found in held for conflict in found if conflict.slot is not None),
         messages=tuple(
             (week, one) for week, one in unsent(agenda, now) if one.state in ("failed", "unknown") or _was_tried(one)
         ),

@@ -9,7 +9,7 @@ section 3.8.7.2), so that the ETag moves when something did.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
@@ -59,126 +59,52 @@ class Feed:
     expires: datetime
 
 
-def render(config: Config, agenda: Agenda, now: datetime, filters: Filters = Filters()) -> Feed:
-    """The feed at `now` (aware); it reads the clock only to drop what is past and to show eight weeks ahead."""
-    return Renderer(config).render(agenda, now, filters)
+def render(agenda: Agenda, now: datetime, filters: Filters = Filters()) -> Feed:
+    """Render the feed at `now` (aware); it reads the clock only to drop what is past and to show eight weeks ahead."""
+    today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
+    edges = [today, today + timedelta(days=1)]
+    parts = [head(agenda.config.calendar.name)]
+    others: list[bytes] = []
+    if not (filters.windows or filters.conductor or filters.only_reservations):
+        readings = [stored.reading for _, stored in sorted(agenda.objects.items())]
+        others = [reading.published for reading in readings]
+        parts += (vtimezone(name) for name in sorted(frozenset().union(*(reading.tzids for reading in readings))))
+        timezones = {name: text for reading in readings for name, text in reading.timezones.items()}
+        parts += (text for _, text in sorted(timezones.items()))
+    for stored in agenda.reservations:
+        for slot, cancelled, text in _slots(agenda.config, stored, filters):
+            if cancelled:
+                edges.append(slot.end.astimezone(UTC))
+                if slot.end <= now:
+                    continue
+            parts.append(text)
+    parts += (_fixed_event(occurrence, filters.alarm) for occurrence in _fixed(agenda, filters, today))
+    body = b"".join([*parts, *others, b"END:VCALENDAR\r\n"])
+    passed = max(edge for edge in edges if edge <= now)
+    modified = max(agenda.changed, passed.replace(microsecond=0))
+    return Feed(body, etag_of(body), modified, min(edge for edge in edges if edge > now))
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A piece of a feed: its bytes, and their digest, of which the feed's etag is made."""
-
-    body: bytes
-    digest: bytes
-
-    @classmethod
-    def of(cls, body: bytes) -> _Part:
-        return cls(body, hashlib.sha256(body).digest())
+def etag_of(body: bytes) -> str:
+    """Return the strong ETag of these bytes, quoted."""
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
 
 
-@dataclass(frozen=True, slots=True)
-class _Shelf:
-    """Other people's events of one shelf of the agenda, by href, and the timezones that they need."""
-
-    part: _Part
-    tzids: frozenset[str]
-    timezones: Mapping[str, bytes]
-
-
-class Renderer:
-    """Renders feeds, and keeps the pieces of the last ones: what has not changed since is not made again.
-
-    A piece belongs to the very object it was made of, an entry or a shelf of the agenda, which never changes.
-    """
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._head = head(config.calendar.name)
-        self._shelves: dict[int, tuple[object, _Shelf]] = {}
-        self._slots: dict[tuple[str, timedelta | None], tuple[CalendarObject, list[tuple[Slot, bool, bytes]]]] = {}
-        self._fixed: dict[Filters, tuple[object, datetime, _Part]] = {}
-
-    def render(self, agenda: Agenda, now: datetime, filters: Filters) -> Feed:
-        """See `render`."""
-        today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
-        edges = [today, today + timedelta(days=1)]
-        parts = [self._head]
-        others: list[_Part] = []
-        if not (filters.windows or filters.conductor or filters.only_reservations):
-            shelves = [self._shelf(number, shelf) for number, shelf in enumerate(agenda.entries.shelves)]
-            tzids = frozenset().union(*(shelf.tzids for shelf in shelves))
-            timezones = {name: text for shelf in shelves for name, text in shelf.timezones.items()}
-            parts += (vtimezone(name) for name in sorted(tzids))
-            parts += (text for _, text in sorted(timezones.items()))
-            others = [shelf.part for shelf in shelves]
-        for entry in agenda.reservations:
-            for slot, cancelled, text in self._entry(entry, filters):
-                if cancelled:
-                    edges.append(slot.end.astimezone(UTC))
-                    if slot.end <= now:
-                        continue
-                parts.append(text)
-        pieces = [_Part.of(b"".join(parts)), self._standing(agenda, filters, today), *others, _END]
-        etag = f'"{hashlib.sha256(b"".join(piece.digest for piece in pieces)).hexdigest()[:32]}"'
-        passed = max(edge for edge in edges if edge <= now)
-        modified = max(agenda.changed, passed.replace(microsecond=0))
-        body = b"".join(piece.body for piece in pieces)
-        return Feed(body, etag, modified, min(edge for edge in edges if edge > now))
-
-    def _shelf(self, number: int, shelf: Mapping[str, CalendarObject]) -> _Shelf:
-        made_of, made = self._shelves.get(number, (None, None))
-        if made is None or made_of is not shelf:
-            readings = [entry.reading for _, entry in sorted(shelf.items())]
-            made = _Shelf(
-                _Part.of(b"".join(reading.published for reading in readings)),
-                frozenset().union(*(reading.tzids for reading in readings)),
-                {name: text for reading in readings for name, text in reading.timezones.items()},
-            )
-            self._shelves[number] = shelf, made
-        return made
-
-    def _entry(self, entry: CalendarObject, filters: Filters) -> list[tuple[Slot, bool, bytes]]:
-        """The slots that the filters let through, by start: each with whether it was given up, and as a VEVENT."""
-        reservation, key = entry.reservation, (entry.href, filters.alarm)
-        assert reservation is not None  # as Agenda.reservations promises
-        made_of, made = self._slots.get(key, (None, []))
-        if made_of is not entry:
-            if len(self._slots) >= _KEPT:
-                self._slots.clear()
-            slots = [*((slot, False) for slot in reservation.slots), *((slot, True) for slot in reservation.cancelled)]
-            made = [
-                (slot, cancelled, slot_event(self._config, reservation, slot, cancelled=cancelled, alarm=filters.alarm))
-                for slot, cancelled in sorted(slots, key=lambda pair: (pair[0].start, pair[0].window))
-            ]
-            self._slots[key] = entry, made
-        return [
-            one
-            for one in made
-            if (not filters.windows or one[0].window in filters.windows)
-            and (filters.conductor is None or filters.conductor in _seated(reservation, one[0]))
-        ]
-
-    def _standing(self, agenda: Agenda, filters: Filters, today: datetime) -> _Part:
-        """The standing windows and freezes, which stand in windows.toml and change with the day alone."""
-        made_of, day, made = self._fixed.get(filters, (None, today, None))
-        if made is None or made_of != agenda.horizon or day != today:
-            if len(self._fixed) >= _KEPT:
-                self._fixed.clear()
-            made = _Part.of(b"".join(_fixed_event(found, filters.alarm) for found in _fixed(agenda, filters, today)))
-            self._fixed[filters] = agenda.horizon, today, made
-        return made
+def _slots(config: Config, stored: CalendarObject, filters: Filters) -> Iterator[tuple[Slot, bool, bytes]]:
+    """Yield the slots that the filters let through, by start: each with whether it was given up, and as a VEVENT."""
+    reservation = stored.reservation
+    assert reservation is not None  # as Agenda.reservations promises
+    slots = [*((slot, False) for slot in reservation.slots), *((slot, True) for slot in reservation.cancelled)]
+    for slot, cancelled in sorted(slots, key=lambda pair: (pair[0].start, pair[0].window)):
+        if filters.windows and slot.window not in filters.windows:
+            continue
+        if filters.conductor is None or filters.conductor in _seated(reservation, slot):
+            yield slot, cancelled, slot_event(config, reservation, slot, cancelled=cancelled, alarm=filters.alarm)
 
 
 def _seated(reservation: Reservation, slot: Slot) -> set[str]:
     """Whose slot it is: who is responsible for it, and those who sit in it."""
     return {*reservation.names(slot), *(who.name for who in reservation.conductors(slot) if not slot.who)}
-
-
-_END = _Part.of(b"END:VCALENDAR\r\n")
-
-
-_KEPT = 4_096
-"""How many pieces of one sort are kept; filters come from outside."""
 
 
 def head(name: str) -> bytes:

@@ -41,54 +41,56 @@ def start_of(config: Config) -> Week:
     return config.rotation.start
 
 
-def rotation(config: Config, agenda: Agenda, now: datetime, weeks: int) -> Rotation:
+def rotation(agenda: Agenda, now: datetime, weeks: int) -> Rotation:
     """The rotation's next `weeks` weeks from that of `now` (aware) on, or from its start on if that is later."""
-    first = max(start_of(config), Week.containing(now.date()))
+    first = max(start_of(agenda.config), Week.containing(now.date()))
     last = first.shift(weeks - 1)
-    year = year_of(start_of(config), first)
-    turns = list(turns_until(config, agenda, max(last, year[1]), now))
+    year = year_of(start_of(agenda.config), first)
+    turns = list(turns_until(agenda, max(last, year[1]), now))
     within = [turn for turn in turns if year[0] <= turn.week <= year[1]]
     shown = tuple(turn for turn in turns if first <= turn.week <= last)
-    return Rotation(shown, year, tally(config.rotation.order, within))
+    return Rotation(shown, year, tally(agenda.config.rotation.order, within))
 
 
-def turns_until(config: Config, agenda: Agenda, last: Week, now: datetime) -> Iterator[Turn]:
+def turns_until(agenda: Agenda, last: Week, now: datetime) -> Iterator[Turn]:
     """Yield every turn from the rotation's start to the week `last`, as the calendar has them at `now` (aware)."""
-    held = {week: (names[0], names[1]) for week, names in agenda.held.items() if names}
-    cancelled = {week for week, names in agenda.held.items() if not names}
+    held = {week: (names[0], names[1]) for week, names in agenda.pairs_by_week.items() if names}
+    cancelled = {week for week, names in agenda.pairs_by_week.items() if not names}
     this_week = Week.containing(now.date())
 
     @cache
     def away(name: str, week: Week, primary: str | None) -> str | None:
-        return _away(config, agenda, name, week, primary, over=week < this_week)
+        return _away(agenda, name, week, primary, over=week < this_week)
 
-    for turn in rotate(config.rotation.order, start_of(config), last, held, {*config.declined, *cancelled}, away):
+    for turn in rotate(
+        agenda.config.rotation.order, start_of(agenda.config), last, held, {*agenda.config.declined, *cancelled}, away
+    ):
         if turn.week in cancelled:
             yield replace(turn, notes=(f"No train: {CANCELLED}.",))
         elif turn.state == "reserved":
-            yield replace(turn, notes=tuple(_missing(config, agenda, turn.week, now)))
+            yield replace(turn, notes=tuple(_missing(agenda, turn.week, now)))
         else:
             yield turn
 
 
-def _away(config: Config, agenda: Agenda, name: str, week: Week, primary: str | None, *, over: bool) -> str | None:
+def _away(agenda: Agenda, name: str, week: Week, primary: str | None, *, over: bool) -> str | None:
     """Why somebody cannot conduct in the week: the first absence that touches a slot in which they would sit.
 
     Of a week that is `over` only what stands on the calendar counts, which remains; people's own feeds forget.
     """
-    who = conductor(config, name)
+    who = conductor(agenda.config, name)
     # Most weeks have none, and where somebody would sit takes longer to work out.
     start = week.eve
-    until = start + 10 * _DAY + config.conflicts.watch_after
-    if not any(absences(config, agenda, who, start, until, feed=not over)):
+    until = start + 10 * _DAY + agenda.config.conflicts.watch_after
+    if not any(absences(agenda, who, start, until, feed=not over)):
         return None
-    reasons = (_away_in(config, agenda, who, slot, feed=not over) for slot in _slots(config, who, week, primary))
+    reasons = (_away_in(agenda, who, slot, feed=not over) for slot in _slots(agenda.config, who, week, primary))
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def _away_in(config: Config, agenda: Agenda, who: Conductor, slot: Slot, *, feed: bool = True) -> str | None:
+def _away_in(agenda: Agenda, who: Conductor, slot: Slot, *, feed: bool = True) -> str | None:
     """The first absence that touches the slot or the time soon after it, in words; None where they are there."""
-    near = absences(config, agenda, who, *watched(config, slot), feed=feed)
+    near = absences(agenda, who, *watched(agenda.config, slot), feed=feed)
     found = next((one for one in near if one.certain), None)
     if found is None:
         return None
@@ -96,7 +98,7 @@ def _away_in(config: Config, agenda: Agenda, who: Conductor, slot: Slot, *, feed
     return f"away {format_span(start, end)}" + (f" ({' '.join(found.note.split())})" if found.note else "")
 
 
-def _missing(config: Config, agenda: Agenda, week: Week, now: datetime) -> Iterator[str]:
+def _missing(agenda: Agenda, week: Week, now: datetime) -> Iterator[str]:
     """Who is away in a slot of the reserved week that is not over, each in a sentence with what to do about it."""
     entry = agenda.reservation(week)
     reservation = entry.reservation if entry is not None else None
@@ -105,7 +107,7 @@ def _missing(config: Config, agenda: Agenda, week: Week, now: datetime) -> Itera
     told: set[str] = set()
     for slot in (slot for slot in reservation.slots if slot.end > now):
         for who in reservation.on_duty(slot):
-            why = _away_in(config, agenda, who, slot)
+            why = _away_in(agenda, who, slot)
             if why is None or who.name in told:
                 continue
             told.add(who.name)

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 from calsync.core.conductors import Conductor
 from calsync.core.reservation import Reservation
-from calsync.core.settings import Config
 from calsync.core.timezones import zone
 from calsync.core.weeks import Week
 from calsync.core.windows import Role, Slot
@@ -62,31 +61,31 @@ class Status:
     pair: tuple[OnCallStatus, ...]
 
 
-def status_at(config: Config, agenda: Agenda, at: datetime) -> Status:
+def status_at(agenda: Agenda, at: datetime) -> Status:
     """Look at the agenda at the instant `at` (aware)."""
-    duties = sorted(_duties(config, agenda, at), key=lambda duty: (duty.slot.start, duty.slot.window))
+    duties = sorted(_duties(agenda, at), key=lambda duty: (duty.slot.start, duty.slot.window))
     running = tuple(duty for duty in duties if duty.slot.start <= at < duty.slot.end)
     ahead = [duty for duty in duties if duty.slot.start > at]
     coming = tuple(duty for duty in ahead if duty.slot.start == ahead[0].slot.start)
     reservation = _current(agenda, at)
     pair: tuple[OnCallStatus, ...] = ()
     if reservation is not None:
-        room = video_room(reservation.week, config.train.video_url)
+        room = video_room(reservation.week, agenda.config.train.video_url)
         pair = tuple(
             replace(found, role=role, video=found.video or room)
             for role, who in _people(reservation)
-            for found in (on_call_status(config, agenda, who, at),)
+            for found in (on_call_status(agenda, who, at),)
         )
     return Status(at, running, coming, reservation, pair)
 
 
-def _duties(config: Config, agenda: Agenda, at: datetime) -> Iterator[Shift]:
+def _duties(agenda: Agenda, at: datetime) -> Iterator[Shift]:
     until = at + LOOK_AHEAD
     for reservation in _reservations(agenda):
         for slot in reservation.slots:
             if slot.end > at and slot.start < until:
                 yield Shift(slot, summary(reservation, slot), reservation.names(slot))
-    for window in config.recurring_windows:
+    for window in agenda.config.recurring_windows:
         for slot in window.between(at, at + timedelta(weeks=1)):
             yield Shift(slot, window.title, ())
 
@@ -111,21 +110,21 @@ def _people(reservation: Reservation) -> Iterator[tuple[Role | None, Conductor]]
         yield None, responsible
 
 
-def on_call_status(config: Config, agenda: Agenda, conductor: Conductor, at: datetime) -> OnCallStatus:
+def on_call_status(agenda: Agenda, conductor: Conductor, at: datetime) -> OnCallStatus:
     """Whether the conductor is at work at `at` (aware), until when that is so, and how to reach them."""
     tz = zone(conductor.timezone)
     until = worked_until(at, conductor.hours.around(at, at + timedelta(days=2), tz))
     working = until > at
     if not working:  # nobody has more than a week off between two working days
         until = min(opens for opens, _ in conductor.hours.around(at, at + timedelta(days=8), tz) if opens > at)
-    gone = [one.end.astimezone(tz) for one in absences(config, agenda, conductor, at, at + _INSTANT) if one.certain]
-    known = config.roster.get(conductor.name)
+    gone = [one.end.astimezone(tz) for one in absences(agenda, conductor, at, at + _INSTANT) if one.certain]
+    known = agenda.config.roster.get(conductor.name)
     return OnCallStatus(
         conductor,
         working,
         until.astimezone(tz),
         away=max(gone, default=None),
         unknown=unknown(agenda, conductor),
-        irc=config.nick(conductor.name),
+        irc=agenda.config.nick(conductor.name),
         video=known.video if known else None,
     )

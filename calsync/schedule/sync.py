@@ -18,7 +18,6 @@ from calsync.core.errors import CalendarError, Unreachable
 from calsync.core.settings import Config
 from calsync.schedule.agenda import Agenda, blank, horizon_around
 from calsync.schedule.diary import Busy
-from calsync.schedule.objects import NO_OBJECTS, CalendarObject
 
 TURN = timedelta(seconds=30)
 """How long a writer waits for the writers before it."""
@@ -32,13 +31,18 @@ class CalendarSync:
     """
 
     def __init__(self, calendar: Calendar, config: Config, now: datetime, last_known: CalendarCache | None = None) -> None:
-        self.calendar, self.config = calendar, config
+        self.calendar = calendar
         self.agenda = blank(config, now)
         self.busy: Mapping[str, Busy] = {}
         """What people's own feeds say; every sync puts it into the agenda."""
         self._writing = threading.Lock()
         self._last_known = last_known
         self._syncing = threading.Lock()
+
+    @property
+    def config(self) -> Config:
+        """The configuration, which every agenda carries on."""
+        return self.agenda.config
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -56,11 +60,10 @@ class CalendarSync:
             self.agenda = self._with_busy(self._recalled(self.agenda, now))
             return self.agenda
 
-    def refresh(self, now: datetime, expected: CalendarObject | None = None) -> Agenda:
+    def refresh(self, now: datetime) -> Agenda:
         """Take in what changed on the calendar; raises its errors, and leaves the agenda as it is then.
 
-        When the day has changed, everything is read anew for the horizon of today. `expected` is an entry of which it is
-        known already what reading its bytes comes to, as of what was written just now.
+        When the day has changed, everything is read anew for the horizon of today.
         """
         with self._syncing:
             agenda = self.agenda
@@ -68,9 +71,9 @@ class CalendarSync:
                 agenda = self._recalled(blank(self.config, now, changed=agenda.changed + timedelta(seconds=1)), now)
                 if agenda.token is not None:  # what is known of today, if the calendar is away
                     self.agenda = self._with_busy(agenda)
-            changes = self.calendar.changes(agenda.token, agenda.entries, agenda.horizon.start, agenda.counted)
+            changes = self.calendar.changes(agenda.token, agenda.objects, agenda.horizon.start, agenda.counted)
             self._save(changes, agenda, now)
-            agenda = agenda.after(changes, now, {expected.ics: expected} if expected else NO_OBJECTS)
+            agenda = agenda.after(changes, now)
             self.agenda = self._with_busy(agenda)
             if changes.complete:
                 with suppress(CalendarError):  # it only makes the next start quicker

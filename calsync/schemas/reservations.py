@@ -14,7 +14,6 @@ from calsync.core.planning import Plan, Seat
 from calsync.core.settings import Kind
 from calsync.core.windows import Role, Slot
 from calsync.schedule.check import Check
-from calsync.schedule.objects import CalendarObject
 from calsync.schedule.status import OnCallStatus, Shift, Status
 
 
@@ -155,12 +154,6 @@ class ReservationOut(BaseModel):
             etag=outcome.etag or None,
             url=f"/api/reservations/{found.week}" if outcome.etag else None,
         )
-
-    @classmethod
-    def standing(cls, entry: CalendarObject, warnings: tuple[Conflict, ...]) -> ReservationOut:
-        """From an entry of the agenda that has a reservation."""
-        assert entry.reservation is not None  # the caller's choice of entry
-        return cls.of(Outcome(entry.reservation, entry.etag, False, (), warnings, entry.changes))
 
 
 class PlanOut(BaseModel):

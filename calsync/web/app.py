@@ -20,11 +20,11 @@ from calsync.notifications.destinations import Destinations, missing_secrets
 from calsync.schedule.busy_feeds import EVERY, Feeds
 from calsync.schedule.sync import CalendarSync
 from calsync.web import errors
+from calsync.web.cache import AnswerCache
 from calsync.web.metrics import Metrics
-from calsync.web.middleware import RAW_HEADERS, Guard
+from calsync.web.middleware import Guard
 from calsync.web.pages import assets, plan, subscribe
 from calsync.web.pages import week as week_page
-from calsync.web.repeats import Repeats
 from calsync.web.routes import conflicts, feed, health, reservations, status, week
 from calsync.web.state import AppState, Clock
 
@@ -75,8 +75,8 @@ def create_app(
         redoc_url=None,
         telemetry={"metrics": False, "logs": False},  # /metrics and the log are calsync's own
         middleware=[
-            Middleware(Repeats, state=state, always=RAW_HEADERS),
             Middleware(Guard, hosts=config.server.hosts, metrics=metrics, age=state.age),
+            Middleware(AnswerCache, state=state),
         ],
     )
     app.state.calsync = state

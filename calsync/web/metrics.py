@@ -33,7 +33,7 @@ class Metrics:
 
     def count(self, agenda: Agenda, conflicts: int) -> None:
         """Take the gauges from an agenda."""
-        self._resources.set(len(agenda.entries))
+        self._resources.set(len(agenda.objects))
         self._defects.set(len(agenda.defects))
         self._reservations.set(sum(1 for one in agenda.reservations if one.reservation and not one.reservation.released))
         self._conflicts.set(conflicts)

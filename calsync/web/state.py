@@ -20,7 +20,6 @@ from calsync.notifications.destinations import Destinations
 from calsync.notifications.dispatcher import Dispatcher
 from calsync.schedule.agenda import Agenda
 from calsync.schedule.conflicts import conflicts_of_reservations
-from calsync.schedule.feed import Feed, Filters, Renderer
 from calsync.schedule.sync import CalendarSync
 from calsync.web.metrics import Metrics
 
@@ -31,26 +30,8 @@ WRITERS = 64
 """How many calls may wait to write at a time, in threads of their own."""
 
 
-KEPT = 64 * 2**20
-"""How many bytes of answers are kept, about."""
-
-
 Clock = Callable[[], datetime]
 """Tells the time, aware."""
-
-
-@dataclass(frozen=True, slots=True)
-class Repeat:
-    """A successful answer as it went out; `etag` (quoted) and `expires` (aware) where it has them.
-
-    `fresh` are the headers for whoever has it already (304).
-    """
-
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-    etag: bytes | None = None
-    fresh: list[tuple[bytes, bytes]] = field(default_factory=list)
-    expires: datetime | None = None
 
 
 @dataclass
@@ -69,9 +50,6 @@ class AppState:
         self._unread = Unreachable("The calendar has not been read since the start.", retry_after=5)
         self._counted: tuple[object, object] = (None, None)
         self.dispatcher = Dispatcher(self.sync, self.destinations)
-        self._feeds: tuple[Agenda, dict[Filters, Feed]] = (self.sync.agenda, {})
-        self._repeats: tuple[Agenda, dict[tuple[bytes, bytes], Repeat]] = (self.sync.agenda, {})
-        self._renderer = Renderer(self.config)
         self.writers = CapacityLimiter(WRITERS)
 
     @property
@@ -120,59 +98,14 @@ class AppState:
         if was_away:
             _log.info("the calendar is back")
         self.failure = None
-        if self._counted[0] is not agenda.entries or self._counted[1] is not agenda.busy:
+        if self._counted[0] is not agenda.objects or self._counted[1] is not agenda.busy:
             # Conflicts of reserved slots come and go with what stands on the calendar and in people's own feeds.
-            self._counted = (agenda.entries, agenda.busy)
-            held = conflicts_of_reservations(self.config, agenda, self.clock())
-            self.metrics.count(agenda, sum(len(blocking(found)) for _, _, found in held))
+            self._counted = (agenda.objects, agenda.busy)
+            held = conflicts_of_reservations(agenda, self.clock())
+            self.metrics.count(agenda, sum(len(blocking(found)) for _, found in held))
         self.metrics.synced.set(agenda.synced.timestamp())
         if agenda.horizon is not known:  # a new day, for which everything was read anew
             malloc_trim()
-
-    def feed(self, filters: Filters) -> Feed:
-        """The feed through these filters, rendered once for each agenda and as long as it stays right."""
-        agenda, now = self.agenda, self.clock()
-        known, feeds = self._feeds
-        if not known.says_the_same_as(agenda):
-            feeds = {}
-            self._feeds = (agenda, feeds)
-        found = feeds.get(filters)
-        if found is None or found.expires <= now:
-            if sum(len(one.body) for one in feeds.values()) > KEPT:  # filters come from outside
-                feeds.clear()
-            found = feeds[filters] = self._renderer.render(agenda, now, filters)
-        return found
-
-    def remember_feed(
-        self,
-        query: bytes,
-        filters: Filters,
-        feed: Feed,
-        headers: list[tuple[bytes, bytes]],
-        fresh: list[tuple[bytes, bytes]],
-    ) -> None:
-        """Keep the answer to a query for the feed, to be given again as long as `repeat` finds it right."""
-        agenda, feeds = self._feeds
-        if feeds.get(filters) is feed:  # otherwise it is of another agenda by now
-            repeat = Repeat(headers, feed.body, feed.etag.encode(), fresh, feed.expires)
-            self.remember(agenda, b"/deployments.ics", query, repeat)
-
-    def remember(self, agenda: Agenda, path: bytes, query: bytes, repeat: Repeat) -> None:
-        """Keep an answer that was made of this agenda."""
-        known, repeats = self._repeats
-        kept = sum(len(one.body) for one in repeats.values())
-        if not known.says_the_same_as(agenda) or kept > KEPT or len(repeats) >= 1_024:  # queries come from outside
-            repeats = {}
-            self._repeats = (agenda, repeats)
-        repeats[path, query] = repeat
-
-    def repeat(self, path: bytes, query: bytes) -> Repeat | None:
-        """The answer that was given to the query, if it would be given again; none while the calendar is away."""
-        agenda, repeats = self._repeats
-        found = repeats.get((path, query))
-        if found is None or self.failure is not None or not agenda.says_the_same_as(self.sync.agenda):
-            return None
-        return found if found.expires is None or self.clock() < found.expires else None
 
 
 def malloc_trim() -> None:

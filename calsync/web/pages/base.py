@@ -75,7 +75,7 @@ class ViewQuery(BaseModel):
 def view(request: Request, state: AppState, timezone: str) -> dict[str, Any]:
     """What every page of the week shows: its frame, the header of now, the timezones, the feed."""
     config, now = state.config, state.clock().astimezone(UTC)
-    found = status_at(config, state.agenda, now)
+    found = status_at(state.agenda, now)
     people = (conductor.timezone for conductor in config.conductors)
     windows = (window.timezone for window in config.train_windows)
     others = [(name, value) for name, value in request.query_params.multi_items() if name != "tz"]

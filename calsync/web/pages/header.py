@@ -36,12 +36,12 @@ class Header:
 def header(state: AppState, now: datetime) -> Header:
     """What to show at `now` (aware)."""
     agenda, config = state.agenda, state.config
-    found = status_at(config, agenda, now.astimezone(UTC))
+    found = status_at(agenda, now.astimezone(UTC))
     return Header(
         week=found.reservation.week if found.reservation is not None else None,
         reach=found.pair,
-        rotation=rotation(config, agenda, now, WEEKS) if config.rotation.start is not None else None,
-        away=tuple(list_absences(config, agenda, now)),
-        doubts=unknown_absences(config, agenda, now),
+        rotation=rotation(agenda, now, WEEKS) if config.rotation.start is not None else None,
+        away=tuple(list_absences(agenda, now)),
+        doubts=unknown_absences(agenda, now),
         messages=unsent(agenda, now),
     )

@@ -71,8 +71,8 @@ def _plan(state: AppState, query: PlanQuery) -> dict[str, Any]:
         raise Invalid("Name two people: a primary and a backup.")
     pair = Pair(person(config, query.primary, "primary"), person(config, query.backup, "backup"))
     week = Week.parse(query.week) if query.week else None
-    found = check_request(config, agenda, ReservationRequest(pair, week), state.clock())
-    shown = week_events(config, agenda, found.plan.week, query.tz, found)
+    found = check_request(agenda, ReservationRequest(pair, week), state.clock())
+    shown = week_events(agenda, found.plan.week, query.tz, found)
     working = working_days(pair, shown.start, shown.end)
     days = lay_out(found.plan.week, query.tz, shown.happenings, working, state.clock())
     holder = found.holder.reservation if found.holder else None

@@ -67,7 +67,7 @@ def week_page(week: str, query: Annotated[ViewQuery, Query()], request: Request,
 def week_context(state: AppState, week: Week, timezone: str) -> dict[str, Any]:
     """What the page and the picture of a week show."""
     config, agenda = state.config, state.agenda
-    found = week_events(config, agenda, week, timezone)
+    found = week_events(agenda, week, timezone)
     entry = agenda.reservation(week)
     held = entry.reservation if entry and entry.reservation and not entry.reservation.released else None
     working = working_days(held.pair, found.start, found.end) if held else ()

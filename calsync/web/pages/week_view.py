@@ -19,7 +19,7 @@ from calsync.ical.occurrences import Occurrence
 from calsync.ical.reservation import ticket_link
 from calsync.schedule.agenda import Agenda
 from calsync.schedule.check import Check
-from calsync.schedule.conflicts import check
+from calsync.schedule.conflicts import conflicts_of
 from calsync.web.pages.timeline import Kind, TimelineEvent, WorkingDay, visible, week_span
 
 
@@ -41,18 +41,18 @@ class _Held:
     conflicts: list[Conflict] = field(default_factory=list)
 
 
-def week_events(config: Config, agenda: Agenda, week: Week, timezone: str, planned: Check | None = None) -> WeekEvents:
+def week_events(agenda: Agenda, week: Week, timezone: str, planned: Check | None = None) -> WeekEvents:
     """What happens in the week as seen in `timezone`; with what `planned` would reserve laid over it."""
     start, end = week_span(week, timezone)
-    held = _held(config, agenda, week, start, end)
+    held = _held(agenda, week, start, end)
     found = [
-        _happening(config, held, occurrence, begin, finish)
+        _happening(agenda.config, held, occurrence, begin, finish)
         for occurrence, begin, finish in agenda.overlapping(start, end, timezone)
     ]
     proposed = {slot.id for slot in planned.plan.slots} if planned else set()
-    found += _open(config, agenda, week, {*held.slots, *proposed})
+    found += _open(agenda, week, {*held.slots, *proposed})
     if planned:
-        found += _planned(config, planned)
+        found += _planned(agenda.config, planned)
     return WeekEvents(start, end, tuple(found), tuple(held.conflicts))
 
 
@@ -67,7 +67,7 @@ def working_days(pair: Pair, start: datetime, end: datetime) -> tuple[WorkingDay
     )
 
 
-def _held(config: Config, agenda: Agenda, week: Week, start: datetime, end: datetime) -> _Held:
+def _held(agenda: Agenda, week: Week, start: datetime, end: datetime) -> _Held:
     held = _Held()
     for near in _around(week):
         entry = agenda.reservation(near)
@@ -75,8 +75,7 @@ def _held(config: Config, agenda: Agenda, week: Week, start: datetime, end: date
             continue
         slots = [slot for slot in entry.reservation.slots if slot.start < end and start < slot.end]
         held.slots |= {slot.id: (entry.reservation, slot) for slot in slots}
-        people, pair = entry.reservation.on_duty, entry.reservation.pair
-        found = check(config, agenda, slots, people, own=entry.href, pair=pair) if slots else ()
+        found = conflicts_of(agenda, entry.reservation, slots) if slots else ()
         held.conflicts += (conflict for conflict in found if conflict not in held.conflicts)
     return held
 
@@ -153,18 +152,18 @@ def _title(config: Config, window: str) -> str:
     return config.windows[window].title if window in config.windows else window
 
 
-def _open(config: Config, agenda: Agenda, week: Week, taken: set[str]) -> Iterator[TimelineEvent]:
+def _open(agenda: Agenda, week: Week, taken: set[str]) -> Iterator[TimelineEvent]:
     """The train windows of the week that nobody holds, in weeks that have a train."""
     for near in _around(week):
-        if near in config.declined:
+        if near in agenda.config.declined:
             continue
         entry = agenda.reservation(near)
         held = entry is not None and not (entry.reservation and entry.reservation.released)
-        for slot in train_slots(config, near):
+        for slot in train_slots(agenda.config, near):
             if slot.id not in taken:
                 note = "not used by this train" if held else "not reserved"
                 facts = (f"Stage {slot.stage}",)
-                yield TimelineEvent("open", _title(config, slot.window), slot.start, slot.end, note, facts)
+                yield TimelineEvent("open", _title(agenda.config, slot.window), slot.start, slot.end, note, facts)
 
 
 def _planned(config: Config, planned: Check) -> Iterator[TimelineEvent]:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
 from calsync.core.conflict import Conflict
 from calsync.core.errors import Invalid
 from calsync.core.planning import train_slots
-from calsync.core.settings import Config
 from calsync.core.timezones import zone
 from calsync.core.weeks import Week
 from calsync.core.windows import Slot
 from calsync.schedule.agenda import Agenda
 from calsync.schedule.check import check_request
-from calsync.schedule.conflicts import People, check, nobody
+from calsync.schedule.conflicts import check, conflicts_of
 from calsync.schemas.requests import ReservationIn, SlotsIn
 from calsync.schemas.reservations import ConflictOut, ConflictsOut, SlotOut
+from calsync.web.cache import keep_until
 from calsync.web.errors import documented
 from calsync.web.routes.reservations import RangeQuery
-from calsync.web.state import Repeat, State
+from calsync.web.state import State
+
+_FOR_EVER = datetime.max.replace(tzinfo=UTC)
 
 router = APIRouter(prefix="/api", responses=documented(400, 421, 422))
 
@@ -34,29 +36,24 @@ class ConflictsQuery(RangeQuery):
 
 
 @router.get("/conflicts", response_model=ConflictsOut)
-async def standing_conflicts(
-    query: Annotated[ConflictsQuery, Query()], request: Request, state: State
-) -> Response | ConflictsOut:
+async def standing_conflicts(query: Annotated[ConflictsQuery, Query()], request: Request, state: State) -> ConflictsOut:
     """The conflicts of the reserved slots in a week or from `start` to `end`; of all train slots in a week nobody holds."""
-    agenda, config, stale = state.agenda, state.config, state.age()
+    agenda, stale = state.agenda, state.age()
     if query.week is not None and (query.start or query.end):
         raise Invalid("Give either a week, or start and end.")
     if query.week is None:
         start, end = query.span(agenda, state.clock())
         whole = query.start is None and query.end is None
-        return await run_in_threadpool(_conflicts, config, agenda, start, end, whole=whole, stale=stale)
+        return await run_in_threadpool(_conflicts, agenda, start, end, whole=whole, stale=stale)
     week = Week.parse(query.week)
     start, end = week.eve, week.eve + timedelta(days=9)
-    found = await run_in_threadpool(_conflicts, config, agenda, start, end, week=week, stale=stale)
-    answer = Response(found.model_dump_json(), media_type="application/json")
+    conflicts = await run_in_threadpool(_conflicts, agenda, start, end, week=week, stale=stale)
     if stale is None:
-        repeat = Repeat(answer.raw_headers, bytes(answer.body))
-        state.remember(agenda, b"/api/conflicts", request.scope["query_string"], repeat)
-    return answer
+        keep_until(request, _FOR_EVER)
+    return conflicts
 
 
 def _conflicts(
-    config: Config,
     agenda: Agenda,
     start: datetime,
     end: datetime,
@@ -74,21 +71,17 @@ def _conflicts(
     conflicts: list[Conflict] = []
     reserved = False
     for week in weeks:
-        entry = agenda.reservation(week)
-        standing = entry.reservation if entry else None
-        people: People = nobody
-        pair = standing.pair if standing else None
-        if entry is not None and standing is not None and not standing.released:
-            reserved, wanted, people, own = True, standing.slots, standing.on_duty, entry.href
-        else:
-            wanted, own = tuple(train_slots(config, week)), ""
-        wanted = tuple(slot for slot in wanted if slot.start < end and start < slot.end)
+        stored = agenda.reservation(week)
+        reservation = stored.reservation if stored and stored.reservation and not stored.reservation.released else None
+        reserved = reserved or reservation is not None
+        every = reservation.slots if reservation else train_slots(agenda.config, week)
+        wanted = [slot for slot in every if slot.start < end and start < slot.end]
         if wanted and not agenda.covers(wanted[0].start, wanted[-1].end):
             if whole:
                 break
             raise Invalid(f"{week} is outside the calendar's horizon; choose a nearer week.")
         slots += wanted
-        conflicts += check(config, agenda, wanted, people, own=own, pair=pair)
+        conflicts += conflicts_of(agenda, reservation, wanted) if reservation else check(agenda, wanted)
     return ConflictsOut(
         slots=[SlotOut.of(slot) for slot in slots],
         conflicts=[ConflictOut.of(conflict) for conflict in dict.fromkeys(conflicts)],
@@ -102,7 +95,7 @@ def check_conflicts(body: SlotsIn | ReservationIn, state: State) -> ConflictsOut
     """Check a pair's week, or any spans, against the agenda; writes nothing and needs no token."""
     agenda, config = state.agenda, state.config
     if isinstance(body, ReservationIn):
-        return ConflictsOut.of(check_request(config, agenda, body.request(config), state.clock()), state.age())
+        return ConflictsOut.of(check_request(agenda, body.request(config), state.clock()), state.age())
     utc = zone("UTC")
     try:
         spans = [(span.start.astimezone(utc), span.end.astimezone(utc)) for span in body.slots]
@@ -112,7 +105,7 @@ def check_conflicts(body: SlotsIn | ReservationIn, state: State) -> ConflictsOut
     for slot in slots:
         if not agenda.covers(slot.start, slot.end):
             raise Invalid(f"{slot.start:%Y-%m-%d} is outside the calendar's horizon; choose a nearer time.")
-    found = check(config, agenda, slots, train=False)
+    found = check(agenda, slots, train=False)
     return ConflictsOut(
         slots=[SlotOut.of(slot) for slot in slots],
         conflicts=[ConflictOut.of(one) for one in found],

@@ -1,18 +1,18 @@
-"""GET /deployments.ics: the feed over HTTP, with conditional requests (RFC 9110, section 13)."""
+"""GET /deployments.ics: the feed over HTTP."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
+from email.utils import format_datetime
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
-from calsync.schedule.feed import Feed
+from calsync.schedule.feed import Feed, render
 from calsync.schemas.requests import FeedQuery
+from calsync.web.cache import keep_until
 from calsync.web.errors import documented
 from calsync.web.state import State
 
@@ -61,48 +61,15 @@ def addresses(feed: str, name: str) -> Addresses:
 def feed(query: Annotated[FeedQuery, Query()], request: Request, state: State) -> Response:
     """The Deployments calendar as an iCal feed to subscribe to."""
     now = state.clock()
-    filters = query.filters(state.config)
-    found = state.feed(filters)
-    whole = _whole(found, now)
-    if found.modified is not None and found.modified <= now:
-        query_string = request.scope["query_string"]
-        state.remember_feed(query_string, filters, found, whole.raw_headers, _fresh(whole).raw_headers)
-    return _or_fresh(whole, found, request)
+    return answer(render(state.agenda, now, query.filters(state.config)), request, now)
 
 
-def answer(found: Feed, request: Request, now: datetime) -> Response:
-    """A feed as a response at `now` (aware); 304 where the client has it."""
-    return _or_fresh(_whole(found, now), found, request)
-
-
-def _whole(found: Feed, now: datetime) -> Response:
-    headers = {"ETag": found.etag, "Cache-Control": _CACHE}
-    if found.modified is not None:  # never later than Date (RFC 9110, section 8.8.2.1)
-        headers["Last-Modified"] = format_datetime(min(found.modified, now).astimezone(UTC), usegmt=True)
+def answer(feed: Feed, request: Request, now: datetime) -> Response:
+    """Return a feed as a response at `now` (aware), and have it kept for as long as it is right."""
+    headers = {"ETag": feed.etag, "Cache-Control": _CACHE}
+    if feed.modified is not None:  # never later than Date (RFC 9110, section 8.8.2.1)
+        headers["Last-Modified"] = format_datetime(min(feed.modified, now).astimezone(UTC), usegmt=True)
+    if feed.modified is None or feed.modified <= now:
+        keep_until(request, feed.expires)
     # Never compressed, which Outlook refuses, and without Content-Disposition, so that clients subscribe and do not import.
-    return Response(found.body, media_type="text/calendar; charset=utf-8", headers=headers)
-
-
-def _or_fresh(whole: Response, found: Feed, request: Request) -> Response:
-    """The whole answer, or a 304 where the client has it."""
-    return _fresh(whole) if _is_fresh(found, request.headers) else whole
-
-
-def _fresh(whole: Response) -> Response:
-    """The 304 for whoever has the whole answer: nothing in it is about a body (RFC 9110, section 15.4.5)."""
-    about_body = {"content-length", "content-type", "last-modified"}
-    headers = {name: value for name, value in whole.headers.items() if name not in about_body}
-    return Response(status_code=304, headers=headers)
-
-
-def _is_fresh(found: Feed, headers: Mapping[str, str]) -> bool:
-    """Whether what the client has is this feed; If-None-Match goes before If-Modified-Since."""
-    if (known := headers.get("if-none-match")) is not None:
-        return known.strip() == "*" or found.etag in (etag.strip().removeprefix("W/") for etag in known.split(","))
-    if found.modified is not None and (since := headers.get("if-modified-since")) is not None:
-        try:
-            moment: datetime = parsedate_to_datetime(since)
-        except (ValueError, TypeError):
-            return False
-        return moment.tzinfo is not None and found.modified <= moment
-    return False
+    return Response(feed.body, media_type="text/calendar; charset=utf-8", headers=headers)

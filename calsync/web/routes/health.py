@@ -42,7 +42,7 @@ async def readyz(state: State) -> Readiness:
     return Readiness(
         calendar="away" if state.failure else "here",
         age=max(0, round((state.clock() - agenda.synced).total_seconds())),
-        resources=len(agenda.entries),
+        resources=len(agenda.objects),
         defects=len(agenda.defects),
     )
 

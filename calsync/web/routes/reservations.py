@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from calsync.booking import reservations
 from calsync.booking.reservations import Outcome
-from calsync.core.conflict import Conflict, Conflicted
-from calsync.core.errors import CalsyncError, Invalid, NotReserved
-from calsync.core.settings import Config
+from calsync.core.conflict import Conflicted
+from calsync.core.errors import CalsyncError, Invalid
+from calsync.core.reservation import Reservation
 from calsync.core.weeks import Week
 from calsync.schedule.agenda import Agenda
 from calsync.schedule.check import require_reservation
-from calsync.schedule.conflicts import check
+from calsync.schedule.conflicts import conflicts_of
 from calsync.schedule.objects import CalendarObject
 from calsync.schemas.requests import Day, ReservationIn, ReservationPatch
 from calsync.schemas.reservations import ReservationOut
@@ -133,11 +133,11 @@ def list_reservations(query: Annotated[RangeQuery, Query()], state: State) -> li
     agenda = state.agenda
     start, end = query.span(agenda, state.clock())
     return [
-        ReservationOut.standing(entry, _standing(state.config, agenda, entry))
-        for entry in agenda.reservations
-        if entry.reservation
-        and not entry.reservation.released
-        and any(slot.start < end and start < slot.end for slot in entry.reservation.slots)
+        ReservationOut.of(_as_outcome(agenda, stored, reservation))
+        for stored in agenda.reservations
+        if (reservation := stored.reservation)
+        and not reservation.released
+        and any(slot.start < end and start < slot.end for slot in reservation.slots)
     ]
 
 
@@ -145,9 +145,12 @@ def list_reservations(query: Annotated[RangeQuery, Query()], state: State) -> li
 def get_reservation(week: WeekPath, state: State, _query: Annotated[StrictQuery, Query()]) -> Response:
     """The week's reservation as it stands on the calendar."""
     agenda = state.agenda
-    entry, reservation = require_reservation(agenda, Week.parse(week), None)
-    outcome = Outcome(reservation, entry.etag, False, (), _standing(state.config, agenda, entry), entry.changes)
-    return _answer(outcome)
+    return _answer(_as_outcome(agenda, *require_reservation(agenda, Week.parse(week), None)))
+
+
+def _as_outcome(agenda: Agenda, stored: CalendarObject, reservation: Reservation) -> Outcome:
+    warnings = conflicts_of(agenda, reservation, reservation.slots)
+    return Outcome(reservation, stored.etag, warnings=warnings, changes=stored.changes)
 
 
 @router.patch(
@@ -195,10 +198,3 @@ async def release_reservation(
         )
 
     return _answer(await _write(state, "release", author, call, dry_run=query.dry_run))
-
-
-def _standing(config: Config, agenda: Agenda, entry: CalendarObject) -> tuple[Conflict, ...]:
-    if entry.reservation is None:
-        raise NotReserved(f"{entry.href} is not a reservation.")
-    found = entry.reservation
-    return check(config, agenda, found.slots, found.on_duty, own=entry.href, pair=found.pair)

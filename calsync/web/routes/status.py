@@ -61,4 +61,4 @@ def now(query: Annotated[AtQuery, Query()], state: State) -> NowOut:
     at = query.at or state.clock()
     if not state.agenda.covers(at, at):
         raise Invalid("at is outside the calendar's horizon; choose a nearer time.")
-    return NowOut.of(status_at(state.config, state.agenda, at.astimezone(UTC)), state.age())
+    return NowOut.of(status_at(state.agenda, at.astimezone(UTC)), state.age())

@@ -56,7 +56,7 @@ class NoQuery(BaseModel):
 @router.get("/api/rotation", responses=documented(503))
 def get_rotation(query: Annotated[WeeksQuery, Query()], state: State) -> RotationOut:
     """Who conducts in the coming weeks, and everybody's turns over the rotation's year."""
-    return RotationOut.of(rotation(state.config, state.agenda, state.clock(), query.weeks))
+    return RotationOut.of(rotation(state.agenda, state.clock(), query.weeks))
 
 
 @router.head("/rotation.ics", include_in_schema=False)
@@ -64,7 +64,7 @@ def get_rotation(query: Annotated[WeeksQuery, Query()], state: State) -> Rotatio
 def rotation_ics(query: Annotated[WeeksQuery, Query()], request: Request, state: State) -> Response:
     """The rotation as an iCal feed to subscribe to; weeks that are not reserved yet are TENTATIVE."""
     now = state.clock()
-    return answer(rotation_feed.render(state.config, state.agenda, now, query.weeks), request, now)
+    return answer(rotation_feed.render(state.agenda, now, query.weeks), request, now)
 
 
 @router.post(
@@ -88,7 +88,7 @@ def list_away(state: State, _query: Annotated[NoQuery, Query()]) -> list[AwayOut
 
     Of whom nobody knows whether they are away, since their feed cannot be read, is told by conflicts and by `/api/now`.
     """
-    return [AwayOut.of(found) for found in list_absences(state.config, state.agenda, state.clock())]
+    return [AwayOut.of(found) for found in list_absences(state.agenda, state.clock())]
 
 
 @router.delete("/api/away/{name}", status_code=204, responses=documented(401, 403, 404, 412, 413, 503))
