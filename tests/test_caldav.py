@@ -59,7 +59,7 @@ def test_a_principals_address_leads_to_the_calendar_of_the_configured_name(calda
     assert standing(caldav.open(other)) == {}
 
 
-@pytest.mark.parametrize(("calendars", "said"), [(0, "no calendar is"), (2, "several calendars are")])
+@pytest.mark.parametrize(("calendars", "said"), [(0, "no calendar"), (2, "several calendars")])
 def test_a_name_that_no_calendar_or_several_have_is_refused_with_those_that_there_are(caldav, calendars, said):
     name = f"Deployments {caldav.url[-8:]}"
     for _ in range(calendars):
@@ -291,7 +291,7 @@ def test_a_redirect_to_another_host_is_refused_and_nothing_is_sent_there(unruly,
         "PUT": lambda: calendar.put("a.ics", event("two"), etag=made.etag),
         "DELETE": lambda: calendar.delete("a.ics", etag=made.etag),
     }.get(method, lambda: calendar.changes(None))
-    with pytest.raises(Refused, match=r"redirects to .* write its own address as calendar\.url"):
+    with pytest.raises(Refused, match=r"redirects to another host.*calendar\.url"):
         act()
     assert elsewhere.requests == []
     assert standing(unruly.open()) == {"a.ics": made}
@@ -300,7 +300,7 @@ def test_a_redirect_to_another_host_is_refused_and_nothing_is_sent_there(unruly,
 def test_a_redirect_in_a_circle_ends(unruly):
     for _ in range(4):
         unruly.next(302, headers={"Location": unruly.url})
-    with pytest.raises(Refused, match="redirects in a circle"):
+    with pytest.raises(Refused, match="in a circle"):
         unruly.open().changes(None)
 
 
@@ -312,19 +312,19 @@ DATA = CONDITION.format("<c:valid-calendar-data/>")
     ("status", "body", "error", "said"),
     [
         (401, "", Refused, "CALSYNC_CALENDAR_PASSWORD"),
-        (403, "", Refused, "give the account the right to read and write"),
+        (403, "", Refused, "right to read and write"),
         (403, UID, Refused, "under another name"),
         (403, DATA, Refused, "valid-calendar-data"),
-        (409, "", Unreachable, "in trouble"),
+        (409, "", Unreachable, "failed for now"),
         (409, UID, Refused, "under another name"),
         (412, "", Changed, "exists already"),
         (412, UID, Refused, "under another name"),
         (412, DATA, Refused, "valid-calendar-data"),
         (413, "", Refused, "too large"),
-        (423, "", Unreachable, "in trouble"),
-        (500, "<html>Oops</html>", Unreachable, "in trouble"),
-        (503, "", Unreachable, "in trouble"),
-        (507, "", Refused, "no room"),
+        (423, "", Unreachable, "failed for now"),
+        (500, "<html>Oops</html>", Unreachable, "failed for now"),
+        (503, "", Unreachable, "failed for now"),
+        (507, "", Refused, "no space"),
     ],
 )
 def test_what_a_server_answers_to_a_write_is_told_apart_and_nothing_stands(unruly, status, body, error, said):
@@ -429,7 +429,7 @@ def test_a_server_that_asks_for_patience_is_given_it(unruly, status, method, aft
         "DELETE": lambda: calendar.delete("a.ics", etag=made.etag),
         "REPORT": lambda: calendar.changes(None),
     }[method]
-    with pytest.raises(Unreachable, match="left alone") as caught:
+    with pytest.raises(Unreachable, match="rate limiting") as caught:
         act()
     assert low <= caught.value.retry_after <= high
     unruly.control("reset")
@@ -456,7 +456,7 @@ def test_what_is_no_answer_of_a_calendar_empties_no_agenda(unruly, method, statu
         put(calendar, "a.ics", "one")
         mirror.follow()
     unruly.next(status, method=method, headers={"Content-Type": kind}, body=body)
-    with pytest.raises(Unreachable, match=r"login page|cannot be understood"):
+    with pytest.raises(Unreachable, match=r"login page|not valid XML"):
         mirror.follow()
     assert mirror.follow().keys() == ({"a.ics"} if method == "REPORT" else set())
 
@@ -468,7 +468,7 @@ def test_an_empty_listing_without_a_sync_token_empties_no_agenda(unruly):
     mirror = Mirror(calendar)
     mirror.follow()
     unruly.next(207, method="REPORT", headers={"Content-Type": "application/xml"}, body=MULTISTATUS.format(""))
-    with pytest.raises(Unreachable, match="which state"):
+    with pytest.raises(Unreachable, match="sync token"):
         mirror.follow()
     assert mirror.follow().keys() == {"a.ics"}
 
@@ -477,12 +477,12 @@ def test_an_empty_listing_without_a_sync_token_empties_no_agenda(unruly):
 
 
 BROKEN = {
-    "overwrites": "It overwrites what a create finds",
-    "deletes_anyway": "It removes what was not read",
-    "creates_missing": "It creates where a change finds nothing",
-    "races": "Of two that change at once, both may be told that they won",
-    "loses_emoji": "What is written may be lost or altered",
-    "no_sync": "It does not tell what changed",
+    "overwrites": "Ignores If-None-Match",
+    "deletes_anyway": "Ignores If-Match on DELETE",
+    "creates_missing": "Ignores If-Match for a missing event",
+    "races": "Two concurrent changes",
+    "loses_emoji": "May lose or alter",
+    "no_sync": "Does not report what changed",
 }
 
 
@@ -510,7 +510,7 @@ def test_each_capability_that_a_server_lacks_is_found_out(unruly, switch):
     calendar = unruly.open()
     said = broken(calendar.probe())
     assert any(sentence.startswith(BROKEN[switch]) for sentence in said), said
-    assert any(one.startswith("So calsync reads before each write") for one in said) == (switch in KEEPS)
+    assert any(one.startswith("calsync reads before each write") for one in said) == (switch in KEEPS)
     assert len(said) <= (4 if switch in KEEPS else 1), said
     assert left_behind(unruly) == []
 

@@ -1,7 +1,7 @@
-"""Requests to a CalDAV server: its answers, and what goes wrong on the way, as calsync's errors.
+"""Requests to a CalDAV server, with its redirects and errors.
 
-A request goes out as it was asked for also where it is redirected, which HTTP libraries do not do: they would make a GET of
-a redirected PUT. It follows within the host alone, since another one would get the credentials.
+A redirected request keeps its method and body; HTTP libraries would turn a redirected PUT into a GET. Redirects are
+followed on the same host only, because another host would receive the credentials.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from calsync import __version__
 from calsync.core.errors import CalendarError, Refused, Unreachable
 
 CONNECTIONS = 4
-"""How many requests one process has under way at a time."""
+"""How many requests one process sends at a time."""
 
-
-_REDIRECTS = 3
+_MAX_REDIRECTS = 3
 
 
 class Failed(Exception):
-    """A request that was answered with an error status; `said` has the DAV:error conditions, without namespaces."""
+    """The response to a request has an error status; `conditions` are its DAV:error elements, without namespaces."""
 
-    def __init__(self, status: int, said: Iterable[str] = ()) -> None:
-        self.status, self.said = status, frozenset(tag.rpartition("}")[2] for tag in said)
-        super().__init__(f"HTTP {status}" + (f" ({', '.join(sorted(self.said))})" if self.said else ""))
+    def __init__(self, status: int, conditions: Iterable[str] = ()) -> None:
+        self.status = status
+        self.conditions = frozenset(tag.rpartition("}")[2] for tag in conditions)
+        super().__init__(f"HTTP {status}" + (f" ({', '.join(sorted(self.conditions))})" if self.conditions else ""))
 
 
 class Dav:
@@ -54,76 +54,81 @@ class Dav:
                 enable_rfc6764=False,
                 rate_limit_handle=False,
             )
-            client.session.max_redirects = 0  # the HTTP library would make a GET of a redirected PUT
+            client.session.max_redirects = 0  # `request` follows them itself
             self._clients.put(client)
 
-    def ask(self, method: str, url: str, body: str | bytes, headers: Mapping[str, str]) -> DAVResponse:
-        """The answer to a request; raises `Failed` for an error status."""
-        return self.ask_along(method, url, body, headers)[1]
+    def request(self, method: str, url: str, body: str | bytes, headers: Mapping[str, str]) -> DAVResponse:
+        """Return the response; raise `Failed` for an error status."""
+        return self.request_and_locate(method, url, body, headers)[1]
 
-    def ask_along(self, method: str, url: str, body: str | bytes, headers: Mapping[str, str]) -> tuple[str, DAVResponse]:
-        """The address that a request ends at, and the answer from there; raises `Failed` for an error status."""
-        for _ in range(_REDIRECTS):
+    def request_and_locate(
+        self, method: str, url: str, body: str | bytes, headers: Mapping[str, str]
+    ) -> tuple[str, DAVResponse]:
+        """Return the URL at which the redirects end, and the response from there; raise `Failed` for an error status."""
+        for _ in range(_MAX_REDIRECTS):
             try:
-                with self._client() as client, _errors_of(self._url):
-                    answer = client.request(url, method, body, headers)  # type: ignore[arg-type]  # it takes bytes as well
+                with self._client() as client, _calsync_errors(self._url):
+                    response = client.request(url, method, body, headers)  # type: ignore[arg-type]  # it accepts bytes, too
             except niquests.TooManyRedirects as redirected:
                 url = self._target(url, redirected.response)
                 continue
-            if answer.status >= 400:
-                raise Failed(answer.status, dav.parse_preconditions(answer.raw))
-            return url, answer
-        raise Refused(f"The calendar at {self._url} redirects in a circle; write its own address as calendar.url.")
+            if response.status >= 400:
+                raise Failed(response.status, dav.parse_preconditions(response.raw))
+            return url, response
+        raise Refused(f"The calendar at {self._url} redirects in a circle. Set calendar.url to the calendar's own URL.")
 
     def calendars(self, url: str) -> list[tuple[str, str]]:
-        """The name and the address of each calendar that the principal at `url` has."""
+        """Return the name and the URL of each calendar of the principal at `url`."""
         try:
-            with self._client() as client, _errors_of(self._url):
+            with self._client() as client, _calsync_errors(self._url):
                 client.url = client.url.join(url)
-                return [(str(one.get_display_name()), str(one.url)) for one in client.get_calendars()]
+                return [(str(calendar.get_display_name()), str(calendar.url)) for calendar in client.get_calendars()]
         except niquests.TooManyRedirects as error:
             raise Refused(
-                f"The calendars of {self._url} are somewhere else; write the calendar's own address as calendar.url."
+                f"The principal at {self._url} redirects to its calendars. Set calendar.url to the calendar's own URL."
             ) from error
 
-    def parsed(self, answer: DAVResponse, parse: Callable[[], Any]) -> Any:
-        """What an answer says; a page of HTML, or half of an answer, says nothing."""
+    def parsed(self, response: DAVResponse, parse: Callable[[], Any]) -> Any:
+        """Return what `parse` makes of the response; raise `Unreachable` if it is cut off or not from a DAV server."""
         try:
-            if answer.status != 207 or answer.tree is None or not str(answer.tree.tag).endswith("}multistatus"):
-                raise ValueError(f"status {answer.status}, {answer.headers.get('Content-Type', 'no type')}")
+            if response.status != 207 or response.tree is None or not str(response.tree.tag).endswith("}multistatus"):
+                raise ValueError(f"status {response.status}, {response.headers.get('Content-Type', 'no type')}")
             return parse()
-        except Exception as error:  # whatever the library makes of an answer that is none
+        except Exception as error:  # whatever the library raises for a malformed response
             raise Unreachable(
-                f"What answers at {self._url} is no calendar ({error}); does the address lead to a login page?"
+                f"The response from {self._url} is not from a calendar ({error}). "
+                "Check that calendar.url does not lead to a login page."
             ) from error
 
-    def verdict(self, failed: Failed) -> Unreachable | Refused:
-        """What an error status means for whoever asked: to try again, or that something must be set right."""
+    def error_of(self, failed: Failed) -> Unreachable | Refused:
+        """Return calsync's error for an error status: `Unreachable` if a retry may succeed."""
         if (failed.status >= 500 and failed.status != 507) or failed.status in (408, 409, 423, 425):
-            return Unreachable(f"The calendar at {self._url} is in trouble: {failed}.", retry_after=5)
-        why = {
-            401: "it does not know the credentials; set CALSYNC_CALENDAR_USERNAME and CALSYNC_CALENDAR_PASSWORD",
-            403: "it does not permit this; give the account the right to read and write the calendar",
-            404: "there is no calendar at this address; make it on the server, or mend calendar.url",
-            413: "the event is too large for it",
-            507: "it has no room left",
-        }.get(failed.status, "it does not take this")
-        return Refused(f"The calendar at {self._url} answered no: {why} ({failed}).")
+            return Unreachable(f"The calendar at {self._url} failed for now: {failed}.", retry_after=5)
+        reason = {
+            401: "it rejects the credentials. Set CALSYNC_CALENDAR_USERNAME and CALSYNC_CALENDAR_PASSWORD",
+            403: "the account lacks a permission. Give it the right to read and write the calendar",
+            404: "there is no calendar at this URL. Create it on the server, or correct calendar.url",
+            413: "the event is too large",
+            507: "the server has no space left",
+        }.get(failed.status, "it does not accept this")
+        return Refused(f"The calendar at {self._url} refuses the request ({failed}): {reason}.")
 
     def close(self) -> None:
-        """Let go of the connections; waits for requests that are under way."""
+        """Close the connections after the requests that are still running."""
         clients = [self._clients.get() for _ in range(CONNECTIONS)]
         for client in clients:
             client.close()
             self._clients.put(client)
 
-    def _target(self, url: str, answer: niquests.Response | None) -> str:
-        """Where a redirect leads: not to another host, which would get the credentials."""
-        target = urljoin(url, str(answer.headers.get("Location", "")) if answer is not None else "")
+    def _target(self, url: str, response: niquests.Response | None) -> str:
+        """Return the target of a redirect; raise `Refused` if it is on another host."""
+        target = urljoin(url, str(response.headers.get("Location", "")) if response is not None else "")
         before, after = urlsplit(url), urlsplit(target)
-        upgraded = (before.scheme, after.scheme) == ("http", "https") and before.hostname == after.hostname
-        if not upgraded and (before.scheme, before.netloc) != (after.scheme, after.netloc):
-            raise Refused(f"The calendar at {url} redirects to {target}; write its own address as calendar.url.")
+        is_upgrade = (before.scheme, after.scheme) == ("http", "https") and before.hostname == after.hostname
+        if not is_upgrade and (before.scheme, before.netloc) != (after.scheme, after.netloc):
+            raise Refused(
+                f"The calendar at {url} redirects to another host, {target}. Set calendar.url to the calendar's own URL."
+            )
         return target
 
     @contextmanager
@@ -131,7 +136,7 @@ class Dav:
         try:
             client = self._clients.get(timeout=self._timeout)
         except queue.Empty:
-            raise Unreachable(f"The calendar at {self._url} is slow, and too many calls wait for it.") from None
+            raise Unreachable(f"The calendar at {self._url} is slow, and every connection to it is in use.") from None
         try:
             yield client
         finally:
@@ -139,22 +144,24 @@ class Dav:
 
 
 @contextmanager
-def _errors_of(url: str) -> Iterator[None]:
-    """What goes wrong while a request is under way, as calsync's errors; redirects and error statuses pass."""
+def _calsync_errors(url: str) -> Iterator[None]:
+    """Translate the errors of a request into calsync's; let redirects and error statuses pass."""
     try:
         yield
     except (CalendarError, niquests.TooManyRedirects):
         raise
     except dav.RateLimitError as error:
         wait = min(max(round(error.retry_after_seconds or 30), 1), 3600)
-        raise Unreachable(f"The calendar at {url} asks to be left alone for {wait} s.", retry_after=wait) from error
+        raise Unreachable(
+            f"The calendar at {url} is rate limiting calsync; retry in {wait} s.", retry_after=wait
+        ) from error
     except dav.AuthorizationError as error:
         raise Failed(error.status or 403, error.preconditions) from error
     except dav.DAVError as error:
         raise Failed(error.status or 400, error.preconditions) from error
     except NotImplementedError as error:
-        raise Refused(f"The calendar at {url} wants a way to log in that calsync does not know: {error}.") from error
+        raise Refused(f"The calendar at {url} wants a login method that calsync does not support: {error}.") from error
     except (niquests.RequestException, OSError) as error:
         raise Unreachable(f"The calendar at {url} does not answer: {type(error).__name__}.") from error
     except XMLSyntaxError as error:
-        raise Unreachable(f"What answers at {url} cannot be understood: {error}.") from error
+        raise Unreachable(f"The response from {url} is not valid XML: {error}.") from error

@@ -1,6 +1,6 @@
-"""What a CalDAV server promises, found out by trying it: nobody can know from its name.
+"""What a CalDAV server can do, found out by trying, because its name does not tell.
 
-The events that are tried with lie in the year 2000, are transparent, and are removed in the end.
+The trial events lie in the year 2000, are transparent, and are removed in the end.
 """
 
 from __future__ import annotations
@@ -19,138 +19,153 @@ from calsync.core.errors import CalendarError, Unreachable
 from calsync.core.properties import MARK, PRODID
 
 ROUNDS = 4
-"""How many times two writers race each other: a server that mixes them up does not do so every time."""
+"""How many times two writers race each other, because a server that fails does not fail every time."""
 
-
-_TEXT = "Where lines are folded: " + 40 * "\N{STEAM LOCOMOTIVE}"
+_LONG_TITLE = "Where lines are folded: " + 40 * "\N{STEAM LOCOMOTIVE}"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server said: the status, the etag (with its quotes), and the body."""
+class Response:
+    """A server's response: the status, the etag (with its quotes), and the body."""
 
     status: int
     etag: str
     body: bytes
 
     @property
-    def done(self) -> bool:
-        """Whether it was a success."""
+    def is_success(self) -> bool:
+        """Return whether the server did what was asked."""
         return 200 <= self.status < 300
 
 
-Send = Callable[[str, str, bytes, Mapping[str, str]], Answer]
+Send = Callable[[str, str, bytes, Mapping[str, str]], Response]
 """Sends a method with an href, a body and headers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What holds of conditional writes, and of what is written."""
+    """The capabilities of conditional writes, and of keeping what is written."""
 
     preconditions: tuple[Capability, ...]
     content: tuple[Capability, ...]
 
 
 def probe(prefix: str, send: Send) -> Findings:
-    """Try a server out through `send`, with events at hrefs that begin with `prefix`; raises the calendar's errors.
+    """Try a server out with `send`, at hrefs that begin with `prefix`; raise the calendar's errors.
 
-    A server that is in trouble meanwhile is `Unreachable`: it might seem to refuse what it lets pass otherwise.
+    Raise `Unreachable` if the server fails meanwhile, because a failure could pass for a refusal.
     """
-    used: list[str] = []
+    hrefs: list[str] = []
 
-    def fresh() -> str:
-        used.append(f"{prefix}{uuid.uuid4().hex}.ics")
-        return used[-1]
+    def new_href() -> str:
+        hrefs.append(f"{prefix}{uuid.uuid4().hex}.ics")
+        return hrefs[-1]
 
     try:
-        return Findings(_preconditions(send, fresh), (_keeps_content(_in_peace(send), fresh()),))
+        return Findings(_try_preconditions(send, new_href), (_try_content(_strict(send), new_href()),))
     finally:
-        failed: CalendarError | None = None
-        for href in used:
+        failure: CalendarError | None = None
+        for href in hrefs:
             try:
                 send("DELETE", href, b"", {})
             except CalendarError as error:
-                failed = error
-        if failed is not None:
-            raise failed
+                failure = error
+        if failure is not None:
+            raise failure
 
 
-def _in_peace(send: Send) -> Send:
-    """Sends with nobody else about, so that what sounds like trouble is trouble."""
+def _strict(send: Send) -> Send:
+    """Return a `send` that raises `Unreachable` if the server fails; for requests without a concurrent one."""
 
-    def sent(method: str, href: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        answer = send(method, href, body, headers)
-        if answer.status >= 500 or answer.status in (408, 423, 425):
-            raise Unreachable(f"The calendar's server is in trouble (HTTP {answer.status}) and cannot be tried out.", 5)
-        return answer
+    def send_strictly(method: str, href: str, body: bytes, headers: Mapping[str, str]) -> Response:
+        response = send(method, href, body, headers)
+        if response.status >= 500 or response.status in (408, 423, 425):
+            raise Unreachable(f"The calendar's server failed (HTTP {response.status}) while calsync tried it out.", 5)
+        return response
 
-    return sent
+    return send_strictly
 
 
-def _preconditions(send: Send, fresh: Callable[[], str]) -> tuple[Capability, ...]:
+def _try_preconditions(send: Send, new_href: Callable[[], str]) -> tuple[Capability, ...]:
     absent, wrong = {"If-None-Match": "*"}, {"If-Match": '"calsync-wrong"'}
-    href, missing, alone = fresh(), fresh(), _in_peace(send)
-    alone("PUT", href, _event(href, 1), absent)
-    created_twice = alone("PUT", href, _event(href, 2), absent).done
-    updated = alone("PUT", href, _event(href, 3), wrong).done
-    deleted = alone("DELETE", href, b"", wrong).done
-    appeared = alone("PUT", missing, _event(missing, 1), wrong).done
+    href, missing, send_strictly = new_href(), new_href(), _strict(send)
+    send_strictly("PUT", href, _event(href, 1), absent)
+    overwrites = send_strictly("PUT", href, _event(href, 2), absent).is_success
+    changes_any = send_strictly("PUT", href, _event(href, 3), wrong).is_success
+    deletes_any = send_strictly("DELETE", href, b"", wrong).is_success
+    creates_missing = send_strictly("PUT", missing, _event(missing, 1), wrong).is_success
     return (
-        _capability(not created_twice, "It creates only where nothing stands", "It overwrites what a create finds"),
-        _capability(not updated, "It changes only what was read", "It changes what was not read"),
-        _capability(not deleted, "It removes only what was read", "It removes what was not read"),
-        _capability(not appeared, "It changes only what is there", "It creates where a change finds nothing"),
-        _race(send, fresh, "create"),
-        _race(send, fresh, "change"),
+        _capability(
+            not overwrites,
+            "Honours If-None-Match: a create never overwrites an event",
+            "Ignores If-None-Match: a create overwrites an existing event",
+        ),
+        _capability(
+            not changes_any,
+            "Honours If-Match: a change never overwrites a newer version",
+            "Ignores If-Match: a change overwrites a newer version",
+        ),
+        _capability(
+            not deletes_any,
+            "Honours If-Match on DELETE: a removal never deletes a newer version",
+            "Ignores If-Match on DELETE: a removal deletes a newer version",
+        ),
+        _capability(
+            not creates_missing,
+            "Honours If-Match for a missing event: a change never creates one",
+            "Ignores If-Match for a missing event: a change creates it",
+        ),
+        _try_race(send, new_href, "create"),
+        _try_race(send, new_href, "change"),
     )
 
 
-def _race(send: Send, fresh: Callable[[], str], action: str) -> Capability:
-    """Let two writers do the same at once, several times; one of them must win, and no more."""
-    alone = _in_peace(send)
+def _try_race(send: Send, new_href: Callable[[], str], action: str) -> Capability:
+    """Run two writers at once, several times; exactly one of them must win."""
+    send_strictly = _strict(send)
     with ThreadPoolExecutor(2) as pool:
         for _ in range(ROUNDS):
-            href = fresh()
+            href = new_href()
             condition = {"If-None-Match": "*"}
             if action == "change":
-                alone("PUT", href, _event(href, 0), {})
-                condition = {"If-Match": alone("GET", href, b"", {}).etag}
+                send_strictly("PUT", href, _event(href, 0), {})
+                condition = {"If-Match": send_strictly("GET", href, b"", {}).etag}
             bodies = [_event(href, n) for n in (1, 2)]
-            answers = list(pool.map(lambda body, at=href, when=condition: send("PUT", at, body, when), bodies))
-            if all(answer.done for answer in answers):
-                return Capability(False, f"Of two that {action} at once, both may be told that they won")
-            if all(answer.status >= 500 for answer in answers):
-                raise Unreachable("The calendar's server lets neither of two writers win, and cannot be tried out.", 5)
-    return Capability(True, f"Of two that {action} at once, one wins")
+            responses = list(pool.map(lambda body, at=href, when=condition: send("PUT", at, body, when), bodies))
+            if all(response.is_success for response in responses):
+                return Capability(False, f"Two concurrent {action}s may both report success")
+            if all(response.status >= 500 for response in responses):
+                raise Unreachable("The calendar's server failed for both of two writers while calsync tried it out.", 5)
+    return Capability(True, f"One of two concurrent {action}s wins")
 
 
-def _keeps_content(send: Send, href: str) -> Capability:
-    sent = _event(href, 1, _TEXT)
-    send("PUT", href, sent, {"If-None-Match": "*"})
+def _try_content(send: Send, href: str) -> Capability:
+    ics = _event(href, 1, _LONG_TITLE)
+    send("PUT", href, ics, {"If-None-Match": "*"})
     return _capability(
-        _lines(sent) <= _lines(send("GET", href, b"", {}).body),
-        "What is written is read back",
-        "What is written may be lost or altered although it says otherwise; calsync reads back and says so",
+        _lines(ics) <= _lines(send("GET", href, b"", {}).body),
+        "Keeps what is written",
+        "May lose or alter what is written and still report success; calsync reads every write back and reports this",
     )
 
 
-def _capability(holds: bool, kept: str, broken: str) -> Capability:
-    return Capability(holds, kept if holds else broken)
+def _capability(holds: bool, good: str, bad: str) -> Capability:
+    return Capability(holds, good if holds else bad)
 
 
 def _lines(ics: bytes) -> set[bytes]:
-    """The lines that any server should keep."""
+    """Return the lines that any server should keep."""
     unfolded = re.sub(rb"\r?\n[ \t]", b"", ics)
     return {line.strip() for line in unfolded.splitlines() if line.startswith((b"SUMMARY", MARK.encode()))}
 
 
 def _event(href: str, sequence: int, summary: str = "calsync is trying the server out") -> bytes:
-    then = datetime(2000, 1, 1, tzinfo=UTC)
+    start = datetime(2000, 1, 1, tzinfo=UTC)
     event = Event()
     event.add("UID", href.removesuffix(".ics"))
-    event.add("DTSTAMP", then)
-    event.add("DTSTART", then)
-    event.add("DTEND", then + timedelta(minutes=1))
+    event.add("DTSTAMP", start)
+    event.add("DTSTART", start)
+    event.add("DTEND", start + timedelta(minutes=1))
     event.add("SEQUENCE", sequence)
     event.add("SUMMARY", summary)
     event.add("TRANSP", "TRANSPARENT")
