@@ -14,7 +14,7 @@ SECRET = "s3cret-token"
 
 
 def problems(document="", environ=None, *, base=True):
-    """What is wrong with a windows.toml; with `base`, one sound window stands in it."""
+    """Return the mistakes of a windows.toml; with `base`, it also has one correct window."""
     train = '[train]\nwindows = ["european"]\n[windows.european]\ntitle = "E"\ntimezone = "Europe/Paris"\n'
     train += "start = 10:00:00\nend = 12:00:00\n"
     text = document if not base else document + "\n" + train
@@ -25,7 +25,7 @@ def problems(document="", environ=None, *, base=True):
     return []
 
 
-def test_the_shipped_file_loads_as_it_stands():
+def test_the_shipped_file_loads():
     config = load(SHIPPED, {})
     assert config.train.windows == ("european", "american")
     assert config.train.days == ("tue", "wed", "thu")
@@ -126,10 +126,10 @@ EXPECTED = [
 ]
 
 
-def test_every_mistake_is_said_at_once_with_its_key_and_the_remedy():
-    said = problems(BROKEN, base=False)
-    assert [pattern for pattern in EXPECTED if not any(re.match(pattern, line) for line in said)] == []
-    assert not any("secret" in line.replace("secrets", "") for line in said)
+def test_all_mistakes_are_reported_at_once_with_key_and_remedy():
+    mistakes = problems(BROKEN, base=False)
+    assert [pattern for pattern in EXPECTED if not any(re.match(pattern, line) for line in mistakes)] == []
+    assert not any("secret" in line.replace("secrets", "") for line in mistakes)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_every_mistake_is_said_at_once_with_its_key_and_the_remedy():
         ({"no_train": [{"week": "2026-W52"}]}, "train.no_train[0].reason: is missing"),
     ],
 )
-def test_a_train_that_makes_no_sense_is_refused(train, remedy):
+def test_an_invalid_train_is_refused(train, remedy):
     with pytest.raises(ConfigInvalid) as refusal:
         configured(train=train)
     assert any(line.startswith(remedy) for line in refusal.value.problems)
@@ -167,7 +167,7 @@ def test_a_train_that_makes_no_sense_is_refused(train, remedy):
         ("[windows.x]\ntitle = 'X'\ntimezone = 'UTC'\nstart = 10:00:00\nend = 11:00:00", "windows.x.days: is missing"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(text, remedy):
+def test_an_invalid_setting_is_refused(text, remedy):
     base = not text.startswith("windows")
     assert any(line.startswith(remedy) for line in problems(text, base=base))
 
@@ -179,7 +179,7 @@ def test_days_of_a_train_window_belong_to_its_stages():
         )
 
 
-def test_a_syntax_error_is_said_with_file_line_and_column(tmp_path):
+def test_a_syntax_error_is_reported_with_file_line_and_column(tmp_path):
     file = tmp_path / "windows.toml"
     file.write_text('[train]\ntitle = "Train\n')
     with pytest.raises(ConfigInvalid, match=r"windows\.toml: .*line 2, column \d+"):
@@ -195,7 +195,7 @@ def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path):
             load(path, {})
 
 
-def test_the_environment_goes_before_the_file():
+def test_the_environment_overrides_the_file():
     config = configured(
         {"CALSYNC_CALENDAR_NAME": "Ours", "CALSYNC_CALENDAR_URL": "sqlite:////tmp/x.db", "CALSYNC_CONFLICTS_BUFFER": "15m"}
     )
@@ -212,8 +212,12 @@ def test_any_text_from_the_environment_can_be_a_name(name):
     assert configured({"CALSYNC_CALENDAR_NAME": name}).calendar.name == name
 
 
-def test_a_mistake_in_the_environment_is_said_like_one_in_the_file():
+def test_a_mistake_in_the_environment_is_reported_like_one_in_the_file():
     assert any(line.startswith("calendar.refresh: ") for line in problems(environ={"CALSYNC_CALENDAR_REFRESH": "often"}))
+
+
+def test_a_section_that_is_no_table_is_reported_also_if_the_environment_has_a_setting_of_it():
+    assert problems("calendar = 1\n", {"CALSYNC_CALENDAR_NAME": "Ours"}) == ["calendar: write it as a table"]
 
 
 def test_any_setting_can_come_from_a_file(tmp_path):
@@ -229,7 +233,7 @@ def test_any_setting_can_come_from_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("empty", ["", " \n"])
-def test_a_variable_that_is_empty_is_as_good_as_not_set(tmp_path, empty):
+def test_an_empty_variable_counts_as_not_set(tmp_path, empty):
     secrets = [
         "TOKENS",
         "CALENDAR_USERNAME",
@@ -239,17 +243,17 @@ def test_a_variable_that_is_empty_is_as_good_as_not_set(tmp_path, empty):
         "BUSY_CONDUCTOR_EU",
     ]
     names = [f"CALSYNC_{name}" for name in [*secrets, "BUSY_NOBODY", "CALENDAR_URL", "CONFLICTS_BLOCK", "TICKETS_URL"]]
-    said = {"notify": {"operations": "environment"}, "calendar": {"url": "sqlite:///x.db"}}
-    without = configured({}, **said)
-    assert configured(dict.fromkeys(names, empty), **said) == without
-    assert configured({f"{name}_FILE": empty for name in names}, **said) == without
+    file_settings = {"notify": {"operations": "environment"}, "calendar": {"url": "sqlite:///x.db"}}
+    without = configured({}, **file_settings)
+    assert configured(dict.fromkeys(names, empty), **file_settings) == without
+    assert configured({f"{name}_FILE": empty for name in names}, **file_settings) == without
     file = tmp_path / "empty"
     file.write_text(empty)
-    named = [name for name in names if not name.startswith("CALSYNC_BUSY_")]
-    found = problems(environ={f"{name}_FILE": str(file) for name in named})
-    assert {line.split(":")[0] for line in found} == {f"{name}_FILE" for name in named}
-    assert all(f"{file} is empty" in line for line in found)
-    # Beside the other way to say it, an empty one is no second one.
+    variables = [name for name in names if not name.startswith("CALSYNC_BUSY_")]
+    mistakes = problems(environ={f"{name}_FILE": str(file) for name in variables})
+    assert {line.split(":")[0] for line in mistakes} == {f"{name}_FILE" for name in variables}
+    assert all(f"{file} is empty" in line for line in mistakes)
+    # An empty variable or file name does not count beside the other.
     file.write_text("Ours")
     assert configured({"CALSYNC_CALENDAR_NAME": empty, "CALSYNC_CALENDAR_NAME_FILE": str(file)}).calendar.name == "Ours"
     assert configured({"CALSYNC_CALENDAR_NAME": "Ours", "CALSYNC_CALENDAR_NAME_FILE": empty}).calendar.name == "Ours"
@@ -282,7 +286,7 @@ start = "2026-W49"
 """
 
 
-def test_a_mistaken_address_in_the_environment_is_the_variables_and_no_one_elses(tmp_path):
+def test_a_mistaken_address_in_the_environment_is_reported_once_with_its_variable(tmp_path):
     file = tmp_path / "address"
     file.write_text(f"calendar.example.org/{SECRET}")
     wanted = 'write a web address such as "https://calendar.example.org/ana.ics"'
@@ -291,17 +295,17 @@ def test_a_mistaken_address_in_the_environment_is_the_variables_and_no_one_elses
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "mistake"),
     [
         ('hours = "9 to 5"', r"conductors\[0\]\.hours: "),
         ('nmae = "ana"', r"conductors\[0\]\.nmae: "),
         ('[[conductors]]\nname = "ana"\ntimezone = "Paris"', r"conductors\[1\]\.timezone: "),
     ],
 )
-def test_who_has_a_mistake_in_their_entry_is_of_the_roster_all_the_same(more, said):
-    found = problems(ROSTER.format(more=more))
-    assert re.match(said, found[0])
-    assert [line.split(":")[0] for line in found[1:]] == (["conductors[1].name"] if "[[" in more else [])
+def test_a_conductor_whose_entry_has_a_mistake_still_counts_as_in_the_roster(more, mistake):
+    mistakes = problems(ROSTER.format(more=more))
+    assert re.match(mistake, mistakes[0])
+    assert [line.split(":")[0] for line in mistakes[1:]] == (["conductors[1].name"] if "[[" in more else [])
 
 
 def test_tokens_are_named_and_never_shown():
@@ -317,10 +321,10 @@ def test_tokens_are_named_and_never_shown():
     "tokens", ["justatoken", "ops:", ":longenough", "ops:short", f"ops:{SECRET},ops:{SECRET}x", "ops:ümläutümläut"]
 )
 def test_bad_tokens_are_refused_without_showing_them(tokens):
-    said = problems(environ={"CALSYNC_TOKENS": tokens})
-    assert said
-    assert all(line.startswith("CALSYNC_TOKENS: ") for line in said)
-    assert not any(SECRET in line or "longenough" in line for line in said)
+    mistakes = problems(environ={"CALSYNC_TOKENS": tokens})
+    assert mistakes
+    assert all(line.startswith("CALSYNC_TOKENS: ") for line in mistakes)
+    assert not any(SECRET in line or "longenough" in line for line in mistakes)
 
 
 @pytest.mark.parametrize(

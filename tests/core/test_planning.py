@@ -26,7 +26,7 @@ def spans(draw):
 
 
 def minute(day, clock, timezone):
-    """The minute since 1970 at which zoneinfo's clocks show it first."""
+    """Return the minute since 1970 at which zoneinfo's clocks first show `clock`."""
     wall = datetime.combine(day, clock, ZoneInfo(timezone))
     return int(wall.astimezone(UTC).timestamp()) // 60
 
@@ -36,8 +36,8 @@ def minutes(day, start, end, timezone):
     return range(minute(day, start, timezone), minute(last, end, timezone))
 
 
-def naive_seat(windows, days, who):
-    """Count the minutes of every slot that are working minutes; where there are none at all, those in between."""
+def seat_by_minutes(windows, days, who):
+    """Return the seat, from counting the working minutes in each slot, or the minutes between if there are none."""
     overlaps, distances = [], []
     for start, end, timezone in windows:
         overlap = distance = 0
@@ -72,13 +72,13 @@ def test_everybody_sits_where_a_count_of_minutes_puts_them(places, first, second
     primary, backup = (
         replace(person(name, tz), hours=Hours(*hours)) for name, (tz, hours) in (("p", first), ("b", second))
     )
-    found = plan(config, Pair(primary, backup), week, EARLY)
+    week_plan = plan(config, Pair(primary, backup), week, EARLY)
 
     plain = [(start, end, timezone) for (start, end), timezone in places]
     days = [week.day(day) for day in WEEKDAYS if day in weekdays]
-    seats = [f"w{naive_seat(plain, days, who)}" for who in (primary, backup)]
-    assert [found.primary.window, found.backup.window] == seats
-    assert found.spans_regions == (seats[0] != seats[1])
+    seats = [f"w{seat_by_minutes(plain, days, who)}" for who in (primary, backup)]
+    assert [week_plan.primary.window, week_plan.backup.window] == seats
+    assert week_plan.spans_regions == (seats[0] != seats[1])
     expected = {
         (name, day, "primary" if name == seats[0] else "backup", span.start, max(span.start, span.stop))
         for name in seats
@@ -86,9 +86,9 @@ def test_everybody_sits_where_a_count_of_minutes_puts_them(places, first, second
         for span in [minutes(day, *plain[int(name[1:])])]
     }
     assert {
-        (s.window, s.date, s.role, int(s.start.timestamp()) // 60, int(s.end.timestamp()) // 60) for s in found.slots
+        (s.window, s.date, s.role, int(s.start.timestamp()) // 60, int(s.end.timestamp()) // 60) for s in week_plan.slots
     } == expected
-    assert [s.start for s in found.slots] == sorted(s.start for s in found.slots)
+    assert [s.start for s in week_plan.slots] == sorted(s.start for s in week_plan.slots)
 
 
 def planned(pair, week="2026-W49", now=EARLY, **changes):
@@ -96,9 +96,9 @@ def planned(pair, week="2026-W49", now=EARLY, **changes):
 
 
 def test_a_pair_across_regions_gets_both_windows_on_every_train_day():
-    found = planned(PAIR)
-    assert found.spans_regions
-    assert [(slot.id, slot.role, slot.stage) for slot in found.slots] == [
+    week_plan = planned(PAIR)
+    assert week_plan.spans_regions
+    assert [(slot.id, slot.role, slot.stage) for slot in week_plan.slots] == [
         ("2026-12-01-european", "primary", "group0"),
         ("2026-12-01-american", "backup", "group0"),
         ("2026-12-02-european", "primary", "group1"),
@@ -106,14 +106,14 @@ def test_a_pair_across_regions_gets_both_windows_on_every_train_day():
         ("2026-12-03-european", "primary", "group2"),
         ("2026-12-03-american", "backup", "group2"),
     ]
-    assert found.slots[0].start == utc(2026, 12, 1, 9)
-    assert found.slots[1].start == utc(2026, 12, 1, 19)
+    assert week_plan.slots[0].start == utc(2026, 12, 1, 9)
+    assert week_plan.slots[1].start == utc(2026, 12, 1, 19)
 
 
-def test_a_pair_in_one_region_gets_that_window_alone():
-    found = planned(Pair(EU, person("other", "Africa/Lagos")))
-    assert not found.spans_regions
-    assert [(slot.window, slot.role) for slot in found.slots] == [("european", "primary")] * 3
+def test_a_pair_in_one_region_gets_only_that_window():
+    week_plan = planned(Pair(EU, person("other", "Africa/Lagos")))
+    assert not week_plan.spans_regions
+    assert [(slot.window, slot.role) for slot in week_plan.slots] == [("european", "primary")] * 3
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_pair_in_one_region_gets_that_window_alone():
         (person("a", "Europe/Paris", window="american"), "american", "american is set for a"),
     ],
 )
-def test_the_reason_says_how_the_window_lies_to_the_working_hours(who, window, reason):
+def test_the_reason_relates_the_window_to_the_working_hours(who, window, reason):
     seat = planned(Pair(who, person("other", "UTC"))).primary
     assert (seat.window, seat.reason) == (window, reason)
 
@@ -150,13 +150,13 @@ def test_the_reason_names_the_days_where_the_clocks_change_within_the_week():
 
 @pytest.mark.parametrize("week", ["2026-W44", "2027-W11"])
 def test_while_only_one_continent_has_changed_its_clocks_both_windows_keep_their_own_clock(week):
-    found = planned(PAIR, week)
-    european, american = found.slots[:2]
+    week_plan = planned(PAIR, week)
+    european, american = week_plan.slots[:2]
     assert (european.start.time(), american.start.time()) == (time(10), time(11))
     assert european.start.astimezone(UTC).hour == 9
     assert american.start.astimezone(UTC).hour == 18
     assert american.start.astimezone(pytz.timezone("Europe/Paris")).hour == 19  # 20:00 in most weeks
-    assert (found.primary.window, found.backup.window) == ("european", "american")
+    assert (week_plan.primary.window, week_plan.backup.window) == ("european", "american")
 
 
 def test_a_clock_change_moves_somebody_to_the_other_window_for_the_weeks_it_lasts():
@@ -177,7 +177,7 @@ def test_a_european_window_pinned_to_los_angeles_begins_an_hour_earlier_for_euro
     assert slot.start.astimezone(pytz.timezone("Europe/Paris")).hour == hour
 
 
-def test_of_windows_that_lie_alike_the_one_listed_first_is_taken():
+def test_the_first_listed_window_wins_a_tie():
     twins = {
         name: {"title": "T", "timezone": "Europe/Paris", "start": time(10), "end": time(12)}
         for name in ("european", "american")
@@ -201,9 +201,9 @@ def test_a_week_without_a_train_is_refused_with_its_reason(config, now):
 
 
 def test_slots_that_are_over_are_skipped_and_a_running_one_is_kept():
-    found = planned(PAIR, now=utc(2026, 12, 1, 12))
-    assert [slot.id for slot in found.skipped] == ["2026-12-01-european"]
-    assert len(found.slots) == 5
+    week_plan = planned(PAIR, now=utc(2026, 12, 1, 12))
+    assert [slot.id for slot in week_plan.skipped] == ["2026-12-01-european"]
+    assert len(week_plan.slots) == 5
     assert not planned(PAIR, now=utc(2026, 12, 1, 10, 59)).skipped
     assert len(planned(PAIR, now=utc(2026, 12, 1, 11)).skipped) == 1
 
@@ -239,14 +239,14 @@ def test_the_default_week_is_the_next_whose_train_has_not_begun(config, moment, 
     assert str(plan(config, PAIR, None, moment).week) == week
 
 
-def test_the_roster_knows_people_by_name_and_a_request_goes_before_it(config):
+def test_the_roster_lists_people_by_name_and_a_request_overrides_it(config):
     assert conductor(config, "conductor-eu") == EU
     given = conductor(config, "conductor-eu", timezone="Asia/Tokyo", hours=Hours.parse("10:00-19:00"), window="american")
     assert given == person("conductor-eu", "Asia/Tokyo", "10:00-19:00", "american")
     assert conductor(config, "anybody", timezone="Asia/Tokyo") == person("anybody", "Asia/Tokyo")
 
 
-def test_nobodys_name_is_refused_and_a_timezone_in_its_place_recognised(config):
+def test_an_unknown_name_is_refused_and_a_misspelt_timezone_recognised(config):
     with pytest.raises(Invalid, match=r"is not in the roster; give a timezone"):
         conductor(config, "somebody")
     with pytest.raises(Invalid, match=r'did you mean the timezone "Europe/Paris"'):

@@ -10,8 +10,8 @@ from calsync.core.text import SENTENCE, check_line, format_duration, strip_contr
 from calsync.schemas.requests import Sentence
 
 
-def is_taken(text):
-    """Whether the API takes it."""
+def is_accepted(text):
+    """Whether the API accepts the text."""
     try:
         TypeAdapter(Sentence).validate_python(text)
     except ValidationError:
@@ -31,11 +31,11 @@ def test_the_check_and_the_pattern_of_the_api_agree(text):
         sound = True
     except Invalid:
         sound = False
-    assert sound == is_taken(text)
+    assert sound == is_accepted(text)
 
 
 @given(st.text(max_size=30))
-def test_what_is_shown_passes_the_check_line_by_line_and_lacks_no_visible_character(text):
+def test_stripped_lines_pass_the_check_and_keep_every_visible_character(text):
     for line in strip_controls(text).split("\n"):
         if line:
             check_line("note", line, SENTENCE)

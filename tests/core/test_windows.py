@@ -51,7 +51,7 @@ def test_a_window_over_the_repeated_hour_keeps_its_wall_clock_times():
     assert slot.end - slot.start == timedelta(hours=4)
 
 
-def test_the_shipped_windows_are_the_trains_and_the_standing_ones(config):
+def test_the_shipped_windows_are_the_trains_and_the_recurring_ones(config):
     assert [window.name for window in config.train_windows] == ["european", "american"]
     assert config.train_windows[0].days == ("tue", "wed", "thu")
     assert "backport-night" in {window.name for window in config.recurring_windows}
