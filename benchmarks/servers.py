@@ -44,12 +44,12 @@ class Connection:
     def receive(self) -> Answer:
         """Wait for the answer, which must say how long it is."""
         status = int(self._file.readline()[9:12] or 0)
-        if not status:
-            raise ConnectionError("The server closed the connection.")
         headers = {}
-        while (line := self._file.readline()) != b"\r\n":
+        while line := self._file.readline().strip():
             name, _, value = line.partition(b":")
             headers[name.lower()] = value.strip()
+        if not status:
+            raise ConnectionError("The server closed the connection.")
         size = 0 if status == 304 else int(headers[b"content-length"])
         return Answer(status, headers, self._file.read(size))
 
@@ -71,10 +71,8 @@ def get(path: str, etag: bytes = b"") -> bytes:
 
 def post(path: str, body: bytes) -> bytes:
     """Return a POST request with a JSON body."""
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    headers = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    return f"POST {path} HTTP/1.1\r\n{headers}".encode() + body
 
 
 @dataclass(frozen=True, slots=True)

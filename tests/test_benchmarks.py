@@ -101,8 +101,8 @@ def test_the_sides_of_a_ratio_take_turns_in_going_first():
 
 
 def test_a_bound_holds_on_its_own_side():
-    assert [Bound("of it", least=0.9).holds(ratio) for ratio in (0.89, 0.9, 2)] == [False, True, True]
-    assert [Bound("times", most=2).holds(ratio) for ratio in (1, 2, 2.01)] == [True, True, False]
+    assert [Bound("≥", 0.9, "of it").holds(ratio) for ratio in (0.89, 0.9, 2)] == [False, True, True]
+    assert [Bound("≤", 2, "times").holds(ratio) for ratio in (1, 2, 2.01)] == [True, True, False]
 
 
 def test_the_documentation_names_every_reach_and_the_sizes():
