@@ -1,4 +1,4 @@
-"""What the calendar in PostgreSQL does beyond the contract of every engine (see test_calendars.py)."""
+"""What the calendar in PostgreSQL does beyond the contract of every engine (see test_engines.py)."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the calendar in an SQLite file does beyond the contract of every engine (see test_calendars.py)."""
+"""What the calendar in an SQLite file does beyond the contract of every engine (see test_engines.py)."""
 
 import re
 import sqlite3
@@ -110,7 +110,7 @@ for n in range(100_000):
 
 @pytest.mark.parametrize("lines", [1, 7, 40])
 def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, lines):
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
     environment = {"PYTHONPATH": f"{here.parent}:{here}", "PATH": ""}
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(tmp_path / "a.db")],

@@ -1,4 +1,4 @@
-"""The last known calendar on disk: a restart while the server is away serves it, and recovery needs nobody."""
+"""The last known calendar on disk: a restart while the server is away serves it, and recovery is automatic."""
 
 import functools
 import os
