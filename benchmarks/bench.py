@@ -71,9 +71,8 @@ class OtherPerson:
         """Move the event by a minute, away from every slot, and return its new title."""
         self._changes += 1
         title = f"Change {self._changes}"
-        ics = calendars.single(
-            "foreign", self._monday + timedelta(minutes=self._changes % 600), timedelta(minutes=1), title
-        )
+        start = self._monday + timedelta(minutes=self._changes % 600)
+        ics = calendars.single("foreign", start, timedelta(minutes=1), title)
         self._etag = self._calendar.put("foreign.ics", ics, etag=self._etag).etag
         return title
 
@@ -82,21 +81,17 @@ class Memory:
     """The agenda of an installation in this process."""
 
     def __init__(self, installation: Installation, now: datetime) -> None:
-        self.installation, self.config, self._now = installation, installation.config, now
-        self.calendar = installation.calendar()
+        self.config, self._now = installation.config, now
         self.week = calendars.asked_week(self.config, now)
+        self.calendar = installation.calendar()
+        self.other = OtherPerson(self.calendar, self.week)
         self._sync = CalendarSync(self.calendar, self.config, now)
         self.refresh()
-        self._other = OtherPerson(self.calendar, self.week)
 
     @property
     def agenda(self) -> Agenda:
         """The current agenda."""
         return self._sync.agenda
-
-    def change(self) -> None:
-        """Have somebody change an event, so that no answer is remembered from before; `refresh` takes it in."""
-        self._other.change()
 
     def refresh(self) -> Agenda:
         """Take in what changed on the calendar."""

@@ -75,6 +75,6 @@ def plan_weeks(memory: Memory) -> list[Plan]:
 
 def check_all(memory: Memory, plans: Sequence[Plan]) -> float:
     """Check all plans on an agenda that has just changed; return the mean time of a check."""
-    memory.change()
+    memory.other.change()
     memory.refresh()
     return seconds(lambda: [memory.check(plan) for plan in plans]) / len(plans)

@@ -28,7 +28,7 @@ def foreign_change(bench: Bench) -> Iterator[Row]:
 
     def take_in(memory: Memory) -> float:
         plan = memory.plan(memory.week)
-        memory.change()
+        memory.other.change()
         return seconds(lambda: (memory.refresh(), memory.check(plan)))
 
     large, small = bench.memory(bench.large), bench.memory(bench.small)
