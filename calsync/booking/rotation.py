@@ -20,8 +20,6 @@ Result = Literal["reserved", "stands", "no-train", "open", "conflict", "beyond",
 """What became of a week: reserved by this call, reserved before, nothing to reserve, nobody to, conflicts, too far, at odds
 with windows.toml, or refused by the calendar.
 """
-
-
 FAILED: Collection[Result] = ("open", "conflict", "beyond", "invalid", "refused")
 """The results of a week that has a train and is not reserved."""
 

@@ -62,7 +62,6 @@ from calsync.web.auth import check_listening
 
 DONE, CONFLICT, BAD_INPUT, CALENDAR_AWAY, DEFECT = 0, 1, 2, 3, 70
 
-
 app = typer.Typer(
     help="Put a deployment train on the calendar.",
     no_args_is_help=True,
@@ -72,57 +71,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-
 _PERSON = "A name of the roster, a timezone, or NAME@TIMEZONE."
-
-
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration.", show_default=True)]
-
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, in the API's shapes.")]
-
-
 Primary = Annotated[str, typer.Argument(help=f"The primary conductor. {_PERSON}", show_default=False)]
-
-
 Backup = Annotated[str, typer.Argument(help=f"The backup conductor. {_PERSON}", show_default=False)]
-
-
 WeekOption = Annotated[
     str | None, typer.Option("--week", help="An ISO week or a date in it; the next train week, if left out.")
 ]
-
-
 PrimaryHours = Annotated[str | None, typer.Option(help="Working hours of the primary, such as 09:00-18:00.")]
-
-
 BackupHours = Annotated[str | None, typer.Option(help="Working hours of the backup.")]
-
-
 PrimaryWindow = Annotated[str | None, typer.Option(help="The window the primary sits in, whatever the hours say.")]
-
-
 BackupWindow = Annotated[str | None, typer.Option(help="The window the backup sits in.")]
-
-
 Train = Annotated[str | None, typer.Option(help="The version, such as 1.46.0-wmf.5.")]
-
-
 Ticket = Annotated[str | None, typer.Option(help="The train blocker ticket, such as T400001.")]
-
-
 Override = Annotated[str | None, typer.Option(help="Why conflicts are accepted; recorded on the events.")]
-
-
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and say the same, and write nothing.")]
-
-
 IfMatch = Annotated[str | None, typer.Option("--if-match", help="Fail if the reservation has another etag by now.")]
-
-
 DEFAULT_CONFIG = Path("windows.toml")
-
-
 _WORKERS_CONFIG = "CALSYNC_WORKERS_CONFIG"  # how the processes of one server are told which file to read
 
 

@@ -30,11 +30,7 @@ from calsync.schedule.rotation import Rotation
 from calsync.schemas.reservations import ReservationOut
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-
-
 _UNBOUNDED = 1_000_000
-
-
 _FOLDED = 8
 """How narrow a column may fold, in cells."""
 

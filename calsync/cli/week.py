@@ -48,17 +48,9 @@ from calsync.schedule.sync import CalendarSync
 from calsync.schemas.week import AwayOut, HandoffOut, ReservedOut, RotationOut, UpdateOut
 
 CONFLICT = 1
-
-
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration.", show_default=True)]
-
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, in the API's shapes.")]
-
-
 WeekArgument = Annotated[str, typer.Argument(help="An ISO week or a date in it.")]
-
-
 DEFAULT_CONFIG = Path("windows.toml")
 
 
@@ -94,11 +86,7 @@ class Open(Protocol):
 
 
 Author = Callable[[], str | None]
-
-
 Meant = Callable[[Config, str, Role], Conductor]
-
-
 Clock = Callable[[typer.Context], datetime]
 
 

@@ -42,16 +42,11 @@ from calsync.core.settings import (
 from calsync.core.weeks import FIRST_YEAR, LAST_YEAR, WEEKDAYS
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*", re.ASCII)
-
-
 _OPEN_CHANNEL = re.compile(
     r"ircs?://([^\s:@/?#]+@)?(\[[0-9a-f:]+\]|[^\s:@/?#]+)(:\d+)?/[^\s:@?]+(\?((auth|account)=[^\s&=]*&?)*)?", re.IGNORECASE
 )
 """An IRC channel without a password or key, so without a secret."""
-
-
 _TOKEN = re.compile(r"[!-~]{8,}", re.ASCII)
-
 
 _SECTIONS: dict[str, type[Section]] = {
     "calendar": CalendarSection,
@@ -63,9 +58,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "tickets": TicketsSection,
 }
 
-
 _LISTS: dict[str, type[Section]] = {"freezes": Freeze, "conductors": ConductorSection}
-
 
 _SECRETS = {
     "username": "CALSYNC_CALENDAR_USERNAME",

@@ -27,19 +27,11 @@ from calsync.core.timezones import utc_seconds
 
 LEASE = timedelta(minutes=5)
 """How long a claim is valid; longer than any attempt takes."""
-
-
 FIRST_RETRY, LAST_RETRY = timedelta(seconds=5), timedelta(minutes=15)
-
-
 KEPT = 60
 """How many settled and expired deliveries a week keeps; the oldest are dropped first."""
-
-
 Target = Literal["ticket", "log", "updates", "announcements"]
 """Where it goes: the ticket, the operations channel (as `!log`), the updates channel, or the channel for announcements."""
-
-
 DeliveryState = Literal["pending", "claimed", "sent", "failed", "unknown", "skipped"]
 
 

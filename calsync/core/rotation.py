@@ -21,15 +21,10 @@ from calsync.core.weeks import LAST_YEAR, Week
 
 YEAR = 52
 """The number of weeks in the rotation's year, over which turns are counted."""
-
-
 TurnState = Literal["reserved", "planned", "open", "no-train"]
 """Whether a week is reserved on the calendar, planned, short of people, or without a train."""
-
-
 Unavailable = Callable[[str, Week, str | None], str | None]
 """Returns why a person cannot be primary in a week, or backup of the primary that is given; None if they can."""
-
 
 _REMEDY = (
     "Reserve the week for somebody from outside the rotation, or for these people with a reason (override). "

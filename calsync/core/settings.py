@@ -24,14 +24,8 @@ from calsync.core.working_hours import DEFAULT_HOURS, Hours
 
 Kind = Literal["overlap", "freeze", "reserved", "busy", "hours", "dst", "unknown"]
 """The kinds of conflict; `docs/configuration.md` describes them."""
-
-
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
-
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
 _DURATION = re.compile(r"(\d{1,6})([smhdw])", re.ASCII)
 
 
@@ -135,35 +129,15 @@ def _line(text: str) -> str:
 
 
 Timezone = Annotated[str, BeforeValidator(_timezone)]
-
-
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-
-
 WallClock = Annotated[time, BeforeValidator(_wall_clock)]
-
-
 Weekdays = Annotated[tuple[str, ...], BeforeValidator(_weekdays)]
-
-
 Email = Annotated[str, BeforeValidator(_email)]
-
-
 WorkingHours = Annotated[Hours, BeforeValidator(_hours)]
-
-
 IsoWeek = Annotated[Week, BeforeValidator(_week)]
-
-
 WebAddress = Annotated[str, BeforeValidator(_web_address)]
-
-
 FeedAddress = Annotated[SecretStr, BeforeValidator(feed_address)]
-
-
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]
-
-
 Name = Annotated[str, Field(min_length=1, max_length=WORD), AfterValidator(_line)]
 
 

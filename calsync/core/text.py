@@ -14,16 +14,10 @@ from calsync.core.errors import Invalid
 
 WORD, SENTENCE = 100, 500
 """The maximum length in characters: a name or a version, and a note or a reason."""
-
-
 CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
 """The characters that a line must not have, as the inside of a regular expression's character class."""
-
-
 LINE = rf"^[^{CONTROLS}]+$"
 """The pattern of a line, in the syntax that JSON Schema shares."""
-
-
 _CONTROLS = re.compile(rf"[{CONTROLS}\ud800-\udfff]")
 
 

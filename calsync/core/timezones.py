@@ -23,8 +23,6 @@ from calsync.core.errors import UnknownTimezone
 
 Oddity = Literal["skipped", "repeated"]
 """What a clock change does to a wall-clock time: the clocks skip it, or show it twice."""
-
-
 _FILES = os.path.join(os.path.dirname(pytz.__file__), "zoneinfo")
 
 

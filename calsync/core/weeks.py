@@ -14,11 +14,7 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 # pytz knows clock changes up to 2037; a later plan could be off by an hour.
 FIRST_YEAR, LAST_YEAR = 2000, 2037
-
-
 _WEEK = re.compile(r"(\d{4})-?W(\d{2})", re.ASCII)
-
-
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 

@@ -21,13 +21,9 @@ from calsync.core.weeks import WEEKDAYS
 
 WORKDAYS = WEEKDAYS[:5]
 """The working days of people who do not name theirs."""
-
-
 _SPAN = re.compile(
     r"(?:([a-z][a-z, –-]*)\s+)?([01]?\d|2[0-3]):([0-5]\d)\s*[-–]\s*([01]?\d|2[0-4]):([0-5]\d)", re.ASCII | re.IGNORECASE
 )
-
-
 _DAY = timedelta(days=1)
 
 

@@ -14,8 +14,6 @@ from calsync.core.properties import PRODID
 
 LONGEST = 75
 """How many octets a line has at most, without its line break."""
-
-
 _CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))
 
 

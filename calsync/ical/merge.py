@@ -25,8 +25,6 @@ _OURS = {
     "LAST-MODIFIED", SLOT, RECORD, MARK,
 }  # fmt: skip
 """The properties of a component that calsync always writes itself, or leaves out."""
-
-
 _OF_CALENDAR = {"VERSION", "PRODID", "CALSCALE", "METHOD"}
 
 

@@ -41,14 +41,8 @@ from calsync.ical.recurrence import (
 
 MAX_TITLE = 500
 """How many characters of a title are shown; the feed has it whole."""
-
-
 _TZIDS: dict[frozenset[str], frozenset[str]] = {}
-
-
 _NO_TIMEZONES: Mapping[str, bytes] = MappingProxyType({})
-
-
 _LONGEST_AHEAD, _LONGEST_BEHIND = timedelta(hours=14), timedelta(hours=12)  # UTC+14 to UTC−12
 
 

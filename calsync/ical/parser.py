@@ -22,14 +22,11 @@ from calsync.ical.recurrence import MAX_SECONDS, processor_time
 MAX_LINE = 32_768
 """How long one content line may be, in bytes; longer ones are left unread."""
 
-
 TIME_PROPERTIES = {
     "UID", "DTSTAMP", "DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "RECURRENCE-ID",
     "SEQUENCE", "CREATED", "LAST-MODIFIED", "STATUS", "TRANSP", "CLASS",
 }  # fmt: skip
 """The properties that say when an event takes place, and nothing of what it is."""
-
-
 _EDGE = re.compile(rb"^(?:(BEGIN)|END):VTIMEZONE\r?\n", re.MULTILINE | re.IGNORECASE)
 
 

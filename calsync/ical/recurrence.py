@@ -23,24 +23,12 @@ from icalendar.prop import vBroken
 
 MAX_INSTANCES = 5_000
 """How many instances one event may have within the horizon."""
-
-
 MAX_SECONDS = 0.5
 """How much processor time the expansion of one event may take."""
-
-
 _CORE = "X-CALSYNC-CORE"  # marks the instances that a rule generates, in memory only
-
-
 _PERIODS = {"SECONDLY": timedelta(seconds=1), "MINUTELY": timedelta(minutes=1), "HOURLY": timedelta(hours=1)}
-
-
 _STEADY = {**_PERIODS, "DAILY": timedelta(days=1), "WEEKLY": timedelta(weeks=1)}
-
-
 _SLOW = {"HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY"}
-
-
 _PLAIN = {"FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST"}
 
 

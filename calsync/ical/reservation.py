@@ -139,8 +139,6 @@ def _stamp(text: str) -> datetime:
 
 
 CATEGORIES = ("train",)
-
-
 _HREF = re.compile(r"train-(\d{4}-W\d{2})\.ics", re.ASCII)
 
 

@@ -20,11 +20,7 @@ from calsync.core.timezones import zone
 from calsync.core.weeks import LAST_YEAR
 
 _FROM_YEAR = 2015
-
-
 _DAYS = ("SU", "MO", "TU", "WE", "TH", "FR", "SA")  # POSIX counts from Sunday
-
-
 _RULE = re.compile(r"M(\d+)\.(\d)\.(\d)(?:/(-?)(\d+)(?::(\d+))?(?::(\d+))?)?", re.ASCII)
 
 

@@ -24,17 +24,9 @@ from calsync.core.settings import Config, is_elsewhere
 
 SECONDS = 60.0
 """How long a service that Apprise knows may take to take one message."""
-
-
 _EXTRA = "calsync[notify]"
-
-
 _REFUSED = re.compile(r"error=4\d\d\.?$", re.ASCII)
-
-
 _UNREACHABLE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH}
-
-
 _sending: ContextVar[tuple[str, list[bool]] | None] = ContextVar("sending", default=None)
 """What is sent now, and of each failure that Apprise told of so far whether it is certain that nothing arrived."""
 

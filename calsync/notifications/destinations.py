@@ -16,8 +16,6 @@ from calsync.notifications.channels import Channel, Channels, open_channels
 from calsync.notifications.phabricator import TicketSystem, open_tickets
 
 _NO_TICKETS = "no ticket system is set up; see [tickets]"
-
-
 _NO_CHANNEL = "no channel is set up; see notify.operations"
 
 

@@ -41,28 +41,16 @@ def send_handoff(
 
 GRACE = timedelta(seconds=10)
 """How long a new message is left to the process that made it, whose caller waits for the outcome."""
-
-
 PAUSE = timedelta(seconds=10)
 """After what time at the latest it is looked for what is due."""
-
-
 REST = timedelta(minutes=1)
 """How long a week is left alone on which the calendar refused a write."""
-
-
 FORSAKEN = 2 * LEASE
 """How long a message must be over until a process that could not have sent it settles it."""
-
-
 LATE = timedelta(seconds=30)
 """How old a message is that says of when it is; one that did not go through at once says so anyhow."""
-
-
 ATTEMPTS = 12
 """How often a write is tried anew when somebody else wrote to the week first."""
-
-
 _log = logging.getLogger("calsync")
 
 

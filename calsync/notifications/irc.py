@@ -28,45 +28,28 @@ from calsync.http import time_limit
 
 TIMEOUT = 20.0
 """How long each step waits for the server, in seconds."""
-
-
 LONGEST = 60.0
 """How long one message may take, in seconds."""
-
-
 NICKSERV_TIMEOUT = 10.0
-
-
 MAX_TEXT = 380
 """How many bytes of text fit into a line beside its prefix (RFC 2812, section 2.3)."""
-
-
 LOG = "!log "
 """How a line begins that the channel's bot writes into the log."""
-
-
 NICKS = 8
 """How many nicks are tried where the first is in use, as by another replica in this moment."""
-
 
 _SHAPE = (
     "write it as ircs://NICK:PASSWORD@irc.example.org/#channel, "
     "where / ? # @ : % in the password are %2F %3F %23 %40 %3A %25"
 )
 
-
 _REFUSED = {
     "nosuchchannel", "cannotsendtochan", "toomanychannels", "channelisfull", "inviteonlychan", "bannedfromchan",
     "badchannelkey", "badchanmask", "nochanmodes", "needmoreparams", "nosuchnick", "notonchannel", "489",
 }  # fmt: skip
 
-
 _BARRED = {"passwdmismatch", "yourebannedcreep", "login_failed", "nicklocked", "erroneusnickname"}
-
-
 _DENIED = ("incorrect", "invalid", "failed", "not registered", "isn't registered", "denied")
-
-
 _GRANTED = ("now identified", "now logged in", "password accepted", "now recognized", "successfully")
 
 

@@ -17,16 +17,10 @@ from calsync.http import FetchError, NotConnected, fetch
 
 TIMEOUT = 15.0
 """How long one call may take in all, from looking up the host to the last byte of its answer, in seconds."""
-
-
 LONGEST = 60.0
 """How long all the calls of a post, or of looking for a comment, may take together: far less than `deliveries.LEASE`."""
-
-
 MAX_BYTES = 10_000_000
 """How long an answer may be."""
-
-
 PAGES = 20
 """How many pages of a ticket's history are looked through for a comment."""
 

@@ -30,8 +30,6 @@ from calsync.schedule.sync import CalendarSync
 
 SAME = timedelta(minutes=10)
 """How long the same words of the same person are taken for the same update."""
-
-
 MOST = 200
 """How many deliveries a week may have."""
 

@@ -257,11 +257,7 @@ def _weekly(days: tuple[str, ...], timezone: str, horizon: TimeRange) -> Iterato
 
 
 _QUARTER = timedelta(hours=6)
-
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
 _AHEAD, _BEHIND = timedelta(hours=14), timedelta(hours=12)  # UTC+14 to UTC−12, between which a floating one may be
 
 

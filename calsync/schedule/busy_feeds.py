@@ -28,28 +28,16 @@ from calsync.schedule.diary import Busy
 
 EVERY = timedelta(minutes=5)
 """How often a feed is asked for."""
-
-
 STALE = timedelta(days=1)
 """How old the copy of a feed that cannot be read may be until it is relied upon no more."""
-
-
 MAX_BYTES = 2_000_000
 """How long a feed may be."""
-
-
 MAX_SECONDS = 10.0
 """How long fetching one may take in all, from looking up its host to the last byte."""
-
-
 READING = 3.0
 """How much processor time expanding what stands in a feed may take, once it is parsed."""
-
-
 AT_ONCE = 16
 """How many are fetched at a time."""
-
-
 _log = logging.getLogger("calsync")
 
 

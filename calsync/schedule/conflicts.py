@@ -28,8 +28,6 @@ from calsync.schedule.availability import Absence, absences, find_cover, unknown
 
 STEP = timedelta(minutes=15)
 """The grid on which free places are looked for."""
-
-
 People = Callable[[Slot], Sequence[Conductor]]
 
 

@@ -28,8 +28,6 @@ from calsync.schedule.objects import CalendarObject
 
 AHEAD = timedelta(weeks=8)
 """How far ahead standing windows and freezes are shown."""
-
-
 TTL = timedelta(minutes=15)
 """How often a subscriber is asked to look again."""
 

@@ -20,8 +20,6 @@ from calsync.schedule.agenda import Agenda
 from calsync.schedule.availability import absences, watched
 
 _DAY = timedelta(days=1)
-
-
 CANCELLED = "people cancelled it on the calendar"
 
 

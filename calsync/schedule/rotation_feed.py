@@ -17,8 +17,6 @@ from calsync.schedule.feed import Feed, etag_of, head, slot_event
 from calsync.schedule.rotation import pair_of, rotation
 
 _DAY = timedelta(days=1)
-
-
 _NEVER = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 
 

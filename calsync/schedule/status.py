@@ -17,8 +17,6 @@ from calsync.schedule.agenda import Agenda
 from calsync.schedule.availability import absences, unknown
 
 _INSTANT = timedelta(microseconds=1)
-
-
 LOOK_AHEAD = timedelta(weeks=5)
 """How far ahead the next slot is looked for."""
 

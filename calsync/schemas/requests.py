@@ -21,8 +21,6 @@ from calsync.schedule.check import ReservationRequest
 from calsync.schedule.feed import Filters
 
 Word = Annotated[str, Field(min_length=1, max_length=WORD, pattern=LINE)]
-
-
 Sentence = Annotated[str, Field(min_length=1, max_length=SENTENCE, pattern=LINE)]
 
 
@@ -34,8 +32,6 @@ def _written(value: object) -> object:
 
 
 Day = Annotated[date, BeforeValidator(_written)]
-
-
 Instant = Annotated[AwareDatetime, BeforeValidator(_written)]
 """With its offset (RFC 3339)."""
 

@@ -16,8 +16,6 @@ from calsync.core.errors import Forbidden, Invalid, Unauthorized
 from calsync.web.state import State
 
 _log = logging.getLogger("calsync")
-
-
 _bearer = HTTPBearer(auto_error=False, description="A token from CALSYNC_TOKENS.")
 
 

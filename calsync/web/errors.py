@@ -35,7 +35,6 @@ _MAPPING: tuple[tuple[type[errors.CalsyncError], int, str, str], ...] = (
     (errors.Forbidden, 403, "forbidden", "This origin may not write"),
 )
 
-
 _FORMS = ("model_attributes_type", "string_type")
 """What the framework calls it where a value is not an object, or not a text."""
 

@@ -18,10 +18,7 @@ _log = logging.getLogger("calsync")
 
 MAX_BODY = 65_536
 """How long a request's body may be, in bytes."""
-
-
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -32,7 +29,6 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-
 
 RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 """What every answer has that has a body of its own, as ASGI wants it."""

@@ -24,12 +24,8 @@ from calsync.schedule.sync import CalendarSync
 from calsync.web.metrics import Metrics
 
 _log = logging.getLogger("calsync")
-
-
 WRITERS = 64
 """How many calls may wait to write at a time, in threads of their own."""
-
-
 Clock = Callable[[], datetime]
 """Tells the time, aware."""
 

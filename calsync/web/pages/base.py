@@ -28,8 +28,6 @@ from calsync.web.routes.feed import addresses
 from calsync.web.state import AppState
 
 _WEB = Path(__file__).parent.parent
-
-
 _WEEKS_TO_PLAN = 26
 """How many weeks ahead the form for a pair offers."""
 
@@ -53,8 +51,6 @@ class PageRoute(APIRoute):
 
 
 templates = Jinja2Templates(_WEB / "templates")
-
-
 templates.env.trim_blocks = templates.env.lstrip_blocks = True
 templates.env.filters |= {
     "visible": visible,

@@ -13,8 +13,6 @@ from calsync.web.pages.timeline import Band, Bar, Day
 
 LEFT, TRACK, TOP = 84, 1296, 66
 """The room for the names of the days, the width of a day's hours, and the room above the first day."""
-
-
 LANE, BAND, MARGIN, AXIS = 36, 14, 8, 16
 """The height of a lane and of a conductor's band; the room around them; that of the hours of a day that has its own."""
 

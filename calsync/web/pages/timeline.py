@@ -24,24 +24,14 @@ from calsync.core.windows import Role
 
 STEP = timedelta(minutes=5)
 """What the timeline is measured in."""
-
-
 MOST_STEPS = 28 * 12
 """How many steps a day may have: no clock was ever put back by more than three hours since 2000."""
-
-
 LABEL = 51
 """How many steps the label of a bar takes."""
-
-
 _LEAST = 30
 """With fewer steps than these until midnight, a label stands before its bar."""
-
-
 Kind = Literal["slot", "planned", "free", "open", "standing", "event", "freeze", "unknown", "cancelled"]
 """What happens: a reserved slot, one that would be reserved, a free alternative, a train window nobody holds, …"""
-
-
 _UNSEEN = re.compile(rf"[{CONTROLS}\ud800-\udfff\ufffe\uffff]+")  # and what XML has no place for
 
 

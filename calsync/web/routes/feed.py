@@ -17,10 +17,7 @@ from calsync.web.errors import documented
 from calsync.web.state import State
 
 router = APIRouter()
-
-
 _CACHE = "public, max-age=60, stale-while-revalidate=600, stale-if-error=86400"
-
 
 _ANSWERS: dict[int | str, dict[str, Any]] = documented(421, 422) | {
     200: {"content": {"text/calendar": {"schema": {"type": "string"}}}, "description": "The feed"},

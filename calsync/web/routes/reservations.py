@@ -29,17 +29,9 @@ from calsync.web.errors import documented
 from calsync.web.state import AppState, State
 
 _log = logging.getLogger("calsync")
-
-
 router = APIRouter(prefix="/api", responses=documented(400, 421, 422))
-
-
 IfMatch = Annotated[str | None, Header(description="The etag, quoted; the call fails with 412 where it is another by now.")]
-
-
 WeekPath = Annotated[str, Path(description="An ISO week, or any date in it.", examples=["2026-W49"])]
-
-
 _STANDS: dict[int | str, dict[str, Any]] = {
     200: {"model": ReservationOut, "description": "It stands already, or it was a dry run"}
 }

@@ -28,10 +28,7 @@ from calsync.web.routes.reservations import IfMatch, WeekPath, etags
 from calsync.web.state import State
 
 _log = logging.getLogger("calsync")
-
-
 router = APIRouter(responses=documented(400, 421, 422))
-
 
 _FEED: dict[int | str, dict[str, Any]] = documented(421, 422) | {
     200: {"content": {"text/calendar": {"schema": {"type": "string"}}}, "description": "The rotation"},
