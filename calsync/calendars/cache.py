@@ -1,7 +1,7 @@
 """The last known calendar on disk, so that a restart while the server is away still has something to serve.
 
-It is a copy and nothing more: the calendar is the truth, and a copy that is lost is made anew. Several processes may share
-the file. The copy is always the calendar at one sync token, and only what changed since that token is applied to it.
+It is a copy and nothing more: the calendar is the truth, and a copy that is lost is created again. Several processes may
+share the file. The copy is always the calendar at one sync token, and only what changed since that token is applied to it.
 """
 
 from __future__ import annotations

@@ -341,6 +341,7 @@ def test_what_another_process_saves_meanwhile_does_not_mix_with_what_was_read_be
     token, resources = saved(file)
     assert resources == server.states[token]
     threads[0].join()
+    other.poll(minutes=2)
     assert saved(file) == (server.token, server.states[server.token])
 
 
