@@ -39,7 +39,7 @@ PAIR = Pair(EU, US)
 
 
 def configured(environ=None, **changes):
-    """The shipped configuration without standing windows, freezes and rotation, with `section={...}` laid over it."""
+    """The shipped configuration without recurring windows, freezes and rotation, with `section={...}` laid over it."""
     document = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
     document["windows"] = {name: document["windows"][name] for name in ("european", "american")}
     document["freezes"] = []

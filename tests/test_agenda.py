@@ -120,9 +120,9 @@ def test_a_calendar_that_does_not_answer_leaves_readers_the_agenda_they_had(cale
     assert sync.agenda.objects == before.objects
 
 
-def test_the_shipped_standing_windows_and_freezes_are_on_the_agenda(config):
+def test_the_shipped_recurring_windows_and_freezes_are_on_the_agenda(config):
     agenda = blank(config, NOW)
     kinds = {found.kind for found, _, _ in agenda.overlapping(utc(2026, 11, 30), utc(2026, 12, 7), "UTC")}
-    assert kinds == {"standing", "freeze"}
+    assert kinds == {"recurring", "freeze"}
     (weekend,) = {found for found, _, _ in agenda.overlapping(utc(2026, 12, 5), utc(2026, 12, 6), "UTC")}
     assert (weekend.start, weekend.end) == (utc(2026, 12, 4, 8), utc(2026, 12, 7, 8))

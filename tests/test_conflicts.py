@@ -184,8 +184,8 @@ def test_ignored_categories_may_be_overlapped_whatever_their_case(ignored, confl
     assert len(found(config, span(*TUESDAY, "CATEGORIES:x,sERVICES"))) == conflicts
 
 
-def test_ignored_categories_hold_for_standing_windows_and_never_for_a_reserved_slot():
-    standing = {
+def test_ignored_categories_hold_for_recurring_windows_and_never_for_a_reserved_slot():
+    backport = {
         "title": "S",
         "timezone": "Europe/Paris",
         "start": time(11),
@@ -193,7 +193,7 @@ def test_ignored_categories_hold_for_standing_windows_and_never_for_a_reserved_s
         "days": ["tue"],
         "category": "services",
     }
-    windows = {"standing": standing}
+    windows = {"backport": backport}
     assert kinds(found(configured(windows=windows))) == {"overlap"}
     assert found(configured(windows=windows, conflicts={"ignore_categories": ["services"]})) == ()
     assert kinds(found(configured(conflicts={"ignore_categories": ["train"]}), another_weeks(STRANGERS))) == {"reserved"}

@@ -203,7 +203,7 @@ def test_a_slot_links_to_the_ticket_and_has_the_windows_category():
         assert shown.categories == ["train"]
 
 
-def test_standing_windows_and_freezes_show_for_the_coming_eight_weeks_in_utc(config):
+def test_recurring_windows_and_freezes_show_for_the_coming_eight_weeks_in_utc(config):
     text = body(config, {})
     shown = vevents(text)
     titles = {window.title for name, window in config.windows.items() if name not in config.train.windows}
@@ -281,7 +281,7 @@ def test_a_slot_that_somebody_moved_on_the_calendar_moves_for_subscribers_with_i
 # Filters
 
 
-def test_window_shows_the_slots_and_standing_windows_of_that_window_alone(config):
+def test_window_shows_the_slots_and_recurring_windows_of_that_window_alone(config):
     standing = reservation(config)
     resources = {**events_of_week(standing), "a.ics": MEETING}
     assert set(by_uid(body(config, resources, windows=("european",)))) == {
@@ -306,7 +306,7 @@ def test_conductor_shows_the_slots_that_person_sits_in_and_nothing_else(config):
     assert not by_uid(body(config, resources, conductor="conductor"))
 
 
-def test_only_reservations_leaves_out_standing_windows_freezes_and_other_peoples_events(config):
+def test_only_reservations_leaves_out_recurring_windows_freezes_and_other_peoples_events(config):
     standing = reservation(config)
     text = body(config, {**events_of_week(standing), "weekly.ics": weekly()}, only_reservations=True)
     assert set(by_uid(text)) == {slot.uid for slot in standing.slots}
@@ -318,7 +318,7 @@ def test_filters_together_narrow_the_feed(config):
     assert not by_uid(text)
 
 
-def test_alarm_reminds_of_slots_and_standing_windows_and_of_nothing_else(config):
+def test_alarm_reminds_of_slots_and_recurring_windows_and_of_nothing_else(config):
     standing = reservation(config)
     kept, given_up = standing.slots[:4], standing.slots[4:]
     resources = {**events_of_week(reservation(config, slots=kept, cancelled=given_up)), "a.ics": MEETING}
@@ -601,7 +601,7 @@ def test_who_reads_the_feed_sees_the_calendar(weeks, others):
     text = render(agenda, SPAN_NOW).body
     known = {id(one): one for quarter in agenda.quarters.values() for one in quarter}.values()
     in_agenda = [one for found in known if overlaps(one := (found.start, found.end, found.summary), start, end)]
-    fixed = [(one.start, one.end, one.summary) for one in known if one.kind in ("standing", "freeze")]
+    fixed = [(one.start, one.end, one.summary) for one in known if one.kind in ("recurring", "freeze")]
     expected = [one for one in [*expected, *fixed] if overlaps(one, start, end)]
     assert Counter(in_agenda) == Counter(expected)
     assert Counter(occurrences(text, start, end)) == Counter(expected)

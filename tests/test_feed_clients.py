@@ -242,7 +242,7 @@ def test_a_subscriber_sees_the_instants_and_titles_that_stand_on_the_calendar(co
     ]
     assert len(slots) == 6 + 6 + 3
     known = {id(one): one for quarter in agenda.quarters.values() for one in quarter}.values()
-    fixed = [(one.uid, one.summary, one.start, one.end) for one in known if one.kind in ("standing", "freeze")]
+    fixed = [(one.uid, one.summary, one.start, one.end) for one in known if one.kind in ("recurring", "freeze")]
     expected = shown([*BY_HAND, *slots, *fixed], start, end)
     text = render(agenda, NOW).body
     assert shown(client(text, start, end), start, end) == expected

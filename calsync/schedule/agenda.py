@@ -216,7 +216,7 @@ def _recurring(config: Config, horizon: TimeRange) -> Iterator[Occurrence]:
                 slot.end.astimezone(UTC),
                 slot.uid,
                 window.title,
-                kind="standing",
+                kind="recurring",
                 slot=slot.id,
                 categories=(window.category,) if window.category else (),
             )

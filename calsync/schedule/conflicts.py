@@ -109,7 +109,7 @@ def _with_agenda(
     for found, start, end in agenda.overlapping(slot.start - buffer, slot.end + buffer, observer):
         if not found.busy or (found.href and found.href == own) or (found.train_only and not train):
             continue
-        if found.kind in ("event", "standing") and ignored & {category.casefold() for category in found.categories}:
+        if found.kind in ("event", "recurring") and ignored & {category.casefold() for category in found.categories}:
             continue
         near = "overlaps" if start < slot.end and slot.start < end else "is too close to"
         place = f"{format_span(slot.start, slot.end)} {observer} ({slot.window})"

@@ -1,6 +1,6 @@
 """Agenda → text/calendar: what people subscribe to.
 
-Every slot is a VEVENT of its own in UTC, since no two calendar clients agree about recurrences with overrides; standing
+Every slot is a VEVENT of its own in UTC, since no two calendar clients agree about recurrences with overrides; recurring
 windows and freezes likewise, for the coming eight weeks. Other people's events stand as they do on the calendar, with the
 VTIMEZONEs they need. Two renders of the same agenda are the same bytes: DTSTAMP is the last change, never now (RFC 5545,
 section 3.8.7.2), so that the ETag moves when something did.
@@ -27,7 +27,7 @@ from calsync.schedule.agenda import Agenda
 from calsync.schedule.objects import CalendarObject
 
 AHEAD = timedelta(weeks=8)
-"""How far ahead standing windows and freezes are shown."""
+"""How far ahead recurring windows and freezes are shown."""
 TTL = timedelta(minutes=15)
 """How often a subscriber is asked to look again."""
 
@@ -36,7 +36,7 @@ TTL = timedelta(minutes=15)
 class Filters:
     """What a feed shows: only slots of these windows, only those in which `conductor` sits, only reservations.
 
-    `alarm` puts a reminder that long before each slot and standing window.
+    `alarm` puts a reminder that long before each slot and recurring window.
     """
 
     windows: tuple[str, ...] = ()
@@ -152,15 +152,15 @@ def slot_event(
 
 
 def _fixed(agenda: Agenda, filters: Filters, today: datetime) -> list[Occurrence]:
-    """The standing windows and freezes from today on, by start."""
+    """The recurring windows and freezes from today on, by start."""
     if filters.conductor or filters.only_reservations:
         return []
     until = today + AHEAD
     spans = agenda.overlapping(today, until, "UTC")
-    found = {occurrence.uid: occurrence for occurrence, _, _ in spans if occurrence.kind in ("standing", "freeze")}
+    found = {occurrence.uid: occurrence for occurrence, _, _ in spans if occurrence.kind in ("recurring", "freeze")}
     if filters.windows:
         wanted = tuple(f"-{window}" for window in filters.windows)
-        found = {uid: one for uid, one in found.items() if one.kind == "standing" and one.slot[10:] in wanted}
+        found = {uid: one for uid, one in found.items() if one.kind == "recurring" and one.slot[10:] in wanted}
     return sorted(found.values(), key=lambda one: (one.start, one.uid))
 
 
@@ -176,7 +176,7 @@ def _fixed_event(occurrence: Occurrence, alarm: timedelta | None) -> bytes:
     if categories:
         event.add("CATEGORIES", categories)
     event.add("TRANSP", "TRANSPARENT" if occurrence.kind == "freeze" else "OPAQUE")
-    if occurrence.kind == "standing":
+    if occurrence.kind == "recurring":
         _remind(event, alarm)
     return content_lines([event])
 

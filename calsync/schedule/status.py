@@ -23,7 +23,7 @@ LOOK_AHEAD = timedelta(weeks=5)
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A reserved slot or a place of a standing window; `responsible` names who conducts it, nobody for the latter."""
+    """A reserved slot or a slot of a recurring window; `responsible` names who conducts it, nobody for the latter."""
 
     slot: Slot
     summary: str

@@ -141,7 +141,7 @@ class FeedQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    window: list[str] = Field([], description="Only these windows, train or standing; may be given several times.")
+    window: list[str] = Field([], description="Only these windows, train or recurring; may be given several times.")
     conductor: str | None = Field(None, description="Only reserved slots in which this person sits.")
     only: Literal["reservations"] | None = Field(None, description="Only reserved slots.")
     alarm: str | None = Field(None, description="A reminder that long before each slot.", examples=["15m"])

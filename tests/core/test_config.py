@@ -58,7 +58,7 @@ title = "E"
 timezone = "Europe/Pariss"
 start = "ten"
 end = 12:00:00
-[windows.standing]
+[windows.backport]
 title = "S"
 timezone = "UTC"
 start = 10:00:00

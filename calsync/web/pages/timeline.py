@@ -30,7 +30,7 @@ LABEL = 51
 """How many steps the label of a bar takes."""
 _LEAST = 30
 """With fewer steps than these until midnight, a label stands before its bar."""
-Kind = Literal["slot", "planned", "free", "open", "standing", "event", "freeze", "unknown", "cancelled"]
+Kind = Literal["slot", "planned", "free", "open", "recurring", "event", "freeze", "unknown", "cancelled"]
 """What happens: a reserved slot, one that would be reserved, a free alternative, a train window nobody holds, …"""
 _UNSEEN = re.compile(rf"[{CONTROLS}\ud800-\udfff\ufffe\uffff]+")  # and what XML has no place for
 
