@@ -2,17 +2,15 @@ import multiprocessing
 import os
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from engines import CALDAV, ENGINES, Place, Running, each_engine
 from hypothesis import HealthCheck, settings
 
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.config import load
 from calsync.schedule.sync import CalendarSync
-
-ROOT = Path(__file__).parent.parent
+from support.engines import CALDAV, ENGINES, Place, Running, each_engine
+from support.samples import ROOT, SHIPPED, TESTS
 
 settings.register_profile(
     "calsync",
@@ -28,9 +26,9 @@ settings.load_profile("calsync")
 def processes():
     """Makes processes that have imported everything already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["actions"])
+    context.set_forkserver_preload(["support.actions"])
     with pytest.MonkeyPatch.context() as patch:  # the server of forks knows no path of this process's
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{TESTS}")
         first = context.Process(target=int)
         first.start()
         first.join()
@@ -39,7 +37,7 @@ def processes():
 
 @pytest.fixture
 def config(tmp_path):
-    return load(ROOT / "windows.toml", {"CALSYNC_CALENDAR_URL": f"sqlite:///{tmp_path}/deployments.db"})
+    return load(SHIPPED, {"CALSYNC_CALENDAR_URL": f"sqlite:///{tmp_path}/deployments.db"})
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 import re
 import tomllib
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from samples import SHIPPED
 
 from calsync.calendars.sql import SqlCalendar
 from calsync.cli.main import _exit_code, app
@@ -16,8 +14,8 @@ from calsync.core.conflict import Conflicted
 from calsync.core.settings import KINDS, Section
 from calsync.web import errors as web_errors
 from calsync.web.app import create_app
+from support.samples import ROOT, SHIPPED
 
-ROOT = Path(__file__).parent.parent
 SECTIONS = {
     "calendar": settings.CalendarSection,
     "calendar.horizon": settings.HorizonSettings,

@@ -2,11 +2,10 @@
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from support.samples import ROOT
 
 
 @pytest.mark.parametrize("arguments", [("notify", "postgres"), ("irc",)])

@@ -10,11 +10,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
-from engines import Place, each_engine, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from icalendar import Calendar
-from samples import PAIR, SHIPPED, configured, ics, utc
 from starlette.testclient import TestClient
 
 from calsync.booking.reservations import reserve
@@ -26,6 +24,8 @@ from calsync.core.weeks import Week
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.sync import CalendarSync
 from calsync.web.app import create_app
+from support.engines import Place, each_engine, wait_for
+from support.samples import PAIR, SHIPPED, configured, ics, utc
 
 WEEK = Week(2026, 49)
 THEN = utc(2026, 11, 24, 11)

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from engines import Mirror, each_engine, standing
-from samples import ics
 
 from calsync.calendars.caldav import collection
 from calsync.calendars.caldav.calendar import CalDavCalendar
 from calsync.calendars.caldav.client import Failed
 from calsync.core.errors import Changed, Refused, Unreachable
+from support.engines import Mirror, each_engine, standing
+from support.samples import ics
 
 KEEPS = {"overwrites": False, "creates_missing": False, "deletes_anyway": False, "races": False}
 """The switches with which the unruly server keeps preconditions."""

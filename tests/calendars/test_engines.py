@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from engines import SERVERS, Mirror, each_engine, settle, standing, wait_for
 from icalendar import Calendar
-from samples import ics
 
 from calsync.core.errors import CalendarError, Changed, Refused, Unreachable
+from support.engines import SERVERS, Mirror, each_engine, settle, standing, wait_for
+from support.samples import ics
 
 on_servers = pytest.mark.parametrize("place", each_engine(*SERVERS), indirect=True)
 

@@ -5,11 +5,11 @@ import sys
 import time
 
 import pytest
-from engines import Place, standing, wait_for
 from pydantic import SecretStr
 
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.errors import Refused, Unreachable
+from support.engines import Place, standing, wait_for
 
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 LEAVE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"

@@ -4,13 +4,12 @@ import re
 import sqlite3
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from samples import decoded
 
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.errors import Refused, Unreachable
+from support.samples import ROOT, TESTS, decoded
 
 
 def hrefs(changes):
@@ -96,7 +95,7 @@ from calsync.core.planning import plan
 from calsync.core.reservation import Reservation
 from calsync.core.weeks import Week
 from calsync.ical.reservation import encode_reservation
-from samples import PAIR, configured, utc
+from support.samples import PAIR, configured, utc
 
 calendar = SqlCalendar.sqlite(Path(sys.argv[1]))
 found = plan(configured(), PAIR, Week(2026, 49), utc(2020, 1, 1))
@@ -110,8 +109,7 @@ for n in range(100_000):
 
 @pytest.mark.parametrize("lines", [1, 7, 40])
 def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, lines):
-    here = Path(__file__).parent.parent
-    environment = {"PYTHONPATH": f"{here.parent}:{here}", "PATH": ""}
+    environment = {"PYTHONPATH": f"{ROOT}:{TESTS}", "PATH": ""}
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(tmp_path / "a.db")],
         stdout=subprocess.PIPE,

@@ -3,12 +3,12 @@ import tomllib
 from datetime import date, timedelta
 
 import pytest
-from samples import SHIPPED, configured, utc
 
 from calsync.core.config import load, parse
 from calsync.core.errors import ConfigInvalid, Invalid
 from calsync.core.settings import freeze_span
 from calsync.core.weeks import Week
+from support.samples import SHIPPED, configured, utc
 
 SECRET = "s3cret-token"
 

@@ -3,11 +3,10 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
-from samples import utc
-
 from calsync.core.delivery import KEPT, Delivery, merge_deliveries, new_delivery
 from calsync.core.properties import DELIVERY
 from calsync.ical.delivery import read_deliveries, write_deliveries
+from support.samples import utc
 
 NOW = utc(2026, 12, 1, 9)
 

@@ -6,13 +6,13 @@ import pytest
 import pytz
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import EU, PAIR, US, configured, person, utc
 
 from calsync.core.conductors import Pair, conductor
 from calsync.core.errors import Invalid, UnknownTimezone
 from calsync.core.planning import next_week, plan
 from calsync.core.weeks import WEEKDAYS, Week
 from calsync.core.working_hours import Hours
+from support.samples import EU, PAIR, US, configured, person, utc
 
 EARLY = utc(2020, 1, 1)
 zones = st.sampled_from(sorted(pytz.all_timezones))

@@ -5,10 +5,10 @@ import pytest
 import pytz
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import utc
 
 from calsync.core.errors import UnknownTimezone
 from calsync.core.timezones import clock_change, resolve, suggestions, zone
+from support.samples import utc
 
 zones = st.sampled_from(sorted(pytz.all_timezones))
 changing = st.sampled_from(

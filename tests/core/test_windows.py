@@ -4,10 +4,10 @@ from datetime import date, datetime, time, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import utc
 
 from calsync.core.weeks import WEEKDAYS
 from calsync.core.windows import Window
+from support.samples import utc
 
 EUROPEAN = Window("european", "European", "Europe/Paris", time(10), time(12), ("tue", "wed", "thu"))
 

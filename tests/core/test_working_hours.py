@@ -4,12 +4,12 @@ import pytest
 import pytz
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import utc
 
 from calsync.core.errors import Invalid
 from calsync.core.timezones import zone
 from calsync.core.weeks import WEEKDAYS
 from calsync.core.working_hours import DEFAULT_HOURS, Hours
+from support.samples import utc
 
 clock = st.times().map(lambda moment: moment.replace(second=0, microsecond=0))
 
