@@ -1,8 +1,8 @@
-"""Putting an absence on the calendar, taking it away again, and who is away by the calendar and by people's own busy feeds.
+"""Add absences to the calendar, and remove them.
 
-The same absence has the same place on the calendar, so that telling it twice changes nothing, whoever tells it. One that
-people moved from there counts where it is, and what is told anew stands beside it. One that is taken away is rewritten as
-cancelled, as servers with a trash bin refuse a deleted UID's return.
+An absence's name is derived from who is away and when, so adding it twice changes nothing. If people move it in their
+calendar, it counts where it is, and adding the original again makes a second one. Removing an absence rewrites it as
+cancelled, because servers with a trash bin refuse the UID of a deleted resource.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 
-from calsync.booking.store import put, trying
+from calsync.booking.store import put, retry_write
 from calsync.core.absence import AbsenceRecord
 from calsync.core.conductors import Conductor
 from calsync.core.errors import Invalid, NotAway
@@ -43,10 +43,9 @@ def add_absence(
     note: str | None = None,
     author: str | None = None,
 ) -> AbsenceView:
-    """Write down that somebody is away from `start` to `end`: two dates, both included, or two aware instants.
+    """Add an absence of `who` from `start` to `end`: two dates, both included, or two aware datetimes in whole seconds.
 
-    Instants count in whole seconds. Raises `Invalid` for somebody nobody knows, for spans that make no sense and for a note
-    that is no line, and the calendar's errors.
+    Raises `Invalid` for an unknown person, an invalid span or a note that is not a line, and the calendar's errors.
     """
     if isinstance(start, datetime) and isinstance(end, datetime):
         start, end = start.replace(microsecond=0), end.replace(microsecond=0)
@@ -57,35 +56,34 @@ def add_absence(
         agenda = sync.refresh(now)
         person = known_person(agenda, who)
         _check_span(agenda, person, start, end, now)
-        name, found = _place(agenda, who, start, end)
-        stands = found is not None and span_of_absence(found) is not None
-        if found is not None and found.away is not None and found.away.note == note and stands:
-            return view_of_absence(sync.config, conflicts_by_absence(agenda, now), found)
+        name, stored = _find_place(agenda, who, start, end)
+        exists = stored is not None and span_of_absence(stored) is not None
+        if exists and stored is not None and stored.away is not None and stored.away.note == note:
+            return view_of_absence(sync.config, conflicts_by_absence(agenda, now), stored)
         record = AbsenceRecord(who, person.timezone, note, author)
         ics = encode_absence(record, name, start, end, now)
 
-        def is_this(entry: CalendarObject) -> bool:
-            return entry.away == record and span_of_absence(entry) == (start, end)
+        def is_this_write(found: CalendarObject) -> bool:
+            return found.away == record and span_of_absence(found) == (start, end)
 
-        written = put(sync, absence_href(name), ics, found, now, is_this)
-        against = conflicts_by_absence(sync.agenda, now)
-        return view_of_absence(sync.config, against, written, created=not stands)
+        written = put(sync, absence_href(name), ics, stored, now, is_this_write)
+        return view_of_absence(sync.config, conflicts_by_absence(sync.agenda, now), written, created=not exists)
 
-    return trying(sync, attempt)
+    return retry_write(sync, attempt)
 
 
 def remove_absence(sync: CalendarSync, name: str, now: datetime) -> None:
-    """Take the absence called `name` away; `NotAway` where there is none."""
+    """Remove the absence called `name`; raises `NotAway` if there is none, and the calendar's errors."""
 
     def attempt() -> None:
-        entry = sync.refresh(now).objects.get(absence_href(name))
-        span = span_of_absence(entry) if entry is not None else None
-        if entry is None or entry.away is None or span is None:
+        stored = sync.refresh(now).objects.get(absence_href(name))
+        span = span_of_absence(stored) if stored is not None else None
+        if stored is None or stored.away is None or span is None:
             raise NotAway(f'There is no absence called "{name[:60]}"; GET /api/away and calsync away list them.')
-        ics = encode_absence(entry.away, name, *span, now, cancelled=True)
-        put(sync, entry.href, ics, entry, now, lambda found: found.away is None)
+        ics = encode_absence(stored.away, name, *span, now, cancelled=True)
+        put(sync, stored.href, ics, stored, now, lambda found: found.away is None)
 
-    trying(sync, attempt)
+    retry_write(sync, attempt)
 
 
 def _name(who: str, start: date, end: date) -> str:
@@ -97,13 +95,13 @@ def _check_span(agenda: Agenda, who: Conductor, start: date, end: date, now: dat
     if isinstance(start, datetime) != isinstance(end, datetime):
         raise Invalid("Give start and end in the same form: two dates, or two times with their offsets.")
     if not FIRST_YEAR <= min(start.year, end.year) <= max(start.year, end.year) <= LAST_YEAR:
-        raise Invalid(f"Choose days of {FIRST_YEAR} to {LAST_YEAR}, for which clock changes are known.")
+        raise Invalid(f"Choose days from {FIRST_YEAR} to {LAST_YEAR}; clock changes are known for these years only.")
     if end < start:
         raise Invalid("end is before start; swap them.")
     if end == start and isinstance(start, datetime):
         raise Invalid("end is the same as start; choose a later end.")
     if end - start > LONGEST:
-        raise Invalid(f"An absence has at most {LONGEST.days} days; write a longer one as several.")
+        raise Invalid(f"An absence may last {LONGEST.days} days; add a longer one as several.")
     if isinstance(start, datetime) and isinstance(end, datetime):
         first, last = start, end
     else:
@@ -113,16 +111,16 @@ def _check_span(agenda: Agenda, who: Conductor, start: date, end: date, now: dat
     if last.astimezone(UTC) > agenda.horizon.end or first.astimezone(UTC) < agenda.horizon.start:
         raise Invalid(
             f"The absence is outside the calendar's horizon, which ends on {agenda.horizon.end:%Y-%m-%d}; "
-            "write it down when it is nearer."
+            "add it when it is nearer."
         )
 
 
-def _place(agenda: Agenda, who: str, start: date, end: date) -> tuple[str, CalendarObject | None]:
-    """The name of the absence, and what stands there: the very same one, or nothing that is one."""
+def _find_place(agenda: Agenda, who: str, start: date, end: date) -> tuple[str, CalendarObject | None]:
+    """Return a name for the absence, and what is stored under it: the same absence, a cancelled one, or nothing."""
     first = _name(who, start, end)
     for n in count(1):
         name = first if n == 1 else f"{first}-{n}"
-        entry = agenda.objects.get(absence_href(name))
-        if entry is None or span_of_absence(entry) in (None, (start, end)):
+        stored = agenda.objects.get(absence_href(name))
+        if stored is None or span_of_absence(stored) in (None, (start, end)):
             break
-    return name, entry
+    return name, stored

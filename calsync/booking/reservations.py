@@ -1,7 +1,7 @@
-"""Reserve, change, release a week: what people ask for, checked, and what becomes of it.
+"""Reserve, change or release a week.
 
-A reservation that conflicts is refused with places that are free. A condition that fails because somebody else wrote first
-is looked at anew: the same reservation by another hand is a success, all else is not.
+A reservation that conflicts is refused with free alternatives. If somebody else writes first, calsync reads again and
+decides anew: the same reservation by another hand is a success.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from calsync.booking.store import is_same, look_again, store, trying
+from calsync.booking.store import is_same, look_again, put_reservation, retry_write
 from calsync.core.conflict import Conflict, Conflicted, ReservedByAnother, blocking
 from calsync.core.delivery import Delivery
 from calsync.core.errors import Invalid
@@ -31,37 +31,27 @@ from calsync.schedule.sync import CalendarSync
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A reservation as it stands after a call. `created` is whether this call put it there, `etag` that of its resource
-    (empty where nothing was written), `changes` what people did to it since.
-    """
+    """The reservation after a call, or after a dry run as it would be."""
 
     reservation: Reservation
     etag: str
+    """The etag of the week's resource; empty if the week is not on the calendar."""
     created: bool = False
+    """Whether this call reserved the week."""
     skipped: tuple[Slot, ...] = ()
+    """The week's slots that had already begun, so they are not reserved."""
     warnings: tuple[Conflict, ...] = ()
     changes: tuple[str, ...] = ()
-
-
-def _check_texts(config: Config, request: ReservationRequest, standing: Reservation | None) -> None:
-    """Raise `Invalid` for texts and tickets that are none; what stands already is not questioned."""
-    for what, most in (("train", WORD), ("ticket", WORD), ("override", SENTENCE)):
-        text = getattr(request, what)
-        if standing is None or text != getattr(standing, what):
-            check_line(what, text, most)
-    ticket, url = request.ticket, config.tickets.url
-    is_new = standing is None or ticket != standing.ticket
-    if is_new and ticket is not None and url is not None and not is_task(ticket):
-        raise Invalid(f'"{ticket}" is no task of {url}; write its number as T123.')
+    """What people did to the reservation on the calendar, in sentences."""
 
 
 def reserve(
     sync: CalendarSync, request: ReservationRequest, now: datetime, *, author: str | None = None, dry_run: bool = False
 ) -> Outcome:
-    """Reserve the week for the pair, whole or not at all, durably once this returns.
+    """Reserve all slots of the week for the pair, or none; once this returns, they are on the calendar.
 
-    The very same reservation again is a success that writes nothing. Raises `Invalid`, `Conflicted` (with alternatives),
-    `ReservedByAnother`, and the calendar's errors; nothing stands on the calendar for any of them.
+    The same reservation again is a success and writes nothing. Raises `Invalid`, `Conflicted` (with alternatives),
+    `ReservedByAnother`, and the calendar's errors; after any of them nothing is reserved.
     """
     mark = uuid.uuid4().hex
     replaced: CalendarObject | None = None
@@ -69,103 +59,67 @@ def reserve(
     def attempt() -> Outcome:
         nonlocal replaced
         agenda = sync.refresh(now)
-        found = check_request(agenda, request, now)
-        if found.holder is not None and found.holder.mark == mark and found.holder.reservation is not None:
-            # An earlier attempt of this call put it there, and the answer was lost.
-            look_again(sync, found.holder.reservation, found.holder, replaced, now)
-            return Outcome(found.holder.reservation, found.holder.etag, True, found.plan.skipped, found.conflicts)
-        if found.holder is not None:
-            return _held(found, request, agenda)
+        check = check_request(agenda, request, now)
+        existing = check.holder
+        if existing is not None and existing.mark == mark and existing.reservation is not None:
+            # An earlier attempt of this call wrote it, and the answer was lost.
+            look_again(sync, existing, replaced, now)
+            return Outcome(existing.reservation, existing.etag, True, check.plan.skipped, check.conflicts)
+        if existing is not None:
+            return _already_reserved(agenda, existing, check, request)
         _check_texts(sync.config, request, None)
-        entry = replaced = agenda.reservation(found.plan.week)
-        former = entry.reservation if entry is not None else None
-        reservation = _reservation(sync.config, found.plan, request, now, author, former)
-        _refuse(found, request.override)
+        replaced = agenda.reservation(check.plan.week)
+        former = replaced.reservation if replaced is not None else None
+        reservation = _reservation(sync.config, check.plan, request, now, author, former)
+        _refuse_conflicts(check, request.override)
         if dry_run:
-            return Outcome(reservation, "", skipped=found.plan.skipped, warnings=found.conflicts)
-        untold = _untold(entry, f"{reservation.week} was released meanwhile", anew=True)
-        written = store(sync, reservation, entry, now, untold, mark)
-        look_again(sync, reservation, written, entry, now)
-        return Outcome(reservation, written.etag, True, found.plan.skipped, found.conflicts)
+            return Outcome(reservation, "", skipped=check.plan.skipped, warnings=check.conflicts)
+        settled = _settle_messages(replaced, f"{reservation.week} was released meanwhile", claimed=True)
+        stored = put_reservation(sync, reservation, replaced, now, settled, mark)
+        look_again(sync, stored, replaced, now)
+        return Outcome(reservation, stored.etag, True, check.plan.skipped, check.conflicts)
 
-    return trying(sync, attempt)
-
-
-def _refuse(found: Check, override: str | None) -> None:
-    blocked = blocking(found.conflicts)
-    if blocked and not override:
-        count = "A conflict stands" if len(blocked) == 1 else f"{len(blocked)} conflicts stand"
-        raise Conflicted(
-            f"{count} in the way of {found.plan.week}: {blocked[0].message}", found.conflicts, found.alternatives
-        )
-
-
-def _held(found: Check, request: ReservationRequest, agenda: Agenda) -> Outcome:
-    """The answer where the week is held already: the very same reservation, or a refusal."""
-    assert found.holder is not None  # the caller has looked
-    week, standing = found.plan.week, found.holder.reservation
-    if standing is None:
-        conflict = Conflict("reserved", True, None, f"{week} is reserved, but its reservation cannot be read.")
-        raise ReservedByAnother(f"{conflict.message[:-1]}; {REMEDY.format(href=found.holder.href)}", [conflict])
-    if standing.pair != request.pair:
-        pair = f"{standing.pair.primary.name} and {standing.pair.backup.name}"
-        raise ReservedByAnother(f"{week} is reserved for {pair} already.", [_reserved(standing, week, pair)])
-    differing = [
-        f"{name} {getattr(standing, name) or 'unset'}"
-        for name in ("train", "ticket")
-        if getattr(request, name) not in (None, getattr(standing, name))
-    ]
-    if differing:
-        raise ReservedByAnother(
-            f"{week} is reserved for this pair already, with {' and '.join(differing)}; change the reservation instead.",
-            [_reserved(standing, week, "this pair")],
-        )
-    conflicts = conflicts_of(agenda, standing, standing.slots)
-    return Outcome(standing, found.holder.etag, False, found.plan.skipped, conflicts, found.holder.changes)
-
-
-def _reserved(standing: Reservation, week: Week, whose: str) -> Conflict:
-    return Conflict("reserved", True, standing.slots[0].id if standing.slots else None, f"{week} is reserved for {whose}.")
+    return retry_write(sync, attempt)
 
 
 def change(
     sync: CalendarSync,
     week: Week,
-    asked: Callable[[Reservation], ReservationRequest],
+    edit: Callable[[Reservation], ReservationRequest],
     now: datetime,
     *,
     etags: Collection[str] | None = None,
     author: str | None = None,
     dry_run: bool = False,
 ) -> Outcome:
-    """Make the week's reservation what `asked` says of the one that stands, for the slots that are not over yet.
+    """Change the week's reservation to what `edit` returns for the current one; slots that are over stay as they are.
 
-    Raises `Changed` where `etags` are given and the resource has none of them, `NotReserved`, and what `reserve` raises.
+    Raises `Changed` if the resource has none of the `etags`, `NotReserved`, and what `reserve` raises.
     """
 
     def attempt() -> Outcome:
         agenda = sync.refresh(now)
-        entry, standing = require_reservation(agenda, week, etags)
-        request = replace(asked(standing), week=week)
-        _check_texts(sync.config, request, standing)
-        found = check_request(agenda, request, now)
-        reservation = _reservation(sync.config, found.plan, request, now, author, standing)
-        # Slots may stand elsewhere than planned: people move them.
-        found = replace(found, conflicts=conflicts_of(agenda, reservation, reservation.ahead(now)))
-        if is_same(reservation, standing):
-            return Outcome(standing, entry.etag, False, found.plan.skipped, found.conflicts, entry.changes)
-        # What stands already is not refused for its new ticket.
-        moves = (reservation.pair, reservation.slots) != (standing.pair, standing.slots)
+        stored, current = require_reservation(agenda, week, etags)
+        request = replace(edit(current), week=week)
+        _check_texts(sync.config, request, current)
+        check = check_request(agenda, request, now)
+        reservation = _reservation(sync.config, check.plan, request, now, author, current)
+        # People move slots, so the slots to check are those of the reservation, not of the plan.
+        check = replace(check, conflicts=conflicts_of(agenda, reservation, reservation.ahead(now)))
+        if is_same(reservation, current):
+            return Outcome(current, stored.etag, False, check.plan.skipped, check.conflicts, stored.changes)
+        # Conflicts do not block a new ticket or version, which changes neither people nor times.
+        moves = (reservation.pair, reservation.slots) != (current.pair, current.slots)
         if moves:
-            _refuse(found, request.override)
+            _refuse_conflicts(check, request.override)
         if dry_run:
-            return Outcome(reservation, entry.etag, False, found.plan.skipped, found.conflicts)
-        written = store(sync, reservation, entry, now)
+            return Outcome(reservation, stored.etag, False, check.plan.skipped, check.conflicts)
+        written = put_reservation(sync, reservation, stored, now)
         if moves:
-            look_again(sync, reservation, written, entry, now)
-        return Outcome(reservation, written.etag, False, found.plan.skipped, found.conflicts)
+            look_again(sync, written, stored, now)
+        return Outcome(reservation, written.etag, False, check.plan.skipped, check.conflicts)
 
-    return trying(sync, attempt)
+    return retry_write(sync, attempt)
 
 
 def release(
@@ -177,79 +131,129 @@ def release(
     author: str | None = None,
     dry_run: bool = False,
 ) -> Outcome:
-    """Give the week up: its slots that are not over are cancelled, and subscribers see that they are.
+    """Release the week: slots that are not over are cancelled, and subscribers see the cancellation.
 
-    A week that is released already stays as it is. Raises `Invalid` for a train that is over, `NotReserved`, `Changed`, and
-    the calendar's errors.
+    A week that is released already stays as it is. Raises `Invalid` if the train is over, `NotReserved`, `Changed` if the
+    resource has none of the `etags`, and the calendar's errors.
     """
 
     def attempt() -> Outcome:
         agenda = sync.refresh(now)
-        entry = agenda.reservation(week)
-        if etags is None and entry is not None and entry.reservation is not None and entry.reservation.released:
-            return Outcome(entry.reservation, entry.etag)
-        entry, standing = require_reservation(agenda, week, etags)
-        if standing.slots and all(slot.end <= now for slot in standing.slots):
+        existing = agenda.reservation(week)
+        if etags is None and existing is not None and existing.reservation is not None and existing.reservation.released:
+            return Outcome(existing.reservation, existing.etag)
+        stored, current = require_reservation(agenda, week, etags)
+        over = tuple(slot for slot in current.slots if slot.end <= now)
+        if current.slots and over == current.slots:
             raise Invalid(f"The train of {week} is over; there is nothing to release.")
         released = replace(
-            standing,
-            slots=tuple(slot for slot in standing.slots if slot.end <= now),
-            cancelled=_given_up(standing, {slot.id for slot in standing.slots if slot.end <= now}),
+            current,
+            slots=over,
+            cancelled=_given_up(current, {slot.id for slot in over}),
             modified=utc_seconds(now),
-            sequence=standing.sequence + 1,
+            sequence=current.sequence + 1,
             author=author,
             released=True,
         )
         if dry_run:
-            return Outcome(released, entry.etag)
-        untold = _untold(entry, f"{week} was released meanwhile")
-        return Outcome(released, store(sync, released, entry, now, untold).etag)
+            return Outcome(released, stored.etag)
+        settled = _settle_messages(stored, f"{week} was released meanwhile")
+        return Outcome(released, put_reservation(sync, released, stored, now, settled).etag)
 
-    return trying(sync, attempt)
+    return retry_write(sync, attempt)
 
 
-def _untold(entry: CalendarObject | None, why: str, *, anew: bool = False) -> list[Delivery]:
-    """The messages of a reservation that is no more, which nobody is to hear of any more.
+def _check_texts(config: Config, request: ReservationRequest, current: Reservation | None) -> None:
+    """Raise `Invalid` for a text that is not a line, or a ticket that is not a task; what is stored already is accepted."""
+    for name, most in (("train", WORD), ("ticket", WORD), ("override", SENTENCE)):
+        text = getattr(request, name)
+        if current is None or text != getattr(current, name):
+            check_line(name, text, most)
+    ticket, url = request.ticket, config.tickets.url
+    is_new = current is None or ticket != current.ticket
+    if is_new and ticket is not None and url is not None and not is_task(ticket):
+        raise Invalid(f'"{ticket}" is not a task of {url}; write its number as T123.')
 
-    Those that are just being sent are left to who sends them, until the week is reserved `anew`.
+
+def _refuse_conflicts(check: Check, override: str | None) -> None:
+    blocked = blocking(check.conflicts)
+    if blocked and not override:
+        count = "A conflict blocks" if len(blocked) == 1 else f"{len(blocked)} conflicts block"
+        raise Conflicted(f"{count} {check.plan.week}: {blocked[0].message}", check.conflicts, check.alternatives)
+
+
+def _already_reserved(agenda: Agenda, existing: CalendarObject, check: Check, request: ReservationRequest) -> Outcome:
+    """Return the existing reservation if it is what the request asks for; otherwise raise `ReservedByAnother`."""
+    week, current = check.plan.week, existing.reservation
+    if current is None:
+        conflict = Conflict("reserved", True, None, f"{week} is reserved, but its reservation cannot be read.")
+        raise ReservedByAnother(f"{conflict.message[:-1]}; {REMEDY.format(href=existing.href)}", [conflict])
+    if current.pair != request.pair:
+        pair = f"{current.pair.primary.name} and {current.pair.backup.name}"
+        raise ReservedByAnother(f"{week} is reserved for {pair} already.", [_reserved(current, pair)])
+    differing = [
+        f"{name} {getattr(current, name) or 'unset'}"
+        for name in ("train", "ticket")
+        if getattr(request, name) not in (None, getattr(current, name))
+    ]
+    if differing:
+        raise ReservedByAnother(
+            f"{week} is reserved for this pair already, with {' and '.join(differing)}; change the reservation instead.",
+            [_reserved(current, "this pair")],
+        )
+    conflicts = conflicts_of(agenda, current, current.slots)
+    return Outcome(current, existing.etag, False, check.plan.skipped, conflicts, existing.changes)
+
+
+def _reserved(current: Reservation, whose: str) -> Conflict:
+    slot = current.slots[0].id if current.slots else None
+    return Conflict("reserved", True, slot, f"{current.week} is reserved for {whose}.")
+
+
+def _settle_messages(stored: CalendarObject | None, why: str, *, claimed: bool = False) -> list[Delivery]:
+    """Return the pending messages of a reservation that ends, settled so that nobody sends them.
+
+    With `claimed`, messages that are being sent are settled too. Otherwise the process that sends them records the outcome.
     """
-    known = entry.deliveries if entry is not None else ()
-    dropped = [one.settle("skipped", why) for one in known if one.state == "pending"]
-    claimed = [one for one in known if one.state == "claimed"] if anew else []
-    return [*dropped, *(one.settle("unknown", f"it may have arrived: {why}") for one in claimed)]
+    deliveries = stored.deliveries if stored is not None else ()
+    skipped = [delivery.settle("skipped", why) for delivery in deliveries if delivery.state == "pending"]
+    sending = [delivery for delivery in deliveries if claimed and delivery.state == "claimed"]
+    return [*skipped, *(delivery.settle("unknown", f"it may have arrived: {why}") for delivery in sending)]
 
 
 def _reservation(
     config: Config,
-    planned: Plan,
+    plan: Plan,
     request: ReservationRequest,
     now: datetime,
     author: str | None,
     former: Reservation | None,
 ) -> Reservation:
-    """What is to stand on the calendar.
+    """Return the reservation to write in place of the `former` one.
 
-    Slots that are over stay as they were, with who conducted them. Slots that are kept stay where people moved them, and
-    those that people removed stay away as long as the pair is the same. Slots given up stay as cancelled.
+    Slots that are over stay, with who conducted them. A slot that people moved stays where they put it. One that they
+    removed stays away while the pair is the same. Slots that the pair no longer needs are cancelled.
     """
-    slots = {slot.id: slot for slot in planned.slots}
+    slots = {slot.id: slot for slot in plan.slots}
+    same_pair = former is not None and former.pair == plan.pair
+    continues = same_pair and former is not None and not former.released
     if former is not None:
         kept = [slot for slot in former.slots if slot.id in slots]
-        if former.pair == planned.pair and not former.released and not kept:
-            raise Invalid(f"Every slot of {planned.week} was taken off the calendar; release the week and reserve anew.")
-        if former.pair == planned.pair and not former.released:
+        if continues and not kept:
+            raise Invalid(
+                f"Every slot of {plan.week} was removed from the calendar; release the week and reserve it again."
+            )
+        if continues:
             slots = {slot.id: slots[slot.id] for slot in kept}
         slots |= {slot.id: replace(slots[slot.id], start=slot.start, end=slot.end) for slot in kept}
-    if former is not None:
-        over = (slot for slot in former.slots if slot.end <= now)
-        is_same = former.pair == planned.pair
-        slots |= {slot.id: slot if is_same else replace(slot, who=former.names(slot)) for slot in over}
+        over = [slot for slot in former.slots if slot.end <= now]
+        slots |= {slot.id: slot if same_pair else replace(slot, who=former.names(slot)) for slot in over}
     return Reservation(
-        week=planned.week,
+        week=plan.week,
         title=config.train.title,
-        pair=planned.pair,
-        primary=planned.primary,
-        backup=planned.backup,
+        pair=plan.pair,
+        primary=plan.primary,
+        backup=plan.backup,
         slots=tuple(sorted(slots.values(), key=lambda slot: (slot.start, slot.window))),
         cancelled=_given_up(former, slots) if former is not None else (),
         modified=utc_seconds(now),
@@ -258,12 +262,10 @@ def _reservation(
         override=request.override,
         author=author,
         sequence=former.sequence + 1 if former is not None else 0,
-        responsible=former.responsible
-        if former is not None and former.pair == planned.pair and not former.released
-        else None,
+        responsible=former.responsible if former is not None and continues else None,
     )
 
 
 def _given_up(former: Reservation, kept: Collection[str]) -> tuple[Slot, ...]:
-    """The slots that `former` held, or had given up before, and whose ids are not among `kept`."""
+    """Return the slots that `former` had, or had cancelled, and whose ids are not in `kept`."""
     return tuple(slot for slot in (*former.slots, *former.cancelled) if slot.id not in kept)

@@ -1,7 +1,8 @@
-"""A week's reservation onto the calendar, whole or not at all: written, read back, checked once more, or taken back.
+"""The one conditional write: put, read back, look again, take back.
 
-A check before a write cannot see what another process writes a moment later, so the agenda is looked at again after it. If
-somebody else's event came in between and conflicts, the write is taken back.
+A write is never trusted until it has been read back (`put`). A check before a write cannot see what another process writes
+a moment later. So a reservation is checked again after the write (`look_again`), and the write is taken back if something
+that conflicts came in between.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from calsync.core.conflict import Conflicted, blocking
 from calsync.core.delivery import Delivery, merge_deliveries
 from calsync.core.errors import CalendarError, Changed, Refused, Unreachable
 from calsync.core.reservation import Reservation
+from calsync.core.settings import Config
 from calsync.core.timezones import utc_seconds
 from calsync.ical.delivery import write_deliveries
 from calsync.ical.reservation import encode_reservation, reservation_href
@@ -24,133 +26,24 @@ from calsync.schedule.objects import CalendarObject
 from calsync.schedule.sync import CalendarSync
 
 ATTEMPTS = 8
-"""How often a write is tried anew when the resource changed under it without standing in its way, or it was lost."""
+"""The maximum number of attempts at a write that is overtaken or lost."""
 
 T = TypeVar("T")
 
 
 class Overtaken(Changed):
-    """Somebody else wrote first; looking anew shows what it means."""
+    """Somebody else wrote first. Read again to see what that means."""
 
 
 class Lost(Unreachable):
-    """The answer to a write was lost, and the write with it."""
+    """The answer to a write was lost, and so was the write."""
 
 
-def store(
-    sync: CalendarSync,
-    reservation: Reservation,
-    former: CalendarObject | None,
-    now: datetime,
-    more: Sequence[Delivery] = (),
-    mark: str | None = None,
-) -> CalendarObject:
-    """Put the reservation in the place of `former`, with `more` deliveries on it; what stands then is that, or it raises.
+def retry_write(sync: CalendarSync, attempt: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
+    """Return the result of `attempt`, which reads and writes; call it again while it raises `Overtaken` or `Lost`.
 
-    `mark` is by which the caller knows its write again.
-
-    Raises `Overtaken`, `Lost`, and the calendar's errors; `Refused` where the calendar keeps it otherwise, once it is taken
-    back.
+    One writer of this process at a time. After `attempts` calls the last error is raised.
     """
-    href, mark = reservation_href(reservation.week), mark or uuid.uuid4().hex
-    earlier = former.deliveries if former is not None else ()
-    deliveries = merge_deliveries(earlier, more, now) if more else None
-    entry = put(
-        sync, href, _encoded(sync, reservation, mark, former, deliveries), former, now, lambda found: found.mark == mark
-    )
-    standing = entry.reservation
-    if standing is not None and is_same(standing, reservation) and not entry.changes:
-        return entry
-    if standing is not None and (standing.sequence, standing.modified) != (reservation.sequence, reservation.modified):
-        raise Overtaken(f"Somebody changed {href} as soon as it was written.")
-    _take_back(sync, entry, former, now, untold=more)
-    how = " ".join(entry.changes or entry.reading.defects) or "its text is another."
-    raise Refused(f"The calendar does not keep {href} as it was written, so it was taken back: {how}")
-
-
-def look_again(
-    sync: CalendarSync, reservation: Reservation, entry: CalendarObject, former: CalendarObject | None, now: datetime
-) -> None:
-    """Take the write that stands as `entry` back if something came in between, and raise `Conflicted` then.
-
-    A calendar that goes away after the write leaves it standing: asking again finds it, as the very same reservation.
-    """
-    after = conflicts_of(sync.agenda, reservation, reservation.ahead(now))
-    if not blocking(after) or reservation.override:
-        return
-    message = f"Somebody else was quicker, and the reservation was taken back: {blocking(after)[0].message}"
-    if not _take_back(sync, entry, former, now):
-        message = f"Somebody else changed {reservation.week} meanwhile, and it conflicts: {blocking(after)[0].message}"
-    raise Conflicted(message, after)
-
-
-def attach(sync: CalendarSync, entry: CalendarObject, more: Sequence[Delivery], now: datetime) -> CalendarObject:
-    """Put `more` deliveries onto the week of `entry`, whose reservation and mark stay; read back like `store`."""
-    ics = write_deliveries(entry.ics, merge_deliveries(entry.deliveries, more, now))
-    return put(sync, entry.href, ics, entry, now, lambda found: set(more) <= set(found.deliveries))
-
-
-def _take_back(
-    sync: CalendarSync,
-    entry: CalendarObject,
-    former: CalendarObject | None,
-    now: datetime,
-    *,
-    untold: Sequence[Delivery] = (),
-) -> bool:
-    """Undo the write that stands as `entry`; False where somebody else has changed it meanwhile.
-
-    What was sent meanwhile stays sent; `untold` deliveries came with the write, and are what they were before, or go with
-    it. An answer that is lost is looked for; a calendar that stays away raises `Unreachable`, and leaves it standing.
-    """
-    before = former.reservation if former is not None else None
-    known = {one.id: one for one in former.deliveries} if former is not None else {}
-    for _ in range(ATTEMPTS):
-        try:
-            if before is None:
-                sync.calendar.delete(entry.href, etag=entry.etag)
-            else:
-                # What people put on it since the write is kept, and subscribers see that it was changed once more.
-                again = replace(before, sequence=before.sequence + 2, modified=max(before.modified, utc_seconds(now)))
-                kept = [known.get(one.id) if one in untold else one for one in entry.deliveries]
-                deliveries = [one for one in kept if one is not None] if untold else None
-                sync.calendar.put(entry.href, _encoded(sync, again, uuid.uuid4().hex, entry, deliveries), etag=entry.etag)
-        except Changed:
-            standing = sync.refresh(now).objects.get(entry.href)
-            # Whoever settled a message has changed nothing that stands in the way.
-            if standing is None or standing.mark != entry.mark or standing.deliveries == entry.deliveries:
-                return False
-            entry = standing
-            continue
-        except Unreachable:
-            pass  # it may be undone all the same
-        standing = sync.refresh(now).objects.get(entry.href)
-        if standing is None or standing.mark != entry.mark:
-            return True
-        entry = standing
-    raise Unreachable(f"{entry.href} conflicts with what came in between and is not taken back yet; release the week.")
-
-
-def _encoded(
-    sync: CalendarSync,
-    reservation: Reservation,
-    mark: str,
-    former: CalendarObject | None,
-    deliveries: Sequence[Delivery] | None,
-) -> bytes:
-    """Encode the reservation in the place of `former`; see `encode_reservation`."""
-    if former is None:
-        return encode_reservation(sync.config, reservation, mark, deliveries=deliveries)
-    return encode_reservation(sync.config, reservation, mark, former.ics, former.written, deliveries)
-
-
-def is_same(reservation: Reservation, standing: Reservation) -> bool:
-    """Whether they are one reservation, whoever wrote it when."""
-    return standing == replace(reservation, modified=standing.modified, sequence=standing.sequence, author=standing.author)
-
-
-def trying(sync: CalendarSync, attempt: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
-    """Try, from reading on, until nobody else came first and no answer was lost; not more often than `attempts`."""
     failed: CalendarError
     with sync.turn():
         for _ in range(attempts):
@@ -161,38 +54,155 @@ def trying(sync: CalendarSync, attempt: Callable[[], T], *, attempts: int = ATTE
     raise failed
 
 
+def put_reservation(
+    sync: CalendarSync,
+    reservation: Reservation,
+    replaced: CalendarObject | None,
+    now: datetime,
+    deliveries: Sequence[Delivery] = (),
+    mark: str | None = None,
+) -> CalendarObject:
+    """Write the reservation in place of `replaced`, with new or changed `deliveries`, and return the stored week.
+
+    A caller that has to recognise its write later chooses the `mark`. Raises what `put` raises. If the calendar stores
+    something else, the write is taken back, and `Refused` is raised.
+    """
+    href, mark = reservation_href(reservation.week), mark or uuid.uuid4().hex
+    earlier = replaced.deliveries if replaced is not None else ()
+    merged = merge_deliveries(earlier, deliveries, now) if deliveries else None
+    ics = _encode(sync.config, reservation, mark, replaced, merged)
+    stored = put(sync, href, ics, replaced, now, lambda found: found.mark == mark)
+    current = stored.reservation
+    if current is not None and is_same(current, reservation) and not stored.changes:
+        return stored
+    if current is not None and (current.sequence, current.modified) != (reservation.sequence, reservation.modified):
+        raise Overtaken(f"Somebody changed {href} right after calsync wrote it.")
+    _take_back(sync, stored, replaced, now, added=deliveries)
+    how = " ".join(stored.changes or stored.reading.defects) or "its text differs."
+    raise Refused(f"The calendar does not keep {href} as it was written, so calsync took the write back: {how}")
+
+
+def put_deliveries(
+    sync: CalendarSync, week: CalendarObject, deliveries: Sequence[Delivery], now: datetime
+) -> CalendarObject:
+    """Write new or changed `deliveries` onto a week, and return it as stored; its reservation and mark stay the same.
+
+    Raises what `put` raises.
+    """
+    ics = write_deliveries(week.ics, merge_deliveries(week.deliveries, deliveries, now))
+    return put(sync, week.href, ics, week, now, lambda found: set(deliveries) <= set(found.deliveries))
+
+
 def put(
     sync: CalendarSync,
     href: str,
     ics: bytes,
-    former: CalendarObject | None,
+    replaced: CalendarObject | None,
     now: datetime,
-    stands: Callable[[CalendarObject], bool],
+    is_this_write: Callable[[CalendarObject], bool],
 ) -> CalendarObject:
-    """Put the resource in the place of `former` and read it back; the entry of which `stands` says that it is this write.
+    """Write the resource in place of `replaced` (None creates it), read it back, and return what is stored.
 
-    Raises `Overtaken` if somebody wrote first, `Lost` if the
-    write was lost, `Refused` where the calendar took it and has it not, and `Unreachable` where nobody can tell.
+    `is_this_write` recognises the write when it is read back. Raises `Overtaken` if somebody else wrote first, `Lost` if
+    neither an answer nor the write arrived, `Refused` if the server accepted the write and does not have it, and
+    `Unreachable` if the calendar went away before the write was read back.
     """
     lost: Unreachable | None = None
     try:
-        sync.calendar.put(href, ics, etag=former.etag if former is not None else None)
+        sync.calendar.put(href, ics, etag=replaced.etag if replaced is not None else None)
     except Changed as error:
         raise Overtaken(str(error)) from error
     except Unreachable as error:
         lost = error
     try:
-        entry = sync.refresh(now).objects.get(href)
+        stored = sync.refresh(now).objects.get(href)
     except CalendarError as error:
         name = href.removesuffix(".ics")
         raise Unreachable(
-            f"The calendar went away while {name} was written; it stands as asked or as before, so ask again.",
+            f"The calendar went away while calsync wrote {name}, so {name} is as before or as requested; ask again.",
             getattr(error, "retry_after", 30),
         ) from error
-    if entry is not None and stands(entry):
-        return entry
+    if stored is not None and is_this_write(stored):
+        return stored
     if lost is not None:
         raise Lost(str(lost), lost.retry_after) from lost
-    if entry is None or (former is not None and entry.etag == former.etag):
-        raise Refused(f"The calendar took {href} and does not have it: it lost it, or somebody removed it at once.")
+    if stored is None or (replaced is not None and stored.etag == replaced.etag):
+        raise Refused(
+            f"The server accepted {href}, but the write is missing on read-back: "
+            "the server lost it, or someone undid it concurrently."
+        )
     raise Overtaken(f"{href} was overwritten by somebody else.")
+
+
+def look_again(sync: CalendarSync, stored: CalendarObject, replaced: CalendarObject | None, now: datetime) -> None:
+    """Check a stored reservation again; if something that blocks it came in between, take the write back.
+
+    Raises `Conflicted` then. If the calendar goes away first, the reservation stays, and the same request finds it.
+    """
+    assert stored.reservation is not None  # as `put_reservation` returned it
+    conflicts = conflicts_of(sync.agenda, stored.reservation, stored.reservation.ahead(now))
+    blocked = blocking(conflicts)
+    if not blocked or stored.reservation.override:
+        return
+    if _take_back(sync, stored, replaced, now):
+        message = f"Somebody else was faster, so the reservation was taken back: {blocked[0].message}"
+    else:
+        message = f"Somebody else has changed {stored.reservation.week}, and it conflicts: {blocked[0].message}"
+    raise Conflicted(message, conflicts)
+
+
+def _take_back(
+    sync: CalendarSync,
+    stored: CalendarObject,
+    replaced: CalendarObject | None,
+    now: datetime,
+    *,
+    added: Sequence[Delivery] = (),
+) -> bool:
+    """Undo a write of this process; return False if somebody else has changed the reservation since.
+
+    The deliveries that the write `added` become what they were before, or are removed. Others stay: what was sent since
+    stays sent. Raises `Unreachable` if the calendar goes away; the write then stays.
+    """
+    former = replaced.reservation if replaced is not None else None
+    earlier = {delivery.id: delivery for delivery in replaced.deliveries} if replaced is not None else {}
+    for _ in range(ATTEMPTS):
+        overtaken = False
+        try:
+            if former is None:
+                sync.calendar.delete(stored.href, etag=stored.etag)
+            else:
+                # What people did since the write is kept. The sequence moves on, so subscribers see one more change.
+                restored = replace(former, sequence=former.sequence + 2, modified=max(former.modified, utc_seconds(now)))
+                kept = [earlier.get(delivery.id) if delivery in added else delivery for delivery in stored.deliveries]
+                deliveries = [delivery for delivery in kept if delivery is not None] if added else None
+                ics = _encode(sync.config, restored, uuid.uuid4().hex, stored, deliveries)
+                sync.calendar.put(stored.href, ics, etag=stored.etag)
+        except Changed:
+            overtaken = True
+        except Unreachable:
+            pass  # it may be undone nevertheless
+        current = sync.refresh(now).objects.get(stored.href)
+        if current is None or current.mark != stored.mark:
+            return not overtaken
+        if overtaken and current.deliveries == stored.deliveries:
+            return False  # it was not the outcome of a message that changed it
+        stored = current
+    raise Unreachable(f"calsync could not take {stored.href} back, so it is still on the calendar; release the week.")
+
+
+def _encode(
+    config: Config,
+    reservation: Reservation,
+    mark: str,
+    replaced: CalendarObject | None,
+    deliveries: Sequence[Delivery] | None,
+) -> bytes:
+    if replaced is None:
+        return encode_reservation(config, reservation, mark, deliveries=deliveries)
+    return encode_reservation(config, reservation, mark, replaced.ics, replaced.written, deliveries)
+
+
+def is_same(reservation: Reservation, other: Reservation) -> bool:
+    """Return whether two reservations are the same but for who wrote them and when."""
+    return other == replace(reservation, modified=other.modified, sequence=other.sequence, author=other.author)

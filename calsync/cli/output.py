@@ -14,7 +14,7 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 
 from calsync.booking.reservations import Outcome
-from calsync.booking.rotation import FAILED, Reserved
+from calsync.booking.rotation import FAILED, WeekResult
 from calsync.calendars.base import Capability
 from calsync.core.conductors import Pair
 from calsync.core.conflict import Alternative, Conflict
@@ -175,7 +175,7 @@ def show_rotation(found: Rotation) -> None:
             out.print(f"[yellow]![/] {plain(one.name)} has {one.turns}: {plain(one.reason)}.", soft_wrap=True)
 
 
-def show_reserved(found: Reserved) -> None:
+def show_reserved(found: WeekResult) -> None:
     """What became of one week."""
     mark = "[red]✗[/]" if found.result in FAILED else "[green]✓[/]" if found.result == "reserved" else "[dim]·[/]"
     out.print(f"{mark} {plain(found.message)}", soft_wrap=True)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from calsync.booking.handoff import HandedOff
-from calsync.booking.store import attach, trying
+from calsync.booking.handoff import Handoff
+from calsync.booking.store import put_deliveries, retry_write
 from calsync.core.delivery import LEASE, Delivery, Hopeless, NotSent, Unsure
 from calsync.core.errors import CalendarError, Changed, Unreachable
 from calsync.core.settings import Config
@@ -26,8 +26,8 @@ from calsync.schedule.sync import CalendarSync
 
 
 def send_handoff(
-    dispatcher: Dispatcher, sync: CalendarSync, found: HandedOff, now: datetime
-) -> tuple[HandedOff, tuple[Delivery, ...]]:
+    dispatcher: Dispatcher, sync: CalendarSync, found: Handoff, now: datetime
+) -> tuple[Handoff, tuple[Delivery, ...]]:
     """Send what a hand-off has to tell at `now` (aware); returns it with the etag that its week has then, and its messages.
 
     The etag stays where somebody else has changed the reservation meanwhile. Raises the calendar's errors.
@@ -72,9 +72,9 @@ def add_deliveries(
         if entry is None or entry.reservation is None:
             raise Changed(f"{href} is gone from the calendar, or cannot be read any more.")
         more = choose(entry)
-        return attach(sync, entry, more, now) if more else entry
+        return put_deliveries(sync, entry, more, now) if more else entry
 
-    return trying(sync, attempt, attempts=ATTEMPTS)
+    return retry_write(sync, attempt, attempts=ATTEMPTS)
 
 
 class Dispatcher:

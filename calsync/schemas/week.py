@@ -7,8 +7,8 @@ from datetime import date, datetime
 
 from pydantic import BaseModel, Field
 
-from calsync.booking.handoff import HandedOff
-from calsync.booking.rotation import Reserved, Result
+from calsync.booking.handoff import Handoff
+from calsync.booking.rotation import Result, WeekResult
 from calsync.core.delivery import Delivery, DeliveryState, Target
 from calsync.core.rotation import Tally, Turn, TurnState
 from calsync.notifications.updates import Told
@@ -87,7 +87,7 @@ class ReservedOut(BaseModel):
     conflicts: list[ConflictOut]
 
     @classmethod
-    def of(cls, found: Reserved) -> ReservedOut:
+    def of(cls, found: WeekResult) -> ReservedOut:
         """From the core."""
         return cls(
             week=str(found.turn.week),
@@ -161,7 +161,7 @@ class HandoffOut(BaseModel):
     deliveries: list[DeliveryOut]
 
     @classmethod
-    def of(cls, found: HandedOff, sent: Sequence[Delivery]) -> HandoffOut:
+    def of(cls, found: Handoff, sent: Sequence[Delivery]) -> HandoffOut:
         """From the core."""
         return cls(reservation=ReservationOut.of(found.outcome), deliveries=[DeliveryOut.of(one) for one in sent])
 

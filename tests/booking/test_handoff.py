@@ -581,7 +581,7 @@ def test_what_is_no_task_fails_at_once(known, destinations):
 def test_where_the_ticket_system_is_set_up_what_is_no_task_is_refused_with_the_remedy(calendar, now):
     sync = CalendarSync(calendar, secret(), now)
     with pytest.raises(
-        Invalid, match=r'"hello world" is no task of https://phabricator.example.org; write its number as T123'
+        Invalid, match=r'"hello world" is not a task of https://phabricator.example.org; write its number as T123'
     ):
         reservations.reserve(sync, ReservationRequest(Pair(ANA, BEN), W49, ticket="hello world"), now)
     assert sync.refresh(now).reservation(W49) is None

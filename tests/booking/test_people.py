@@ -322,12 +322,12 @@ def test_a_reservation_that_the_server_loses_is_told_and_never_a_success(unruly,
         body = {"week": "2026-W50", "primary": "conductor-eu", "backup": "conductor-us"}
         answer = client.post("/api/reservations", json=body)
         assert answer.status_code >= 400
-        assert "does not have it" in answer.json()["detail"]
+        assert "missing on read-back" in answer.json()["detail"]
         assert client.get("/api/reservations/2026-W50").status_code == 404
         unruly.control("marker", text="UID:train-2026-W49")
         answer = client.patch("/api/reservations/2026-W49", json={"ticket": "T400002"})
         assert answer.status_code >= 400
-        assert "does not" in answer.json()["detail"]
+        assert "missing on read-back" in answer.json()["detail"]
         assert client.get("/api/reservations/2026-W49").json()["ticket"] == "T400001"
         unruly.control("marker", text="")
         assert client.patch("/api/reservations/2026-W49", json={"ticket": "T400002"}).status_code == 200
@@ -339,7 +339,7 @@ def test_a_success_that_is_a_page_of_html_is_none(unruly, now):
     calendar.probe()
     sync = CalendarSync(calendar, unruly.config(), now)
     unruly.next(200, method="PUT", headers={"Content-Type": "text/html"}, body="<html>Log in</html>")
-    with pytest.raises(Refused, match="does not have it"):
+    with pytest.raises(Refused, match="missing on read-back"):
         reserve(sync, REQUEST, now)
     assert reserve(sync, REQUEST, now).created
 

@@ -421,7 +421,7 @@ def test_a_slot_that_people_moved_into_a_conflict_is_named_before_anything_is_wr
     edited(calendar, *MOVED)
     calendar.put("in-the-way.ics", ics("DTSTART:20261203T183000Z", "DTEND:20261203T184500Z", uid="w"), etag=None)
     before = calendar.changes(None)
-    with pytest.raises(Conflicted, match="in the way of 2026-W49"):
+    with pytest.raises(Conflicted, match="blocks 2026-W49"):
         change(sync, WEEK, replace(REQUEST, pair=replace(PAIR, backup=replace(PAIR.backup, name="eve"))), now)
     assert calendar.changes(None) == before
 
@@ -442,7 +442,7 @@ def test_a_ticket_that_stands_is_not_questioned_by_a_change_of_something_else(ca
     assert not same.created
     found = change(with_tickets, WEEK, replace(REQUEST, ticket="blocker", train="2"), now)
     assert (found.reservation.train, found.reservation.ticket) == ("2", "blocker")
-    with pytest.raises(Invalid, match='"another" is no task'):
+    with pytest.raises(Invalid, match='"another" is not a task'):
         change(with_tickets, WEEK, replace(REQUEST, ticket="another"), now)
 
 

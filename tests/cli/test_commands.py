@@ -189,7 +189,7 @@ def test_a_conflict_ends_with_1_and_an_override_is_recorded(run, calendar):
     assert said.code == 1
     assert "✗ overlap" in said.out
     assert "free instead of" in said.out
-    assert "stands in the way of 2026-W49" in said.err
+    assert "blocks 2026-W49" in said.err
     in_json = run("reserve", *W49, "--json")
     assert in_json.code == 1
     assert all(has(reservations.ConflictOut, conflict) for conflict in in_json.json["conflicts"])

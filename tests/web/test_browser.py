@@ -225,7 +225,7 @@ def test_a_conflict_is_shown_before_and_refused_in_words(site, open_page):
     # The page is a moment old, as pages are: the refusal comes from the server.
     page.get_by_role("button", name=f"Reserve {week}").click()
     said = page.locator("#reserved")
-    expect(said).to_contain_text(f"A conflict stands in the way of {week}: “Database maintenance”")
+    expect(said).to_contain_text(f"A conflict blocks {week}: “Database maintenance”")
     assert site.client.get(f"/api/reservations/{week}").status_code == 404
     page.reload()
     expect(page.locator("#plan-said")).to_contain_text("1 conflict stands in the way")
