@@ -5,9 +5,11 @@ import tomllib
 from datetime import UTC, datetime
 
 import pytest
+from typer.main import get_command
 
 from calsync.calendars.sql import SqlCalendar
-from calsync.cli.main import _exit_code, app
+from calsync.cli.errors import exit_code
+from calsync.cli.main import app
 from calsync.core import errors, settings
 from calsync.core.config import load
 from calsync.core.conflict import Conflicted
@@ -111,7 +113,7 @@ def test_every_error_has_a_status_of_its_own_and_an_exit_code():
     for kind in mapped:
         error = kind("It is so.", []) if issubclass(kind, Conflicted | errors.UnknownTimezone) else kind("It is so.")
         assert web_errors.of(error).status_code in range(400, 600)
-        assert _exit_code(error) in (1, 2, 3)
+        assert exit_code(error) in (1, 2, 3)
 
 
 def test_the_most_special_error_is_mapped_first():
@@ -120,7 +122,7 @@ def test_the_most_special_error_is_mapped_first():
         assert not any(issubclass(later, kind) for later in kinds[at + 1 :]), kind
 
 
-@pytest.mark.parametrize("command", [info.name or info.callback.__name__ for info in app.registered_commands])
+@pytest.mark.parametrize("command", get_command(app).commands)
 def test_every_command_is_documented(command):
     assert re.search(rf"(?:calsync|scripts/run) {command}\b", everything())
 

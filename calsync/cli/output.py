@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import date, datetime
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -57,9 +58,9 @@ def show_table(table: Table) -> None:
     out.print(table, crop=False)
 
 
-def print_json(model: BaseModel) -> None:
-    """For scripts: the API's shape."""
-    sys.stdout.write(model.model_dump_json(indent=2) + "\n")
+def print_json(body: BaseModel | Sequence[BaseModel] | Mapping[str, object]) -> None:
+    """Print JSON for scripts, in the API's shapes."""
+    sys.stdout.write(to_json(body, indent=2).decode() + "\n")
 
 
 def show_outcome(outcome: Outcome, said: str, *, as_json: bool) -> None:

@@ -1,25 +1,22 @@
-"""The command line for the pair's week: calsync rotation | away | handoff | update | announce."""
+"""The commands for the pair's week: rotation, away, handoff, update, announce."""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import signal
-import sys
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from datetime import date, datetime
-from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 
 from calsync.booking import absences
 from calsync.booking.handoff import hand_off
 from calsync.booking.rotation import FAILED, reserve_weeks
+from calsync.cli.errors import CONFLICT
+from calsync.cli.options import DEFAULT_CONFIG, AsJson, ConfigFile, WeekArgument
 from calsync.cli.output import (
     err,
     out,
@@ -31,211 +28,171 @@ from calsync.cli.output import (
     show_reserved,
     show_rotation,
 )
-from calsync.core.conductors import Conductor
+from calsync.cli.session import author, conductor, open_session, time_of
 from calsync.core.errors import Invalid
 from calsync.core.rotation import check_weeks
-from calsync.core.settings import Config, parse_duration
+from calsync.core.settings import parse_duration
 from calsync.core.timezones import resolve, zone
 from calsync.core.weeks import Week
-from calsync.core.windows import Role
 from calsync.notifications import announcer
 from calsync.notifications.destinations import Destinations, missing_secrets
 from calsync.notifications.dispatcher import Dispatcher, send_handoff
 from calsync.notifications.updates import update
 from calsync.schedule.absences import known_person, list_absences, unknown_absences
 from calsync.schedule.rotation import rotation
-from calsync.schedule.sync import CalendarSync
 from calsync.schemas.week import AwayOut, HandoffOut, ReservedOut, RotationOut, UpdateOut
 
-CONFLICT = 1
-ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration.", show_default=True)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, in the API's shapes.")]
-WeekArgument = Annotated[str, typer.Argument(help="An ISO week or a date in it.")]
-DEFAULT_CONFIG = Path("windows.toml")
+commands = typer.Typer()
 
 
-class Session(Protocol):
-    """What a command works with: the configuration, the calendar that was just read, and the time."""
-
-    @property
-    def config(self) -> Config:
-        """The configuration."""
-
-    @property
-    def sync(self) -> CalendarSync:
-        """The calendar."""
-
-    @property
-    def now(self) -> datetime:
-        """The time, aware."""
-
-
-Needs = Literal["anything", "calendar", "nothing"]
-
-
-class Open(Protocol):
-    """Opens the session of a command; see `cli`."""
-
-    def __call__(
-        self, context: typer.Context, file: Path, *, needs: Needs, people: bool = True
-    ) -> AbstractContextManager[Session]:
-        """It needs the calendar as it is, or anything known of it, or nothing yet, since it will sync itself.
-
-        Where it is about when `people` are away, their busy feeds are asked first.
-        """
-
-
-Author = Callable[[], str | None]
-Meant = Callable[[Config, str, Role], Conductor]
-Clock = Callable[[typer.Context], datetime]
-
-
-def add_to(app: typer.Typer, open_session: Open, author: Author, meant: Meant, clock: Clock) -> None:
-    """Give the commands to `app`.
-
-    `open_session` reads configuration and calendar, `author` tells who calls, `meant` whom a text names, `clock` the time.
-    """
-
-    @app.command(name="rotation", epilog="Example: calsync rotation --weeks 12 --reserve")
-    def _rotation(
-        context: typer.Context,
-        weeks: Annotated[int, typer.Option(help="How many weeks.")] = 12,
-        reserve: Annotated[bool, typer.Option("--reserve", help="Reserve every coming week that is free.")] = False,
-        file: ConfigFile = DEFAULT_CONFIG,
-        as_json: AsJson = False,
-    ) -> None:
-        """Say who conducts in the coming weeks, or reserve those; exits with 1 where a week could not be reserved."""
-        check_weeks(weeks)
-        with open_session(context, file, needs="nothing" if reserve else "anything") as session:
-            if not reserve:
-                found = rotation(session.sync.agenda, session.now, weeks)
-                if as_json:
-                    print_json(RotationOut.of(found))
-                else:
-                    show_rotation(found)
-                return
-            reserved = []
-            try:
-                for one in reserve_weeks(session.sync, weeks, session.now, author=author()):
-                    reserved.append(one)
-                    if not as_json:
-                        show_reserved(one)
-            finally:  # what was reserved before the calendar went away is told too
-                if as_json and reserved:
-                    _print_list([ReservedOut.of(one) for one in reserved])
-        if any(one.result in FAILED for one in reserved):
-            raise typer.Exit(CONFLICT)
-
-    @app.command(name="away", epilog='Example: calsync away conductor-eu 2026-12-01 2026-12-02 --note "conference"')
-    def _away(
-        context: typer.Context,
-        who: Annotated[str | None, typer.Argument(help="A name of the roster or of a pair.", show_default=False)] = None,
-        start: Annotated[str | None, typer.Argument(help="A date, a week, or a time such as 2026-12-01T14:00.")] = None,
-        end: Annotated[str | None, typer.Argument(help="The last day, a week for its last day, or the end.")] = None,
-        note: Annotated[str | None, typer.Option(help="Why, for people to read.")] = None,
-        remove: Annotated[str | None, typer.Option(help="Take the absence of this id away.", metavar="ID")] = None,
-        file: ConfigFile = DEFAULT_CONFIG,
-        as_json: AsJson = False,
-    ) -> None:
-        """Put an absence on the calendar, and say who could cover; without a start, list the absences."""
-        with open_session(context, file, needs="anything" if start is None and remove is None else "calendar") as session:
-            if remove is not None:
-                absences.remove_absence(session.sync, remove, session.now)
-                if as_json:
-                    sys.stdout.write(json.dumps({"id": remove, "removed": True}, indent=2) + "\n")
-                else:
-                    out.print(f"[green]The absence {plain(remove)} is taken away.[/]")
-                return
-            doubts: Sequence[str] = ()
-            person = known_person(session.sync.agenda, who) if who is not None else None
-            if who is None or person is None or start is None:
-                found = list_absences(session.sync.agenda, session.now)
-                found = [one for one in found if who in (None, one.away.conductor)]
-                doubts = unknown_absences(session.sync.agenda, session.now, who)
+@commands.command(name="rotation", epilog="Example: calsync rotation --weeks 12 --reserve")
+def rotation_command(
+    context: typer.Context,
+    weeks: Annotated[int, typer.Option(help="How many weeks.")] = 12,
+    reserve: Annotated[bool, typer.Option("--reserve", help="Reserve every coming week that is free.")] = False,
+    file: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Say who conducts in the coming weeks, or reserve those; exits with 1 where a week could not be reserved."""
+    check_weeks(weeks)
+    with open_session(context, file, needs="nothing" if reserve else "copy") as session:
+        if not reserve:
+            coming = rotation(session.sync.agenda, session.now, weeks)
+            if as_json:
+                print_json(RotationOut.of(coming))
             else:
-                first, last = _span(start, end, person.timezone)
-                why = _line(note) if note else None
-                found = [absences.add_absence(session.sync, who, first, last, session.now, note=why, author=author())]
-        if as_json:
-            _print_list([AwayOut.of(one) for one in found])
-        for one in () if as_json else found:
-            show_away(one)
-        for doubt in doubts:
-            (err if as_json else out).print(f"[yellow]![/] {plain(doubt)}", soft_wrap=True)
-        if not found and not doubts and not as_json:
-            out.print(f"{plain(who or 'Nobody')} is {'not ' if who else ''}away.")
-
-    @app.command(name="handoff", epilog='Example: calsync handoff 2026-W49 conductor-us --note "blocked on T400002"')
-    def _handoff(
-        context: typer.Context,
-        week: WeekArgument,
-        to: Annotated[str, typer.Argument(help="Who takes over: a name of the roster, or NAME@TIMEZONE.")],
-        note: Annotated[str, typer.Option(help="What they have to know; goes onto the ticket and into the log.")],
-        file: ConfigFile = DEFAULT_CONFIG,
-        as_json: AsJson = False,
-    ) -> None:
-        """Hand the train to somebody else from now on; the calendar first, then the ticket and the operations channel."""
-        with open_session(context, file, needs="nothing", people=False) as session:
-            destinations, which = Destinations.of(session.config), Week.parse(week)
-            nameless = Invalid("Give the name of who takes over; a timezone alone is nobody.")
-            if not to.strip("@ "):
-                raise nameless
-            person = meant(session.config, to, "primary")
-            if person.name == "primary":
-                raise nameless
-            found = hand_off(session.sync, destinations.missing, which, person, _line(note), session.now, author=author())
-            found, sent = send_handoff(Dispatcher(session.sync, destinations), session.sync, found, session.now)
-        if as_json:
-            print_json(HandoffOut.of(found, sent))
+                show_rotation(coming)
             return
-        show_conflicts(found.outcome.warnings, ())
-        out.print(f"[green]{person.name} is responsible for {which} now.[/]")
-        show_deliveries(sent)
-
-    @app.command(name="update", epilog='Example: calsync update 2026-W49 "group1 is out" --from conductor-eu')
-    def _update(
-        context: typer.Context,
-        week: WeekArgument,
-        text: Annotated[str, typer.Argument(help="The news.")],
-        sender: Annotated[str, typer.Option("--from", help="Who of the pair tells it.")],
-        decision: Annotated[bool, typer.Option("--decision", help="It decides something: ticket and log.")] = False,
-        file: ConfigFile = DEFAULT_CONFIG,
-        as_json: AsJson = False,
-    ) -> None:
-        """Tell the partner where they are reached now: in the channel, or on the ticket outside their working hours."""
-        with open_session(context, file, needs="nothing") as session:
-            destinations, which = Destinations.of(session.config), Week.parse(week)
-            found = update(session.sync, destinations, which, sender, _line(text), session.now, decision=decision)
-            sent = Dispatcher(session.sync, destinations).deliver(found.href, found.correlation_id, session.now)
-        if as_json:
-            print_json(UpdateOut.of(str(which), found, sent))
-            return
-        out.print(f"Why: {plain(found.route.reason)}.", soft_wrap=True)
-        show_deliveries(sent)
-
-    @app.command(name="announce", epilog="Example: calsync announce --before 10m")
-    def _announce(
-        context: typer.Context,
-        before: Annotated[str, typer.Option(help="How long before each slot, too; 0m announces starts alone.")] = "10m",
-        file: ConfigFile = DEFAULT_CONFIG,
-    ) -> None:
-        """Tell the operations channel when a reserved slot starts, until it is told to stop; retries what was not sent."""
+        reserved = []
         try:
-            ahead = parse_duration(before)
-        except ValueError as error:
-            raise Invalid(f"--before: {error}.") from None
-        stop = threading.Event()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda _signal, _frame: stop.set())
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        with open_session(context, file, needs="nothing", people=False) as session:
-            destinations = Destinations.of(session.config)
-            if destinations.channels.operations is None:
-                raise Invalid("There is no channel to announce in; set notify.operations or CALSYNC_NOTIFY_OPERATIONS.")
-            for sentence in missing_secrets(session.config):
-                logging.getLogger("calsync").warning("%s", sentence)
-            dispatcher = Dispatcher(session.sync, destinations)
-            announcer.run(session.sync, dispatcher, lambda: clock(context), stop.wait, ahead)
+            for week in reserve_weeks(session.sync, weeks, session.now, author=author()):
+                reserved.append(week)
+                if not as_json:
+                    show_reserved(week)
+        finally:  # also print what was reserved before the calendar went away
+            if as_json and reserved:
+                print_json([ReservedOut.of(week) for week in reserved])
+    if any(week.result in FAILED for week in reserved):
+        raise typer.Exit(CONFLICT)
+
+
+@commands.command(name="away", epilog='Example: calsync away conductor-eu 2026-12-01 2026-12-02 --note "conference"')
+def away_command(
+    context: typer.Context,
+    who: Annotated[str | None, typer.Argument(help="A name of the roster or of a pair.", show_default=False)] = None,
+    start: Annotated[str | None, typer.Argument(help="A date, a week, or a time such as 2026-12-01T14:00.")] = None,
+    end: Annotated[str | None, typer.Argument(help="The last day, a week for its last day, or the end.")] = None,
+    note: Annotated[str | None, typer.Option(help="Why, for people to read.")] = None,
+    remove: Annotated[str | None, typer.Option(help="Take the absence of this id away.", metavar="ID")] = None,
+    file: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Put an absence on the calendar, and say who could cover; without a start, list the absences."""
+    with open_session(context, file, needs="copy" if start is None and remove is None else "calendar") as session:
+        if remove is not None:
+            absences.remove_absence(session.sync, remove, session.now)
+            if as_json:
+                print_json({"id": remove, "removed": True})
+            else:
+                out.print(f"[green]The absence {plain(remove)} is taken away.[/]")
+            return
+        unknown: Sequence[str] = ()
+        person = known_person(session.sync.agenda, who) if who is not None else None
+        if who is None or person is None or start is None:
+            away = [
+                absence
+                for absence in list_absences(session.sync.agenda, session.now)
+                if who in (None, absence.away.conductor)
+            ]
+            unknown = unknown_absences(session.sync.agenda, session.now, who)
+        else:
+            first, last = _span(start, end, person.timezone)
+            why = _line(note) if note else None
+            away = [absences.add_absence(session.sync, who, first, last, session.now, note=why, author=author())]
+    if as_json:
+        print_json([AwayOut.of(absence) for absence in away])
+    else:
+        for absence in away:
+            show_away(absence)
+    for sentence in unknown:
+        (err if as_json else out).print(f"[yellow]![/] {plain(sentence)}", soft_wrap=True)
+    if not away and not unknown and not as_json:
+        out.print(f"{plain(who or 'Nobody')} is {'not ' if who else ''}away.")
+
+
+@commands.command(name="handoff", epilog='Example: calsync handoff 2026-W49 conductor-us --note "blocked on T400002"')
+def handoff_command(
+    context: typer.Context,
+    week: WeekArgument,
+    to: Annotated[str, typer.Argument(help="Who takes over: a name of the roster, or NAME@TIMEZONE.")],
+    note: Annotated[str, typer.Option(help="What they have to know; goes onto the ticket and into the log.")],
+    file: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Hand the train to somebody else from now on; the calendar first, then the ticket and the operations channel."""
+    with open_session(context, file, needs="nothing", refresh_feeds=False) as session:
+        destinations, which = Destinations.of(session.config), Week.parse(week)
+        nameless = Invalid("Give the name of who takes over; a timezone alone is nobody.")
+        if not to.strip("@ "):
+            raise nameless
+        person = conductor(session.config, to, "primary")
+        if person.name == "primary":
+            raise nameless
+        handoff = hand_off(session.sync, destinations.missing, which, person, _line(note), session.now, author=author())
+        handoff, sent = send_handoff(Dispatcher(session.sync, destinations), session.sync, handoff, session.now)
+    if as_json:
+        print_json(HandoffOut.of(handoff, sent))
+        return
+    show_conflicts(handoff.outcome.warnings, ())
+    out.print(f"[green]{person.name} is responsible for {which} now.[/]")
+    show_deliveries(sent)
+
+
+@commands.command(name="update", epilog='Example: calsync update 2026-W49 "group1 is out" --from conductor-eu')
+def update_command(
+    context: typer.Context,
+    week: WeekArgument,
+    text: Annotated[str, typer.Argument(help="The news.")],
+    sender: Annotated[str, typer.Option("--from", help="Who of the pair tells it.")],
+    decision: Annotated[bool, typer.Option("--decision", help="It decides something: ticket and log.")] = False,
+    file: ConfigFile = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Tell the partner where they are reached now: in the channel, or on the ticket outside their working hours."""
+    with open_session(context, file, needs="nothing") as session:
+        destinations, which = Destinations.of(session.config), Week.parse(week)
+        told = update(session.sync, destinations, which, sender, _line(text), session.now, decision=decision)
+        sent = Dispatcher(session.sync, destinations).deliver(told.href, told.correlation_id, session.now)
+    if as_json:
+        print_json(UpdateOut.of(str(which), told, sent))
+        return
+    out.print(f"Why: {plain(told.route.reason)}.", soft_wrap=True)
+    show_deliveries(sent)
+
+
+@commands.command(epilog="Example: calsync announce --before 10m")
+def announce(
+    context: typer.Context,
+    before: Annotated[str, typer.Option(help="How long before each slot, too; 0m announces starts alone.")] = "10m",
+    file: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Tell the operations channel when a reserved slot starts, until it is told to stop; retries what was not sent."""
+    try:
+        ahead = parse_duration(before)
+    except ValueError as error:
+        raise Invalid(f"--before: {error}.") from None
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda _signal, _frame: stop.set())
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with open_session(context, file, needs="nothing", refresh_feeds=False) as session:
+        destinations = Destinations.of(session.config)
+        if destinations.channels.operations is None:
+            raise Invalid("There is no channel to announce in; set notify.operations or CALSYNC_NOTIFY_OPERATIONS.")
+        for sentence in missing_secrets(session.config):
+            logging.getLogger("calsync").warning("%s", sentence)
+        dispatcher = Dispatcher(session.sync, destinations)
+        announcer.run(session.sync, dispatcher, lambda: time_of(context), stop.wait, ahead)
 
 
 def _line(text: str) -> str:
@@ -287,8 +244,3 @@ def _moment(text: str, timezone: str) -> date:
     except ValueError:
         raise Invalid(f'"{text[:40]}" is no date, week or time; write 2026-12-01, 2026-W49 or 2026-12-01T14:00.') from None
     return moment if moment.tzinfo is not None else resolve(moment, zone(timezone))[0]
-
-
-def _print_list(found: Sequence[BaseModel]) -> None:
-    rows = [one.model_dump(mode="json") for one in found]
-    sys.stdout.write(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")

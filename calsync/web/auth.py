@@ -1,48 +1,18 @@
-"""Who may do what: tokens for writing, and a guard around the whole app for browsers and for bodies out of measure."""
+"""Who may write: whoever sends a known token, and no other web site through a browser."""
 
 from __future__ import annotations
 
 import hmac
-import ipaddress
-import logging
-from collections.abc import Iterable
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from calsync.core.errors import Forbidden, Invalid, Unauthorized
+from calsync.core.errors import Forbidden, Unauthorized
 from calsync.web.state import State
 
-_log = logging.getLogger("calsync")
 _bearer = HTTPBearer(auto_error=False, description="A token from CALSYNC_TOKENS.")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on `host`."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def check_listening(host: str, *, tokens: Iterable[str], hosts: Iterable[str]) -> None:
-    """Refuse to listen where strangers could write, or where no Host header would be accepted."""
-    names = [name for name in hosts if not is_loopback(name)]
-    if is_loopback(host) and not names:
-        return
-    if not list(tokens):
-        reached = host if not is_loopback(host) else names[0]
-        raise Invalid(
-            f"Without tokens anybody who reaches {reached} could write; set CALSYNC_TOKENS (name:token pairs), "
-            "or listen on 127.0.0.1 and leave server.hosts empty."
-        )
-    if not names:
-        raise Invalid(
-            f"Say under which names calsync is reached when it listens on {host}: set server.hosts in windows.toml or "
-            'CALSYNC_SERVER_HOSTS, such as ["calsync.example.org"].'
-        )
 
 
 async def writer(  # one that is not async would be sent through a thread

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from icalendar import Calendar
 from starlette.testclient import TestClient
+from typer.main import get_command
+from uvicorn.importer import import_from_string
 
 from calsync import __version__
 from calsync.calendars.sql import SqlCalendar
@@ -354,8 +358,7 @@ def test_the_help_of_each_command_has_an_example(run, command):
 
 
 def test_every_command_is_tested_here():
-    names = {info.name or info.callback.__name__ for info in app.registered_commands}
-    assert names == set(COMMANDS)
+    assert set(get_command(app).commands) == set(COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -449,7 +452,7 @@ def test_a_calendar_that_is_away_ends_with_3(run, folder, monkeypatch, url, comm
 
 
 def test_a_defect_is_told_from_a_conflict_by_its_exit_code(run, monkeypatch):
-    monkeypatch.setattr("calsync.cli.main.plan", lambda *_: 1 / 0)
+    monkeypatch.setattr("calsync.cli.reservations.planning.plan", lambda *_: 1 / 0)
     said = run("plan", *PAIR)
     assert (said.code, said.raw) == (70, "")
     assert "ZeroDivisionError" in said.err
@@ -478,6 +481,22 @@ def test_python_m_calsync_is_the_same_command():
         timeout=60,
     )
     assert (done.stdout, done.stderr) == (f"calsync {__version__}\n", "")
+
+
+def test_the_command_line_loads_no_server_and_no_client():
+    names = {"fastapi", "starlette", "uvicorn", "pythonjsonlogger", "niquests", "sqlalchemy", "caldav", "apprise", "irc"}
+    code = f"import sys, calsync.cli, calsync.cli.main; print(*sorted({names} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "\n"
+
+
+def test_several_workers_import_the_app_by_name(run, monkeypatch):
+    calls = []
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: calls.append((app, options)))
+    assert run("serve", "--workers", "2").code == 0
+    ((app, options),) = calls
+    assert options["factory"]
+    assert isinstance(import_from_string(app)(), FastAPI)
 
 
 def test_without_a_command_it_says_what_there_is(run):

@@ -6,10 +6,10 @@ import pytest
 from icalendar import Calendar
 from starlette.testclient import TestClient
 
+from calsync.cli.serve import check_listening
 from calsync.core.config import load
 from calsync.core.errors import Invalid
 from calsync.web.app import create_app
-from calsync.web.auth import check_listening
 from calsync.web.middleware import MAX_BODY
 from support.samples import SHIPPED
 
