@@ -6,9 +6,7 @@ import pytest
 from icalendar import Calendar
 from starlette.testclient import TestClient
 
-from calsync.cli.serve import check_listening
 from calsync.core.config import load
-from calsync.core.errors import Invalid
 from calsync.web.app import create_app
 from calsync.web.middleware import MAX_BODY
 from support.samples import SHIPPED
@@ -155,17 +153,3 @@ def test_a_body_over_64_kb_is_413_with_and_without_a_length(open_client, calenda
 def test_a_body_of_64_kb_is_read(open_client):
     body = b'{"week": "2026-W49", "primary": "conductor-eu", "backup": "conductor-us"}'.ljust(MAX_BODY)
     assert open_client.post(URL, content=body, headers={"Content-Type": "application/json"}).status_code == 201
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.53", "::1", "[::1]", "localhost"])
-def test_loopback_needs_no_tokens(host):
-    check_listening(host, tokens=[], hosts=[])
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "calsync.example.org", "localhost.example.org", ""])
-def test_elsewhere_it_does_not_listen_without_tokens_or_names(host):
-    with pytest.raises(Invalid, match="CALSYNC_TOKENS"):
-        check_listening(host, tokens=[], hosts=["calsync.example.org"])
-    with pytest.raises(Invalid, match=r"server\.hosts"):
-        check_listening(host, tokens=["ana"], hosts=[])
-    check_listening(host, tokens=["ana"], hosts=["calsync.example.org"])
