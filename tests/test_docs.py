@@ -18,7 +18,7 @@ from calsync.web import errors as web_errors
 from calsync.web.app import create_app
 from support.samples import ROOT, SHIPPED
 
-SECTIONS = {
+SECTIONS: dict[str, type[Section]] = {
     "calendar": settings.CalendarSection,
     "calendar.horizon": settings.HorizonSettings,
     "train": settings.TrainSection,

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
+from typing import Any
 
 import httpx2
 import pytest
@@ -100,7 +101,7 @@ class Replicas(RuleBasedStateMachine):
     being reserved while something else happens.
     """
 
-    place = None  # makes a place for a new calendar
+    place: Any = None  # makes a place for a new calendar
 
     @initialize()
     def start(self):

@@ -545,7 +545,7 @@ def test_what_the_server_says_unasked_comes_through():
     news = b"A" + (4 + 4 + 5 + 1).to_bytes(4) + bytes(4) + b"news\0" + b"\0"
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        Proxy(*server.getsockname(), "postgres") as proxy,
+        Proxy("127.0.0.1", server.getsockname()[1], "postgres") as proxy,
         socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client,
     ):
         client.sendall((8).to_bytes(4) + SSL)

@@ -8,6 +8,7 @@ import logging
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -209,6 +210,8 @@ def test_a_connection_lost_while_it_is_sent_leaves_it_unsure():
 
 
 class Hook(http.server.BaseHTTPRequestHandler):
+    server: Any
+
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.got.append(json.loads(body)["message"])
@@ -225,7 +228,7 @@ class Hook(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hook():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
     server.got, server.status, server.statuses = [], 200, []
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx2
 import pytest
@@ -31,6 +32,8 @@ pytestmark = pytest.mark.heavy
 class Hook(http.server.BaseHTTPRequestHandler):
     """A channel that refuses, keeps whoever speaks waiting, or takes what it is told."""
 
+    server: Any
+
     def do_POST(self):
         message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["message"]
         if self.server.mood != "refuse":
@@ -48,7 +51,7 @@ class Hook(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hook():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
     server.got, server.mood, server.over = [], "take", threading.Event()
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()

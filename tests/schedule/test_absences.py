@@ -18,6 +18,7 @@ from calsync.booking import absences, reservations
 from calsync.core.absence import AbsenceRecord
 from calsync.core.conductors import Pair
 from calsync.core.config import load
+from calsync.core.conflict import Conflicted
 from calsync.core.errors import Changed, Invalid
 from calsync.core.weeks import Week
 from calsync.ical.absence import decode_absence
@@ -118,7 +119,7 @@ def test_where_the_partner_is_away_too_those_cover_whose_hours_fit(known, now):
 
 def test_a_week_is_not_reserved_for_somebody_who_is_away_and_the_partner_covers(known, now):
     absences.add_absence(known, "cem", date(2026, 12, 8), date(2026, 12, 8), now)
-    with pytest.raises(Exception, match="cem is away") as error:
+    with pytest.raises(Conflicted, match="cem is away") as error:
         reservations.reserve(known, ReservationRequest(Pair(CEM, BEN), Week(2026, 50)), now)
     (conflict,) = [conflict for conflict in error.value.conflicts if conflict.kind == "busy"]
     assert conflict.cover[0].reason == (

@@ -113,7 +113,7 @@ def test_a_calendar_that_does_not_answer_leaves_readers_the_agenda_they_had(cale
         def changes(self, *_arguments):
             raise Unreachable("away")
 
-    sync.calendar = Away()
+    sync.calendar = Away()  # type: ignore[assignment]
     for later in (timedelta(seconds=1), timedelta(days=2)):
         with pytest.raises(Unreachable):
             sync.refresh(NOW + later)

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
+from typing import Any
 
 import pytest
 import pytz
@@ -116,7 +117,7 @@ def another_weeks(pair, slot_of=WEEK, week=None):
 
 
 STRANGERS = Pair(person("p", "Europe/Paris"), person("q", "America/Denver"))
-CASES = {
+CASES: dict[str, tuple[dict[str, Any], list[bytes]]] = {
     "overlap": ({}, [span(*TUESDAY)]),
     "freeze": (
         {

@@ -185,13 +185,11 @@ spans = st.tuples(st.integers(0, 500), st.integers(0, 200), st.booleans())
 
 @given(st.lists(spans, max_size=12), st.integers(0, 700), st.integers(1, 50))
 def test_a_diary_finds_every_absence_that_overlaps_a_span(absences, first, hours):
-    def instant(hour):
-        return utc(2026, 12, 1) + timedelta(hours=hour)
+    def instant(hour, floats=False):
+        return (utc(2026, 12, 1) + timedelta(hours=hour)).replace(tzinfo=None if floats else UTC)
 
     written = [
-        Occurrence(
-            *(instant(hour).replace(tzinfo=None if floats else UTC) for hour in (start, start + length)), str(n), "away"
-        )
+        Occurrence(instant(start, floats), instant(start + length, floats), str(n), "away")
         for n, (start, length, floats) in enumerate(absences)
     ]
     start, end = instant(first), instant(first + hours)

@@ -281,7 +281,7 @@ def used(known, now):
     """A calendar with a history: weeks reserved out of turn, an absence, a week without slots, and somebody's event."""
     people = {one["name"]: person(one["name"], one["timezone"]) for one in TEAM}
     pairs = {START.shift(-2): "bc", START: "cb", START.shift(1): "ac", START.shift(2): "ba", START.shift(5): "ca"}
-    for week, (primary, backup) in pairs.items():
+    for week, (primary, backup) in pairs.items():  # type: ignore[str-unpack]
         by_letter = {name[0]: one for name, one in people.items()}
         at = min(now, datetime.combine(week.monday, datetime.min.time(), UTC))
         reservations.reserve(known, ReservationRequest(Pair(by_letter[primary], by_letter[backup]), week), at)

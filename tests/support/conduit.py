@@ -11,6 +11,7 @@ import json
 import re
 import threading
 import time
+from typing import Any
 from urllib.parse import parse_qsl
 
 TOKEN = "api-" + "abcdefghijklmnopqrstuvwxyz12"
@@ -47,6 +48,8 @@ def listed(value):
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
+    server: "ConduitServer"
+
     def do_POST(self):
         server = self.server
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
@@ -99,7 +102,9 @@ class ConduitServer(http.server.ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.calls, self.down, self.silent, self.dripping, self.delay = [], 0, [], [], 0.0
         self.users = {"Ana": "PHID-USER-ana", "Ben": "PHID-USER-ben"}
-        self.tasks = {n: {"phid": f"PHID-TASK-{n}", "owner": None, "comments": []} for n in (400001, 400002)}
+        self.tasks: dict[int, Any] = {
+            n: {"phid": f"PHID-TASK-{n}", "owner": None, "comments": []} for n in (400001, 400002)
+        }
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))

@@ -8,6 +8,7 @@ import pytest
 from icalendar import Calendar
 from pydantic import SecretStr
 
+from calsync.calendars.caldav.calendar import CalDavCalendar
 from calsync.calendars.open import open_calendar
 from support import servers
 from support.faults import Proxy
@@ -85,15 +86,15 @@ class Place:
         if password is not None:
             config = config.model_copy(update={"password": SecretStr(password)})
         calendar = open_calendar(config)
-        if self.engine in CALDAV:
+        if isinstance(calendar, CalDavCalendar):
             calendar._pause = pause
         self.stack.callback(calendar.close)
         return calendar
 
     def proxy(self):
         """A proxy to the server; `proxy.through(url)` leads through it."""
-        protocol = "postgres" if self.engine == "postgresql" else "http"
-        return self.stack.enter_context(Proxy("127.0.0.1", self.server.port, protocol))
+        proxy = Proxy("127.0.0.1", self.server.port, "postgres" if self.engine == "postgresql" else "http")
+        return self.stack.enter_context(proxy)
 
     def person(self):
         return self.stack.enter_context(Person(self))

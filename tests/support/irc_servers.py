@@ -202,6 +202,8 @@ class NickServ:
 class _SaslClient(socketserver.StreamRequestHandler):
     """One client of a server that lets nobody in without SASL PLAIN (IRCv3 sasl-3.1)."""
 
+    server: "SaslServer"
+
     def say(self, line):
         self.wfile.write(f":sasl.test {line}\r\n".encode())
 

@@ -9,6 +9,7 @@ import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from booking.test_handoff import MIDWEEK, NEAR, TEAM, handed
 from calsync.calendars.sql import SqlCalendar
@@ -56,10 +57,11 @@ class Deadly:
 
 
 def main(what, database, tickets, room, *rest):
-    calendar, conduit, channel = SqlCalendar.sqlite(Path(database)), Conduit(tickets, TOKEN), Written(room)
+    ports: list[Any] = [SqlCalendar.sqlite(Path(database)), Conduit(tickets, TOKEN), Written(room)]
     if what == "handoff":
         method, n, when = rest
-        calendar, conduit, channel = (Deadly(port, method, int(n), when) for port in (calendar, conduit, channel))
+        ports = [Deadly(port, method, int(n), when) for port in ports]
+    calendar, conduit, channel = ports
     now = MIDWEEK + timedelta(seconds=int(rest[0]) if what == "settle" else 0)
     sync = CalendarSync(calendar, configured(conductors=TEAM, calendar=NEAR), now)
     destinations = Destinations(conduit, Channels(channel, channel))

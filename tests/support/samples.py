@@ -59,7 +59,7 @@ def configured(environ=None, **changes):
 
 
 def utc(*parts):
-    return datetime(*parts, tzinfo=UTC)
+    return datetime(*parts).replace(tzinfo=UTC)
 
 
 def decoded(ics):

@@ -1,6 +1,7 @@
 """The API keeps to its own OpenAPI document, whatever comes in."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import schemathesis
@@ -84,7 +85,7 @@ W49 = {"path_parameters": {"week": "2026-W49"}}
 
 
 def test_a_week_from_its_reservation_to_its_release_goes_by_the_document(api):
-    calls = [
+    calls: list[tuple[str, dict[str, Any], int]] = [
         ("POST /api/reservations", {"body": {"week": "2026-W49", **PAIR}}, 201),
         ("POST /api/reservations", {"body": {"week": "2026-W49", **PAIR}}, 200),
         (

@@ -4,6 +4,7 @@ import re
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import pytest
@@ -452,7 +453,7 @@ def test_now_without_at_is_now(readers, now):
 # Bad input
 
 LONE = '{"week": "2026-W49", "primary": {"name": "\\ud800", "timezone": "Europe/Paris"}, "backup": "conductor-us"}'
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], str | None]] = {
     "unknown timezone": ({"json": WEEK | {"primary": {"name": "ana", "timezone": "Europe/Pariss"}}}, "unknown-timezone"),
     "week over": ({"json": WEEK | {"week": "2026-W40"}}, "invalid"),
     "no train": ({"json": WEEK | {"week": "2026-W52"}}, "invalid"),
