@@ -50,7 +50,7 @@ _LONGEST_AHEAD, _LONGEST_BEHIND = timedelta(hours=14), timedelta(hours=12)  # UT
 class Occurrence:
     """One dated happening. `start` and `end` are in UTC, or naive where it is all-day or floating.
 
-    `kind` says what it is: somebody's event, a reserved train slot (then `slot` is its id), a recurring window, or a freeze.
+    `kind` says what it is: somebody's event, a reserved train slot (`slot` is its id), a recurring window, or a freeze.
     One that is not `certain` may take place at any time from `start` to `end`.
     """
 

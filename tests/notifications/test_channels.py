@@ -365,7 +365,7 @@ def test_a_key_with_an_ampersand_is_not_repeated():
     ],
 )
 def test_an_address_that_may_hold_a_secret_is_refused_in_the_file_and_not_repeated(url):
-    with pytest.raises(ConfigInvalid, match="write the whole address into CALSYNC_NOTIFY_UPDATES") as error:
+    with pytest.raises(ConfigInvalid, match="set CALSYNC_NOTIFY_UPDATES to the whole address") as error:
         configured(notify={"updates": url})
     assert "SEC" not in str(error.value)
 
