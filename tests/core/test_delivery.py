@@ -6,6 +6,7 @@ from datetime import timedelta
 from calsync.core.delivery import KEPT, Delivery, merge_deliveries, new_delivery
 from calsync.core.properties import DELIVERY
 from calsync.ical.delivery import read_deliveries, write_deliveries
+from calsync.ical.parser import parse
 from support.samples import utc
 
 NOW = utc(2026, 12, 1, 9)
@@ -24,7 +25,7 @@ def resource(token):
 
 
 def test_a_delivery_that_is_stored_on_a_calendar_stays_readable_and_is_stored_alike():
-    (delivery,) = read_deliveries(resource(STORED))
+    (delivery,) = read_deliveries(parse(resource(STORED)).calendar)
     assert delivery == Delivery(
         id="handoff-1-ticket",
         correlation_id="handoff-1",
