@@ -37,7 +37,7 @@ from calsync.core.weeks import Week
 from calsync.notifications import announcer
 from calsync.notifications.destinations import Destinations, missing_secrets
 from calsync.notifications.dispatcher import Dispatcher, send_handoff
-from calsync.notifications.updates import update
+from calsync.notifications.updates import post_update
 from calsync.schedule.absences import known_person, list_absences, unknown_absences
 from calsync.schedule.rotation import rotation
 from calsync.schemas.week import AwayOut, HandoffOut, ReservedOut, RotationOut, UpdateOut
@@ -139,7 +139,7 @@ def handoff_command(
         if person.name == "primary":
             raise nameless
         handoff = hand_off(session.sync, destinations.missing, which, person, _line(note), session.now, author=author())
-        handoff, sent = send_handoff(Dispatcher(session.sync, destinations), session.sync, handoff, session.now)
+        handoff, sent = send_handoff(Dispatcher(session.sync, destinations), handoff, session.now)
     if as_json:
         print_json(HandoffOut.of(handoff, sent))
         return
@@ -160,13 +160,13 @@ def update_command(
 ) -> None:
     """Tell the partner where they are reached now: in the channel, or on the ticket outside their working hours."""
     with open_session(context, file, needs="nothing") as session:
-        destinations, which = Destinations.of(session.config), Week.parse(week)
-        told = update(session.sync, destinations, which, sender, _line(text), session.now, decision=decision)
-        sent = Dispatcher(session.sync, destinations).deliver(told.href, told.correlation_id, session.now)
+        dispatcher, which = Dispatcher(session.sync, Destinations.of(session.config)), Week.parse(week)
+        update = post_update(dispatcher, which, sender, _line(text), session.now, decision=decision)
+        sent = dispatcher.deliver(update.href, update.correlation_id, session.now)
     if as_json:
-        print_json(UpdateOut.of(str(which), told, sent))
+        print_json(UpdateOut.of(str(which), update, sent))
         return
-    out.print(f"Why: {plain(told.route.reason)}.", soft_wrap=True)
+    out.print(f"Why: {plain(update.route.reason)}.", soft_wrap=True)
     show_deliveries(sent)
 
 
@@ -192,7 +192,7 @@ def announce(
         for sentence in missing_secrets(session.config):
             logging.getLogger("calsync").warning("%s", sentence)
         dispatcher = Dispatcher(session.sync, destinations)
-        announcer.run(session.sync, dispatcher, lambda: time_of(context), stop.wait, ahead)
+        announcer.run(dispatcher, lambda: time_of(context), stop.wait, ahead)
 
 
 def _line(text: str) -> str:

@@ -1,7 +1,8 @@
-"""Announcing: the channel hears when a reserved slot starts (and a while before), who conducts it, and its ticket.
+"""The loop of `calsync announce`: put announcements onto the calendar when they are due, and send them.
 
-An announcement is put onto the week by a conditional write, so that of any number of announcers one makes it, and one that
-starts in mid-window finds it made. What was missed is announced as long as it is true: until the slot starts, or ends.
+An announcement is added to the week by a conditional write. So one of any number of announcers makes it, and an announcer
+that starts in the middle of a slot finds it. A missed announcement is made up for while it is still true: until the slot
+starts, or until it ends.
 """
 
 from __future__ import annotations
@@ -12,58 +13,59 @@ from datetime import datetime, timedelta
 
 from calsync.core.errors import CalendarError
 from calsync.notifications.announcements import announcement_times, due_announcements
-from calsync.notifications.dispatcher import Dispatcher, add_deliveries
+from calsync.notifications.dispatcher import Dispatcher
 from calsync.schedule.sync import CalendarSync
 
 _log = logging.getLogger("calsync")
 
 
-def announce(sync: CalendarSync, sender: Dispatcher, now: datetime, before: timedelta) -> None:
-    """Put onto the calendar what is to be announced at `now` (aware), each week by itself, as in `Courier.each`."""
-
-    def make(href: str) -> None:
-        add_deliveries(sync, href, lambda entry: list(due_announcements(sync.config, entry, now, before)), now)
-
-    sender.each(_due(sync, now, before), make, now)
-
-
 def run(
-    sync: CalendarSync,
-    sender: Dispatcher,
+    dispatcher: Dispatcher,
     clock: Callable[[], datetime],
     wait: Callable[[float], bool],
     before: timedelta,
 ) -> None:
-    """Announce, and send what is due, until `wait` (seconds) says to stop; a calendar that is away is waited for.
+    """Announce and send what is due, until `wait` (called with seconds) returns True; survives a calendar that is away.
 
-    `before` of zero announces starts alone. The calendar is asked as often as `calendar.refresh` says, and when something
-    is due.
+    Slots are announced `before` they start and when they start; zero announces starts alone. The calendar is read every
+    `calendar.refresh`, and whenever something is due.
     """
-    away: bool | None = None
-    ask: datetime | None = None
+    sync = dispatcher.sync
+    is_away: bool | None = None
+    next_read: datetime | None = None
     while True:
         now = clock()
         try:
-            if ask is None or now >= ask or _due(sync, now, before) or sender.is_due(now):
-                ask = now + sync.config.calendar.interval
+            if next_read is None or now >= next_read or _due_weeks(sync, now, before) or dispatcher.is_due(now):
+                next_read = now + sync.config.calendar.interval
                 sync.refresh(now)
-                announce(sync, sender, now, before)
-                sender.settle(now)
-                if away is not False:
+                announce(dispatcher, now, before)
+                dispatcher.send_due(now)
+                if is_away is not False:
                     _log.info("announcing; the calendar has %d reservations", len(sync.agenda.reservations))
-                away = False
+                is_away = False
         except CalendarError as error:
-            if not away:
+            if not is_away:
                 _log.error("the calendar is away: %s", error)
-            away = True
-        except Exception:  # a defect must not silence the channel for good
+            is_away = True
+        except Exception:  # a defect must not end all announcements
             _log.exception("announcing failed")
-        starts = [at for entry in sync.agenda.reservations for at in announcement_times(entry, now, before)]
-        pause = sender.pause(now, [*starts, *([ask] if ask else [])])
+        due = [time for week in sync.agenda.reservations for time in announcement_times(week, now, before)]
+        pause = dispatcher.pause(now, [*due, *([next_read] if next_read else [])])
         if wait(max(0.0, pause - (clock() - now).total_seconds())):
             return
 
 
-def _due(sync: CalendarSync, now: datetime, before: timedelta) -> list[str]:
-    """The weeks of which something is to be announced at `now`."""
-    return [entry.href for entry in sync.agenda.reservations if any(due_announcements(sync.config, entry, now, before))]
+def announce(dispatcher: Dispatcher, now: datetime, before: timedelta) -> None:
+    """Add what is to be announced at `now` (aware) to the weeks on the calendar; see `Dispatcher.for_each`."""
+    sync = dispatcher.sync
+
+    def add(href: str) -> None:
+        dispatcher.add(href, lambda week: list(due_announcements(sync.config, week, now, before)), now)
+
+    dispatcher.for_each(_due_weeks(sync, now, before), add, now)
+
+
+def _due_weeks(sync: CalendarSync, now: datetime, before: timedelta) -> list[str]:
+    """Return the hrefs of the weeks with something to announce at `now`."""
+    return [week.href for week in sync.agenda.reservations if any(due_announcements(sync.config, week, now, before))]

@@ -1,7 +1,7 @@
-"""Channels that people read: IRC by an engine of its own, everything else through Apprise.
+"""Channels that people read: IRC (`irc.py`), and everything else through Apprise.
 
-Apprise knows some hundred services by their address (`slack://…`, `matrixs://…`, `mailto://…`). Its IRC is not used: it has
-no SASL, takes a random nick where its own is in use, and reports as sent what a channel refused.
+Apprise supports about a hundred services, each by its address (`slack://…`, `matrixs://…`, `mailto://…`). Its IRC is not
+used: it has no SASL, takes a random nick if its own is in use, and reports a message as sent that the channel refused.
 """
 
 from __future__ import annotations
@@ -23,95 +23,97 @@ from calsync.core.errors import Invalid
 from calsync.core.settings import Config, is_elsewhere
 
 SECONDS = 60.0
-"""How long a service that Apprise knows may take to take one message."""
+"""The time limit for sending one message through Apprise."""
 _EXTRA = "calsync[notify]"
 _REFUSED = re.compile(r"error=4\d\d\.?$", re.ASCII)
+"""How Apprise ends its log line when the service answered with a status of 4xx."""
 _UNREACHABLE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH}
 _sending: ContextVar[tuple[str, list[bool]] | None] = ContextVar("sending", default=None)
-"""What is sent now, and of each failure that Apprise told of so far whether it is certain that nothing arrived."""
+"""The text that is being sent and, for each failure in Apprise's log so far, whether it rules out that anything arrived."""
 
 
 class Channel(Protocol):
-    """A place where people read."""
+    """A chat channel, a room or a mailbox."""
 
     def send(self, text: str) -> None:
-        """Send one line as it is. Raises `NotSent` where it certainly was not, and `Unsure` where that is not known."""
+        """Send one line unchanged. Raises `NotSent` if it certainly did not arrive, and `Unsure` if it may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """The channels of `[notify]`; None where one is not set. Updates go to the operations channel without their own."""
+    """The channels of `[notify]`; None if one is not set. Without its own channel, updates go to the operations channel."""
 
     operations: Channel | None = None
     updates: Channel | None = None
 
 
 class AppriseChannel:
-    """A service that Apprise knows, by its address; the address may name several targets there."""
+    """A service that Apprise supports, by its address; the address may name several targets at the service."""
 
     def __init__(self, url: str) -> None:
         import apprise  # belongs to the extra
 
-        _listen()
+        _capture_log()
         self._service = apprise.Apprise()
         if not self._service.add(url) or len(list(self._service)) != 1:
-            raise ValueError("Apprise knows no service of this address, or it is not one address alone")
+            raise ValueError("Apprise does not support this address, or it is more than one address")
         (service,) = self._service
-        service.retry = 0  # it would try again also where a message may have arrived
-        service.optional = False  # it would call sent what was not
-        self._is_whole = len(service) == 1 and service.overflow_mode != apprise.OverflowMode.SPLIT
+        service.retry = 0  # it would also retry a message that may have arrived
+        service.optional = False  # it would report a failure as sent
+        self._is_one_message = len(service) == 1 and service.overflow_mode != apprise.OverflowMode.SPLIT
 
     def send(self, text: str) -> None:
-        """See `Channel.send`. An answer 4xx and a connection that never came about are certain.
+        """Send the text as `Channel.send` says. Only an answer 4xx and a connection that was never made count as `NotSent`.
 
-        Of several targets or parts of a text some may have arrived. Apprise does not say which: nothing is certain then.
+        With several targets, or a text sent in parts, some may have arrived. Apprise does not say which, so a failure is
+        `Unsure`.
         """
-        certain: list[bool] = []
-        token = _sending.set((text, certain))
+        failures: list[bool] = []
+        token = _sending.set((text, failures))
         try:
             if self._service.notify(body=text, timeout=SECONDS):
                 return
         finally:
             _sending.reset(token)
-        if self._is_whole and certain and all(certain):
+        if self._is_one_message and failures and all(failures):
             raise NotSent("the service refused it or cannot be reached")
         raise Unsure("the service did not say whether it took it")
 
 
 class _Witness(logging.Handler):
-    """Hears why Apprise failed, which it tells in its log alone, and keeps that log from everybody else.
+    """Reads in Apprise's log why it failed, because it says so nowhere else, and keeps that log from being shown.
 
-    What it logs has the address in it, which is a secret, and the text. So it is judged by the exception that is handled
-    while it logs, or by its last word on an answer's status, and goes nowhere.
+    The log contains the text and the address, which is a secret. So only two things are read: the exception that is being
+    handled while Apprise logs, and the status of the answer at the end of a line.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note whether a failure of what is sent in this context leaves no doubt that it did not arrive."""
+        """Note for a failure of the current message whether it rules out that the message arrived."""
         sending = _sending.get()
         if sending is None:
             return
-        text, certain = sending
-        said = record.getMessage()
+        text, failures = sending
+        line = record.getMessage()
         if (error := sys.exc_info()[1]) is not None:
-            certain.append(_never_connected(error))
-        elif text not in said and "error=" in said:
-            certain.append(_REFUSED.search(said) is not None)
+            failures.append(_never_connected(error))
+        elif text not in line and "error=" in line:
+            failures.append(_REFUSED.search(line) is not None)
 
 
 _witness = _Witness(logging.WARNING)
 
 
-def _listen() -> None:
-    """Have Apprise's log end at the witness, for good: a call that was given up goes on, and logs, in its thread."""
+def _capture_log() -> None:
+    """Send Apprise's log to the witness alone, for good: a call that timed out continues, and logs, in its thread."""
     log = logging.getLogger("apprise")
     log.setLevel(logging.WARNING)
     log.propagate = False
-    log.addHandler(_witness)  # once, however often
+    log.addHandler(_witness)  # adds it once, however often it is called
 
 
 def _never_connected(error: BaseException | None) -> bool:
-    """Whether the error is that of a connection that did not come about."""
-    import requests  # which Apprise talks HTTP with
+    """Return whether the error is, or was raised while handling, that of a connection that was never made."""
+    import requests  # Apprise's HTTP client
 
     while error is not None:
         if isinstance(error, requests.ConnectTimeout | socket.gaierror | ssl.SSLCertVerificationError):
@@ -123,21 +125,21 @@ def _never_connected(error: BaseException | None) -> bool:
 
 
 def open_channels(config: Config) -> Channels:
-    """The channels of `[notify]`; `Invalid` where an address is none or what it needs is not installed."""
+    """Open the channels of `[notify]`; raises `Invalid` for a wrong address, or if the extra it needs is not installed."""
     operations = _open("operations", config.notify.operations)
     updates = _open("updates", config.notify.updates) if config.notify.updates else operations
     return Channels(operations, updates)
 
 
 def faults(config: Config) -> tuple[str, ...]:
-    """Why addresses of `[notify]` cannot be used, a sentence each, without the address, which is often a secret."""
-    found = []
+    """Return a sentence for each address of `[notify]` that cannot be used; never the address, which may be a secret."""
+    sentences = []
     for setting in ("operations", "updates"):
         try:
             _open(setting, getattr(config.notify, setting))
         except Invalid as error:
-            found.append(str(error))
-    return tuple(found)
+            sentences.append(str(error))
+    return tuple(sentences)
 
 
 def _open(setting: str, url: SecretStr | None) -> Channel | None:

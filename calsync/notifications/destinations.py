@@ -1,7 +1,7 @@
-"""Where messages go from this process: the channels and the ticket system that it can reach, and those that others can.
+"""Where messages go: the channels and the ticket system that this process can reach, and those that only others can.
 
-windows.toml is the same everywhere, and names the places; a secret may be missing where a process runs. What the
-configuration names and this process cannot reach is left to those who can.
+windows.toml is the same for every process and names the destinations. A process may lack a secret. It leaves messages for
+a destination that it cannot reach to the processes that can.
 """
 
 from __future__ import annotations
@@ -21,31 +21,28 @@ _NO_CHANNEL = "no channel is set up; see notify.operations"
 
 @dataclass(frozen=True, slots=True)
 class Destinations:
-    """Where deliveries go from this process.
-
-    `unavailable_here` are the targets that the configuration names and that are not open here, each with the variable whose
-    secret is missing. A target that is neither open nor in it is not set up at all.
-    """
+    """The destinations of this process. A target that is neither open nor `unavailable_here` is not set up at all."""
 
     tickets: TicketSystem | None = None
     channels: Channels = field(default_factory=Channels)
     unavailable_here: Mapping[Target, str] = field(default_factory=dict)
+    """The targets that are set up but lack their secret here, each with the environment variable that would hold it."""
 
     @classmethod
     def of(cls, config: Config) -> Destinations:
-        """The ports that the configuration names; `Invalid` where one cannot be opened."""
+        """Open the destinations that the configuration names; raises `Invalid` if one cannot be opened."""
         return cls(open_tickets(config), open_channels(config), unavailable_here(config))
 
     def channel(self, target: Target) -> Channel | None:
-        """The channel that deliveries with this target go to; None where it is not open here."""
+        """Return the channel of a target other than the ticket; None if it is not open here."""
         return self.channels.updates if target == "updates" else self.channels.operations
 
     def is_open(self, target: Target) -> bool:
-        """Whether this process can send to this target."""
+        """Return whether this process can send to this target."""
         return self.tickets is not None if target == "ticket" else self.channel(target) is not None
 
     def missing(self, target: Target, reservation: Reservation) -> str | None:
-        """Why no process can send what is about the week to this target; None where one can."""
+        """Return why no process can send a message about the week to this target; None if one can."""
         if not self.is_open(target) and target not in self.unavailable_here:
             return _NO_TICKETS if target == "ticket" else _NO_CHANNEL
         if target == "ticket" and not reservation.ticket:
@@ -54,21 +51,21 @@ class Destinations:
 
 
 def unavailable_here(config: Config) -> dict[Target, str]:
-    """The places that the configuration names and whose secret is not here, each with the variable that would hold it."""
-    found: dict[Target, str] = {}
+    """Return the targets that are set up but lack their secret here, each with the variable that would hold it."""
+    variables: dict[Target, str] = {}
     if config.tickets.url is not None and config.ticket_token is None:
-        found["ticket"] = "CALSYNC_TICKETS_TOKEN"
+        variables["ticket"] = "CALSYNC_TICKETS_TOKEN"
     if is_elsewhere(config.notify.operations):
-        found["log"] = found["announcements"] = "CALSYNC_NOTIFY_OPERATIONS"
+        variables["log"] = variables["announcements"] = "CALSYNC_NOTIFY_OPERATIONS"
         if config.notify.updates is None:
-            found["updates"] = "CALSYNC_NOTIFY_OPERATIONS"
+            variables["updates"] = "CALSYNC_NOTIFY_OPERATIONS"
     if is_elsewhere(config.notify.updates):
-        found["updates"] = "CALSYNC_NOTIFY_UPDATES"
-    return found
+        variables["updates"] = "CALSYNC_NOTIFY_UPDATES"
+    return variables
 
 
 def missing_secrets(config: Config) -> tuple[str, ...]:
-    """What this process cannot send for want of a secret, in sentences for whoever runs it."""
+    """Return a sentence for each secret that is missing here, for whoever runs this process."""
     return tuple(
         f"{variable} is not set here, so the messages that need it are left to processes that have it."
         for variable in dict.fromkeys(unavailable_here(config).values())

@@ -1,7 +1,7 @@
-"""Sending deliveries, so that each arrives once at the most, whoever of several processes sends it and dies meanwhile.
+"""Send deliveries, each at most once, whichever of several processes sends it and even if that process dies.
 
-Claim on the calendar, send, write down the outcome. A delivery that is claimed by a process that ended is looked for where
-the receiver can tell; see `deliveries`.
+A process claims a delivery on the calendar, sends it, and records the outcome. If it dies in between, another process asks
+the receiver whether the message arrived, where the receiver can tell; see `core/delivery.py`.
 """
 
 from __future__ import annotations
@@ -19,321 +19,332 @@ from calsync.core.delivery import LEASE, Delivery, Hopeless, NotSent, Unsure
 from calsync.core.errors import CalendarError, Changed, Unreachable
 from calsync.core.settings import Config
 from calsync.core.text import strip_controls
-from calsync.notifications.announcements import retold
+from calsync.notifications.announcements import current_announcement
 from calsync.notifications.destinations import Destinations
 from calsync.schedule.objects import CalendarObject
 from calsync.schedule.sync import CalendarSync
 
-
-def send_handoff(
-    dispatcher: Dispatcher, sync: CalendarSync, found: Handoff, now: datetime
-) -> tuple[Handoff, tuple[Delivery, ...]]:
-    """Send what a hand-off has to tell at `now` (aware); returns it with the etag that its week has then, and its messages.
-
-    The etag stays where somebody else has changed the reservation meanwhile. Raises the calendar's errors.
-    """
-    sent = dispatcher.deliver(found.href, found.correlation_id, now)
-    entry = sync.agenda.objects.get(found.href)
-    if entry is None or entry.reservation != found.outcome.reservation:
-        return found, sent
-    return replace(found, outcome=replace(found.outcome, etag=entry.etag)), sent
-
-
 GRACE = timedelta(seconds=10)
 """How long a new message is left to the process that made it, whose caller waits for the outcome."""
-PAUSE = timedelta(seconds=10)
-"""After what time at the latest it is looked for what is due."""
-REST = timedelta(minutes=1)
-"""How long a week is left alone on which the calendar refused a write."""
-FORSAKEN = 2 * LEASE
-"""How long a message must be over until a process that could not have sent it settles it."""
+
+
+MAX_PAUSE = timedelta(seconds=10)
+"""The longest pause between two rounds."""
+
+
+BACKOFF = timedelta(minutes=1)
+"""How long a week waits after the calendar refused to write it."""
+
+
+ABANDONED = 2 * LEASE
+"""How long a message must have expired before a process that could not have sent it gives it up."""
+
+
 LATE = timedelta(seconds=30)
-"""How old a message is that says of when it is; one that did not go through at once says so anyhow."""
+"""The age from which a message carries its date, even at the first attempt."""
+
+
 ATTEMPTS = 12
-"""How often a write is tried anew when somebody else wrote to the week first."""
+"""The maximum number of attempts at a write when others write to the week first."""
+
+
 _log = logging.getLogger("calsync")
 
 
-def mark(href: str, delivery: Delivery) -> str:
-    """The text by which a delivery is found again where it went."""
-    return f"calsync:{href.removesuffix('.ics')}/{delivery.id}"
-
-
-def add_deliveries(
-    sync: CalendarSync, href: str, choose: Callable[[CalendarObject], Sequence[Delivery]], now: datetime
-) -> CalendarObject:
-    """Put the deliveries that `choose` makes of a week onto it, and return the week with them; none: nothing is written.
-
-    Raises `Changed` where the week is gone or changes all the time, and the calendar's errors.
-    """
-
-    def attempt() -> CalendarObject:
-        entry = sync.refresh(now).objects.get(href)
-        if entry is None or entry.reservation is None:
-            raise Changed(f"{href} is gone from the calendar, or cannot be read any more.")
-        more = choose(entry)
-        return put_deliveries(sync, entry, more, now) if more else entry
-
-    return retry_write(sync, attempt, attempts=ATTEMPTS)
-
-
 class Dispatcher:
-    """Sends what is due; any number of them may work on one calendar."""
+    """Sends what is due on the calendar of `sync` to the `destinations`. Any number of them may share a calendar."""
 
     def __init__(self, sync: CalendarSync, destinations: Destinations) -> None:
-        self._sync, self._destinations = sync, destinations
+        self.sync, self.destinations = sync, destinations
         self._unrecorded: dict[tuple[str, str], tuple[Delivery, Delivery]] = {}
-        """What is known here alone, since the calendar was away: a claim, and what came of it or has its place."""
-        self._resting: dict[str, datetime] = {}
-        """Until when a week is left alone on which something went wrong."""
+        """By href and id, deliveries as claimed and what they became, which the calendar could not record yet."""
+        self._backoffs: dict[str, datetime] = {}
+        """By href, when a week on which something went wrong is tried again."""
+
+    def add(self, href: str, choose: Callable[[CalendarObject], Sequence[Delivery]], now: datetime) -> CalendarObject:
+        """Add the deliveries that `choose` returns for the current week, and return the week; none write nothing.
+
+        A delivery replaces the one of the same id. Raises `Changed` if the week is gone or changes too often, and the
+        calendar's errors.
+        """
+
+        def attempt() -> CalendarObject:
+            week = self.sync.refresh(now).objects.get(href)
+            if week is None or week.reservation is None:
+                raise Changed(f"{href} is gone from the calendar, or can no longer be read.")
+            deliveries = choose(week)
+            return put_deliveries(self.sync, week, deliveries, now) if deliveries else week
+
+        return retry_write(self.sync, attempt, attempts=ATTEMPTS)
 
     def deliver(self, href: str, correlation_id: str, now: datetime) -> tuple[Delivery, ...]:
-        """Send what is due of a hand-off or update at `now` (aware); returns all of it as it stands then.
+        """Send what is due of a hand-off or update at `now` (aware), and return all its deliveries.
 
-        What this process cannot send stays pending, and says what is missing here. Raises the calendar's errors.
+        What this process cannot send stays pending, with what is missing here as its detail. Raises the calendar's errors.
         """
-        self._work(href, _clock(now), correlation_id)
-        entry = self._sync.agenda.objects.get(href)
-        return tuple(
-            self._explained(found)
-            for found in (entry.deliveries if entry else ())
-            if found.correlation_id == correlation_id
-        )
+        self._send_due_of(href, _clock(now), correlation_id)
+        week = self.sync.agenda.objects.get(href)
+        deliveries = week.deliveries if week is not None else ()
+        return tuple(self._explained(delivery) for delivery in deliveries if delivery.correlation_id == correlation_id)
 
-    def settle(self, now: datetime) -> None:
-        """Send whatever is due on the whole calendar at `now` (aware), each week by itself; see `each`."""
+    def send_due(self, now: datetime) -> None:
+        """Send what is due on the whole calendar at `now` (aware); see `for_each`."""
         clock = _clock(now)
         unrecorded = [href for href, _ in self._unrecorded]
-        hrefs = dict.fromkeys([*unrecorded, *(entry.href for entry in self._sync.agenda.reservations)])
-        self.each(hrefs, lambda href: self._work(href, clock), now)
+        hrefs = dict.fromkeys([*unrecorded, *(week.href for week in self.sync.agenda.reservations)])
+        self.for_each(hrefs, lambda href: self._send_due_of(href, clock), now)
 
-    def each(self, hrefs: Iterable[str], work: Callable[[str], None], now: datetime) -> None:
-        """Work on weeks at `now` (aware); one that fails is logged, rests for a while, and keeps no other waiting.
+    def for_each(self, hrefs: Iterable[str], work: Callable[[str], None], now: datetime) -> None:
+        """Call `work` for each week at `now` (aware). A week that fails is logged, backs off, and does not stop the others.
 
-        Raises the calendar's error where it is away altogether.
+        Raises the calendar's error if the whole calendar is away.
         """
         for href in hrefs:
-            if now < self._resting.get(href, now):
+            if now < self._backoffs.get(href, now):
                 continue
             try:
                 work(href)
             except CalendarError as error:
                 if isinstance(error, Unreachable):
-                    self._sync.refresh(now)  # which tells whether it is this week alone
-                _log.warning("%s is left alone for a while: %s", href, error)
-                self._resting[href] = now + REST
-            except Exception:  # a defect, or what somebody wrote there, must not silence the others
-                _log.exception("%s is left alone for a while", href)
-                self._resting[href] = now + REST
+                    self.sync.refresh(now)  # raises if it is not this week alone
+                _log.warning("backing off from %s for %d s: %s", href, BACKOFF.total_seconds(), error)
+                self._backoffs[href] = now + BACKOFF
+            except Exception:  # a defect, or what somebody wrote there, must not stop the other weeks
+                _log.exception("backing off from %s for %d s", href, BACKOFF.total_seconds())
+                self._backoffs[href] = now + BACKOFF
 
     def is_due(self, now: datetime) -> bool:
-        """Whether there is something for `settle` to do at `now` (aware), as far as is known."""
-        return any(moment <= now for moment in self._moments())
+        """Return whether `send_due` has something to do at `now` (aware), as far as the agenda shows."""
+        return any(moment <= now for moment in self._due_times())
 
     def pause(self, now: datetime, others: Iterable[datetime] = ()) -> float:
-        """How many seconds after a round at `now` (aware) the next one is due, as far as is known; never many, since other
-        processes write too. `others` are moments that the caller waits for.
+        """Return the seconds from a round at `now` (aware) to the next one: until something is due, or one of `others`.
+
+        At most `MAX_PAUSE`, because other processes write too.
         """
-        longest = min(PAUSE, self._sync.config.calendar.interval)
-        return min([longest, *(moment - now for moment in (*self._moments(), *others) if moment > now)]).total_seconds()
+        longest = min(MAX_PAUSE, self.sync.config.calendar.interval)
+        waits = (moment - now for moment in (*self._due_times(), *others) if moment > now)
+        return min([longest, *waits]).total_seconds()
 
-    def _moments(self) -> Iterator[datetime]:
-        for entry in self._sync.agenda.reservations:
-            rests = self._resting.get(entry.href)
-            for delivery in entry.deliveries:
-                if (moment := self._moment(delivery)) is not None:
-                    yield max(moment, rests) if rests is not None else moment
+    def _due_times(self) -> Iterator[datetime]:
+        for week in self.sync.agenda.reservations:
+            backoff = self._backoffs.get(week.href)
+            for delivery in week.deliveries:
+                if (due := self._due_here(delivery)) is not None:
+                    yield max(due, backoff) if backoff is not None else due
 
-    def _work(self, href: str, clock: Callable[[], datetime], correlation_id: str | None = None) -> None:
-        for (where, _), (mine, outcome) in list(self._unrecorded.items()):
-            if where == href:
-                self._record(href, mine, outcome, clock())
-        entry = self._sync.agenda.objects.get(href)
-        for delivery in entry.deliveries if entry is not None else ():
-            now = clock()  # sending takes its time, and a claim counts from when it is made
+    def _due_here(self, delivery: Delivery) -> datetime | None:
+        """Return when this process has something to do about a delivery; None if it is settled.
+
+        A new message is first left to its maker. One that this process cannot send is left to others until long after it
+        has expired.
+        """
+        due = delivery.next
+        if due is None:
+            return None
+        if delivery.attempts == 0 and delivery.target != "announcements":  # nobody waits for an announcement's outcome
+            due = max(due, delivery.created_at + GRACE)
+        if not self.destinations.is_open(delivery.target):
+            due = max(due, delivery.expires_at + ABANDONED)
+        return due
+
+    def _send_due_of(self, href: str, clock: Callable[[], datetime], correlation_id: str | None = None) -> None:
+        """Record the week's outcomes that are not recorded yet, then send what is due, or all of `correlation_id`."""
+        for (other, _), (claimed, outcome) in list(self._unrecorded.items()):
+            if other == href:
+                self._record(href, claimed, outcome, clock())
+        week = self.sync.agenda.objects.get(href)
+        for delivery in week.deliveries if week is not None else ():
+            now = clock()  # sending takes time, and a claim starts when it is made
             if correlation_id is None:
-                moment = self._moment(delivery)
+                due = self._due_here(delivery)
+            elif delivery.correlation_id == correlation_id and self.destinations.is_open(delivery.target):
+                due = delivery.next
             else:
-                moment = (
-                    delivery.next
-                    if delivery.correlation_id == correlation_id and self._destinations.is_open(delivery.target)
-                    else None
-                )
-            if moment is not None and now >= moment:
+                due = None
+            if due is not None and now >= due:
                 self._attempt(href, delivery, now)
 
-    def _moment(self, delivery: Delivery) -> datetime | None:
-        """When this process has something to do about a delivery; None for one that is settled.
-
-        A new one is left to who made it, and one that cannot be sent from here to those who can until it is long over.
-        """
-        moment = delivery.next
-        if moment is None:
-            return None
-        if delivery.attempts == 0 and delivery.target != "announcements":  # those are made by who waits for nothing
-            moment = max(moment, delivery.created_at + GRACE)
-        if not self._destinations.is_open(delivery.target):
-            moment = max(moment, delivery.expires_at + FORSAKEN)
-        return moment
-
     def _explained(self, delivery: Delivery) -> Delivery:
-        variable = self._destinations.unavailable_here.get(delivery.target)
-        if variable is None or self._destinations.is_open(delivery.target) or delivery.settled or delivery.detail:
+        variable = self.destinations.unavailable_here.get(delivery.target)
+        if variable is None or self.destinations.is_open(delivery.target) or delivery.settled or delivery.detail:
             return delivery
         return replace(delivery, detail=f"left to a process that has {variable}, which is not set here")
 
-    def _attempt(self, href: str, known: Delivery, now: datetime) -> None:
-        if known.state == "pending" and now >= known.expires_at:
-            given_up = known.settle("failed", known.detail or "its time was over")
-            if self._write(href, known, given_up, now):
-                _log.warning("%s of %s is given up: %s", known.id, href, given_up.detail)
+    def _attempt(self, href: str, delivery: Delivery, now: datetime) -> None:
+        """Give up a delivery that has expired; otherwise claim it, send it, and record the outcome."""
+        if delivery.state == "pending" and now >= delivery.expires_at:
+            failed = delivery.settle("failed", delivery.detail or "it was not sent in time")
+            if self._replace(href, delivery, failed, now):
+                _log.warning("%s of %s has failed: %s", delivery.id, href, failed.detail)
             return
-        mine = self._claim(href, known, now)
-        if mine is None:
-            return  # somebody else has it
-        outcome = mine
-        if not mine.settled:
-            outcome = self._recover(href, mine, now) if known.state == "claimed" else self._send(href, mine, now)
-        _log.info("%s of %s is %s%s", mine.id, href, outcome.state, f": {outcome.detail}" if outcome.detail else "")
-        if outcome is not mine:
-            self._record(href, mine, outcome, now)
+        claimed = self._claim(href, delivery, now)
+        if claimed is None:
+            return  # another process has it
+        outcome = claimed
+        if not claimed.settled:
+            outcome = self._recover(href, claimed, now) if delivery.state == "claimed" else self._send(href, claimed, now)
+        _log.info("%s of %s is %s%s", claimed.id, href, outcome.state, f": {outcome.detail}" if outcome.detail else "")
+        if outcome is not claimed:
+            self._record(href, claimed, outcome, now)
 
-    def _claim(self, href: str, known: Delivery, now: datetime) -> Delivery | None:
-        """Claim the message, as it is to be sent about the week that stands in that write, or settle it if it is untrue.
+    def _claim(self, href: str, delivery: Delivery, now: datetime) -> Delivery | None:
+        """Claim a delivery and return it as it is to be sent, or settled if it is no longer true.
 
-        None where somebody else has it.
+        The claim and the week that the message is about are read and written together. None if another process has it.
         """
-        token = uuid.uuid4().hex[:12]
-        mine: Delivery | None = None
+        lease_id = uuid.uuid4().hex[:12]
+        claimed: Delivery | None = None
 
-        def choose(entry: CalendarObject) -> Sequence[Delivery]:
-            nonlocal mine
-            # A write whose answer was lost may have come to the calendar meanwhile.
-            mine = next((one for one in entry.deliveries if one.lease_id == token), None)
-            if mine is not None or known not in entry.deliveries:
+        def choose(week: CalendarObject) -> Sequence[Delivery]:
+            nonlocal claimed
+            # An earlier attempt may have arrived although its answer was lost.
+            claimed = next((stored for stored in week.deliveries if stored.lease_id == lease_id), None)
+            if claimed is not None or delivery not in week.deliveries:
                 return ()
-            # One that is claimed is looked for where it may be.
-            told = _as_it_stands(self._sync.config, entry, known, now) if known.state == "pending" else known
-            mine = told if told.settled else told.claim(token, now)
-            return (mine,)
+            # An expired claim keeps its ticket: the message may be there.
+            current = (
+                _brought_up_to_date(self.sync.config, week, delivery, now) if delivery.state == "pending" else delivery
+            )
+            claimed = current if current.settled else current.claim(lease_id, now)
+            return (claimed,)
 
         try:
-            add_deliveries(self._sync, href, choose, now)
+            self.add(href, choose, now)
         except Unreachable:
-            # The claim may stand, and nothing was sent: it is given back as soon as the calendar is there.
-            if mine is not None and not mine.settled:
-                self._unrecorded[href, mine.id] = mine, known
+            # The claim may be stored, but nothing was sent. It is withdrawn once the calendar is back.
+            if claimed is not None and not claimed.settled:
+                self._unrecorded[href, claimed.id] = claimed, delivery
             raise
-        return mine
+        return claimed
 
-    def _record(self, href: str, mine: Delivery, outcome: Delivery, now: datetime) -> None:
-        """Write an outcome down, or keep it until the calendar is back."""
-        self._unrecorded.pop((href, mine.id), None)
+    def _record(self, href: str, claimed: Delivery, outcome: Delivery, now: datetime) -> None:
+        """Write an outcome to the calendar; if the calendar is away, keep it until later."""
+        self._unrecorded.pop((href, claimed.id), None)
         try:
-            self._write(href, mine, outcome, now)
-        except Changed as error:  # the week is gone; where it is not, the claim will be found to be over
-            _log.warning("what became of %s is not written down: %s", mine.id, error)
+            self._replace(href, claimed, outcome, now)
+        except Changed as error:  # the week is gone, or else the claim expires
+            _log.warning("the outcome of %s is not recorded: %s", claimed.id, error)
         except CalendarError:
-            self._unrecorded[href, mine.id] = mine, outcome
+            self._unrecorded[href, claimed.id] = claimed, outcome
             raise
 
-    def _write(self, href: str, known: Delivery, new: Delivery, now: datetime) -> bool:
-        """Put `new` in the place of `known`, once; False where neither is what stands there any more."""
-        stood = False
+    def _replace(self, href: str, delivery: Delivery, new: Delivery, now: datetime) -> bool:
+        """Replace a delivery on the calendar; return False if somebody else has replaced it."""
+        is_ours = False
 
-        def choose(entry: CalendarObject) -> Sequence[Delivery]:
-            nonlocal stood
-            # A write whose answer was lost may have come to the calendar meanwhile.
-            stood = new in entry.deliveries or known in entry.deliveries
-            return () if new in entry.deliveries or not stood else (new,)
+        def choose(week: CalendarObject) -> Sequence[Delivery]:
+            nonlocal is_ours
+            # An earlier attempt may have arrived although its answer was lost.
+            is_ours = new in week.deliveries or delivery in week.deliveries
+            return () if new in week.deliveries or not is_ours else (new,)
 
-        add_deliveries(self._sync, href, choose, now)
-        return stood
+        self.add(href, choose, now)
+        return is_ours
 
-    def _send(self, href: str, mine: Delivery, now: datetime) -> Delivery:
+    def _send(self, href: str, claimed: Delivery, now: datetime) -> Delivery:
         try:
-            if mine.target == "ticket":
-                return self._to_ticket(href, mine, now)
-            channel = self._destinations.channel(mine.target)
-            assert channel is not None  # it would have been left alone
-            channel.send(_message_text(mine, now))
+            if claimed.target == "ticket":
+                return self._post(href, claimed, now)
+            channel = self.destinations.channel(claimed.target)
+            assert channel is not None  # only what is open here is claimed
+            channel.send(_message_text(claimed, now))
         except Hopeless as error:
-            return mine.settle("failed", str(error))
+            return claimed.settle("failed", str(error))
         except NotSent as error:
-            return mine.retry(str(error), now)
-        except Exception as error:  # whatever went wrong, the message may be out
-            return self._doubt(href, mine, error)
-        return mine.settle("sent")
+            return claimed.retry(str(error), now)
+        except Exception as error:  # whatever went wrong, the message may have arrived
+            return self._unclear(href, claimed, error)
+        return claimed.settle("sent")
 
-    def _to_ticket(self, href: str, mine: Delivery, now: datetime) -> Delivery:
-        assert self._destinations.tickets is not None  # as above
-        if mine.ticket is None:
-            raise Hopeless("the week has no ticket any more")
-        comment = f"{_message_text(mine, now)}\n\n##{mark(href, mine)}##"
-        self._destinations.tickets.post(mine.ticket, comment, assign=mine.assign)
-        return mine.settle("sent", mine.remark)
+    def _post(self, href: str, claimed: Delivery, now: datetime) -> Delivery:
+        assert self.destinations.tickets is not None  # only what is open here is claimed
+        if claimed.ticket is None:
+            raise Hopeless("the week no longer has a ticket")
+        comment = f"{_message_text(claimed, now)}\n\n##{_mark(href, claimed)}##"
+        self.destinations.tickets.post(claimed.ticket, comment, assign=claimed.assign)
+        return claimed.settle("sent", claimed.remark)
 
-    def _doubt(self, href: str, mine: Delivery, error: Exception) -> Delivery:
-        """What became of a message that was just sent without a clear answer."""
+    def _unclear(self, href: str, claimed: Delivery, error: Exception) -> Delivery:
+        """Return the outcome of a message that was just sent without a clear answer."""
         if not isinstance(error, Unsure):
-            _log.exception("%s of %s failed", mine.id, href)
-        if mine.target != "ticket":
-            return mine.settle("unknown", f"it may have arrived: {error}")
+            _log.exception("%s of %s failed", claimed.id, href)
+        if claimed.target != "ticket":
+            return claimed.settle("unknown", f"it may have arrived: {error}")
         try:
-            if self._is_there(href, mine):
-                return mine.settle("sent", mine.remark)
+            if self._has_arrived(href, claimed):
+                return claimed.settle("sent", claimed.remark)
         except Exception as unclear:
             error = unclear
-        # The receiver may still be at work on it, so that only a claim which is over tells that it did not arrive.
-        return replace(mine, detail=f"it is not known whether it arrived: {error}")
+        # The ticket system may still be writing it. Only once the claim has expired does a missing comment mean not sent.
+        return replace(claimed, detail=f"cannot tell yet whether it arrived: {error}")
 
-    def _recover(self, href: str, mine: Delivery, now: datetime) -> Delivery:
-        """What became of a message whose claim was over; the claim stays, as long as it may, where nobody can say that."""
-        if mine.target != "ticket":
-            return mine.settle("unknown", "it may have arrived: the process that sent it ended before it could tell")
+    def _recover(self, href: str, claimed: Delivery, now: datetime) -> Delivery:
+        """Return the outcome of a message whose earlier claim expired; still claimed if the ticket system cannot tell."""
+        if claimed.target != "ticket":
+            return claimed.settle(
+                "unknown", "it may have arrived: the process that sent it ended before recording the outcome"
+            )
         try:
-            found = self._is_there(href, mine)
-        except Exception as error:  # it is looked for again when the claim is over
-            if now >= mine.expires_at:
-                return mine.settle("unknown", f"it may have arrived: {error}")
-            return replace(mine, detail=f"it is not known whether it arrived: {error}")
-        return mine.settle("sent", mine.remark) if found else mine.retry("it did not arrive", now)
+            arrived = self._has_arrived(href, claimed)
+        except Exception as error:  # asked again once the claim has expired
+            if now >= claimed.expires_at:
+                return claimed.settle("unknown", f"it may have arrived: {error}")
+            return replace(claimed, detail=f"cannot tell yet whether it arrived: {error}")
+        return claimed.settle("sent", claimed.remark) if arrived else claimed.retry("it did not arrive", now)
 
-    def _is_there(self, href: str, mine: Delivery) -> bool:
-        """Whether a message stands on its ticket; `NotSent` where that cannot be told now."""
-        if self._destinations.tickets is None or mine.ticket is None:
+    def _has_arrived(self, href: str, claimed: Delivery) -> bool:
+        """Return whether a message is on its ticket; raises `NotSent` if the ticket system cannot tell now."""
+        if self.destinations.tickets is None or claimed.ticket is None:
             raise NotSent("no ticket system is set up here")
-        return self._destinations.tickets.has(mine.ticket, mark(href, mine))
+        return self.destinations.tickets.has(claimed.ticket, _mark(href, claimed))
 
 
-def _as_it_stands(config: Config, entry: CalendarObject, made: Delivery, now: datetime) -> Delivery:
-    """A message as it is to be sent at `now` about the week as it stands; `skipped` where it is true no more.
+def send_handoff(dispatcher: Dispatcher, handoff: Handoff, now: datetime) -> tuple[Handoff, tuple[Delivery, ...]]:
+    """Send the messages of a hand-off at `now` (aware); return it with the week's new etag, and the messages.
 
-    Until it is sent, people hand off again, change the pair or the ticket, and move slots.
+    The etag stays the old one if somebody else has changed the reservation since. Raises the calendar's errors.
     """
-    if made.target == "announcements":
-        return retold(config, entry, made, now)
-    reservation = entry.reservation
-    assert reservation is not None  # as `add` promises
+    deliveries = dispatcher.deliver(handoff.href, handoff.correlation_id, now)
+    week = dispatcher.sync.agenda.objects.get(handoff.href)
+    if week is None or week.reservation != handoff.outcome.reservation:
+        return handoff, deliveries
+    return replace(handoff, outcome=replace(handoff.outcome, etag=week.etag)), deliveries
+
+
+def _mark(href: str, delivery: Delivery) -> str:
+    """Return the text by which a delivery is found again on its ticket."""
+    return f"calsync:{href.removesuffix('.ics')}/{delivery.id}"
+
+
+def _brought_up_to_date(config: Config, week: CalendarObject, delivery: Delivery, now: datetime) -> Delivery:
+    """Return the message as it is to be sent at `now`, or skipped if it is no longer true.
+
+    Before it is sent, people may hand off again, change the pair or the ticket, and move slots.
+    """
+    if delivery.target == "announcements":
+        return current_announcement(config, week, delivery, now)
+    reservation = week.reservation
+    assert reservation is not None  # as `add` checks
     if reservation.released:
-        return made.settle("skipped", f"{reservation.week} was released meanwhile")
-    if made.to is not None and reservation.responsible is None:
-        return made.settle("skipped", f"{reservation.week} has another pair by now")
-    if made.target != "ticket":
-        return made
+        return delivery.settle("skipped", f"{reservation.week} was released meanwhile")
+    if delivery.to is not None and reservation.responsible is None:
+        return delivery.settle("skipped", f"{reservation.week} now has another pair")
+    if delivery.target != "ticket":
+        return delivery
     assign = remark = None
-    if made.to == reservation.in_charge.name:
-        known = config.roster.get(made.to)
-        assign = known.ticket_user if known is not None else None
+    if delivery.to == reservation.in_charge.name:
+        person = config.roster.get(delivery.to)
+        assign = person.ticket_user if person is not None else None
         if assign is None:
-            remark = f"commented only: conductors.ticket_user of {made.to} is not set, so the ticket is not assigned"
-    elif made.to is not None:
-        remark = f"commented only: {reservation.in_charge.name} is responsible by now"
-    return replace(made, ticket=reservation.ticket, assign=assign, remark=remark)
+            remark = f"commented only: conductors.ticket_user of {delivery.to} is not set, so the ticket is not assigned"
+    elif delivery.to is not None:
+        remark = f"commented only: {reservation.in_charge.name} is responsible now"
+    return replace(delivery, ticket=reservation.ticket, assign=assign, remark=remark)
 
 
 def _message_text(message: Delivery, now: datetime) -> str:
-    """What is sent of a message at `now`: one that comes late says of when it is."""
+    """Return the text to send at `now`; a late message carries the date on which it was made."""
     text = strip_controls(message.text)
     if message.target == "announcements" or (message.attempts == 1 and now - message.created_at < LATE):
         return text
@@ -341,6 +352,6 @@ def _message_text(message: Delivery, now: datetime) -> str:
 
 
 def _clock(now: datetime) -> Callable[[], datetime]:
-    """A clock that shows `now` at first."""
-    begun = time.monotonic()
-    return lambda: now + timedelta(seconds=time.monotonic() - begun)
+    """Return a clock that starts at `now`."""
+    started = time.monotonic()
+    return lambda: now + timedelta(seconds=time.monotonic() - started)

@@ -1,11 +1,11 @@
 """A channel on IRC: `ircs://NICK:PASSWORD@irc.example.org:6697/#operations`.
 
-Each message has a connection of its own: register, authenticate, join, say it, ask the server for a PONG, and leave. The
-server answers in order, so that its PONG without an error before it means that it took the message.
+Each message has a connection of its own: register, authenticate, join, send the text, ask for a PONG, and leave. The
+server answers in order, so a PONG without an error before it means that the server took the message.
 
-With a password calsync authenticates with SASL (`?auth=sasl`, the default), with NickServ (`?auth=nickserv`), or to the
-server (`?auth=server`). It is identified before it joins, so that a channel for registered nicks lets it in and services
-let it keep its nick. `?account=` names the account where it is not the nick.
+With a password, calsync authenticates with SASL (`?auth=sasl`, the default), with NickServ (`?auth=nickserv`), or to the
+server (`?auth=server`). It does so before it joins, so a channel for registered nicks lets it in, and services let it keep
+its nick. `?account=` names the account if that is not the nick.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from calsync.core.delivery import NotSent, Unsure
 from calsync.http import time_limit
 
 TIMEOUT = 20.0
-"""How long each step waits for the server, in seconds."""
+"""The time limit for each step, in seconds."""
 LONGEST = 60.0
-"""How long one message may take, in seconds."""
+"""The time limit for one message, in seconds."""
 NICKSERV_TIMEOUT = 10.0
 MAX_TEXT = 380
-"""How many bytes of text fit into a line beside its prefix (RFC 2812, section 2.3)."""
+"""The number of bytes of text that fit into a line with its prefix (RFC 2812, section 2.3)."""
 LOG = "!log "
-"""How a line begins that the channel's bot writes into the log."""
+"""The beginning of a line that the channel's bot writes into the log."""
 NICKS = 8
-"""How many nicks are tried where the first is in use, as by another replica in this moment."""
+"""The number of nicks to try; another replica may be using the first one."""
 
 _SHAPE = (
     "write it as ircs://NICK:PASSWORD@irc.example.org/#channel, "
@@ -54,8 +54,8 @@ _GRANTED = ("now identified", "now logged in", "password accepted", "now recogni
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """What the address of a channel says."""
+class _Address:
+    """The parts of a channel's address."""
 
     host: str
     port: int
@@ -68,24 +68,24 @@ class _Place:
     key: str | None
 
 
-def parse(url: str) -> _Place:
-    """The address of a channel; `ValueError` with the remedy where it is none."""
+def parse(url: str) -> _Address:
+    """Parse the address of a channel; raises `ValueError` with the remedy if it is wrong."""
     try:
         parts = urlsplit(url.replace("#", "%23"))
         host, port, nick = parts.hostname, parts.port, unquote(parts.username or "calsync")
-    except ValueError:  # what it says may have half of a password in it
+    except ValueError:  # its text may contain half of a password
         raise ValueError(_SHAPE) from None
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     channel = unquote(parts.path.lstrip("/"))
     if not host or not channel.strip("#") or set(channel) & set(" ,\r\n\x07") or "@" in parts.path + parts.query:
         raise ValueError(_SHAPE)
     if query.keys() - {"auth", "account", "key"}:
-        raise ValueError("auth, account and key are all options that there are; write & in one of them as %26")
+        raise ValueError("the only options are auth, account and key; write & in a value as %26")
     auth = query.get("auth", "sasl")
     if auth not in ("sasl", "nickserv", "server"):
         raise ValueError('auth is "sasl", "nickserv" or "server"')
     tls = parts.scheme == "ircs"
-    return _Place(
+    return _Address(
         host=host,
         port=port or (6697 if tls else 6667),
         tls=tls,
@@ -102,20 +102,20 @@ class IrcChannel:
     """A channel on an IRC server."""
 
     def __init__(self, url: str) -> None:
-        self._place = parse(url)
+        self._address = parse(url)
 
     def send(self, text: str) -> None:
-        """Say the text, in as many lines as it needs; see `notify.Channel`."""
-        talk = _Talk(self._place)
+        """Send the text as `Channel.send` says, in as many lines as it needs."""
+        connection = _Connection(self._address)
         try:
-            talk.enter()
-            talk.say(_lines(text))
+            connection.enter()
+            connection.say(_lines(text))
         finally:
-            talk.leave()
+            connection.leave()
 
 
 def _lines(text: str) -> list[str]:
-    """The text in lines that fit; each further one of what is to be logged begins with `!log` too."""
+    """Return the text in lines that fit; if the first begins with `!log`, so do the others."""
     words = " ".join(text.split())
     command = LOG if words.startswith(LOG) else ""
     lines = []
@@ -128,11 +128,11 @@ def _lines(text: str) -> list[str]:
     return [*lines, words]
 
 
-class _Talk:
-    """One connection; what happens on it is kept in order until it is waited for."""
+class _Connection:
+    """One connection; its events are kept in order until `_wait` takes them."""
 
-    def __init__(self, place: _Place) -> None:
-        self._place = place
+    def __init__(self, address: _Address) -> None:
+        self._address = address
         self._events: list[Any] = []
         self._until = time.monotonic() + LONGEST
         self._was_refused = False
@@ -142,31 +142,31 @@ class _Talk:
         self._reactor.add_global_handler("all_events", lambda _connection, event: self._events.append(event))
 
     def enter(self) -> None:
-        """Register, authenticate and join; `NotSent` where that fails, for nothing was said."""
-        place = self._place
+        """Register, authenticate and join; raises `NotSent` if that fails."""
+        address = self._address
         try:
             self._connection.connect(
-                place.host,
-                place.port,
-                place.nick,
-                place.password if place.auth in ("sasl", "server") else None,
-                username=place.nick,
+                address.host,
+                address.port,
+                address.nick,
+                address.password if address.auth in ("sasl", "server") else None,
+                username=address.nick,
                 ircname="calsync",
-                connect_factory=functools.partial(_connect, tls=place.tls),
-                sasl_login=place.account if place.auth == "sasl" and place.password else None,
+                connect_factory=functools.partial(_connect, tls=address.tls),
+                sasl_login=address.account if address.auth == "sasl" and address.password else None,
             )
             self._register()
-            if place.auth == "nickserv" and place.password:
+            if address.auth == "nickserv" and address.password:
                 self._identify()
-            self._connection.join(place.channel, place.key or "")
+            self._connection.join(address.channel, address.key or "")
             self._wait(lambda event: event.type == "endofnames", TIMEOUT, refused=_REFUSED)
         except (irc_client.IRCError, OSError) as error:
-            raise NotSent(f"{place.host} cannot be reached: {error}") from None
+            raise NotSent(f"{address.host} cannot be reached: {error}") from None
         except ValueError as error:
-            raise NotSent(f"{place.host} cannot be told: {error}") from None
+            raise NotSent(f"the message for {address.host} cannot be sent: {error}") from None
 
     def _register(self) -> None:
-        place, authenticated = self._place, False
+        address, authenticated = self._address, False
         for n in range(1, NICKS + 1):
             event = self._wait(
                 lambda event: event.type in ("welcome", "nicknameinuse", "nickcollision", "saslsuccess"), TIMEOUT
@@ -175,16 +175,16 @@ class _Talk:
                 authenticated = True
                 event = self._wait(lambda event: event.type in ("welcome", "nicknameinuse", "nickcollision"), TIMEOUT)
             if event.type == "welcome":
-                if place.auth == "sasl" and place.password and not authenticated:
-                    raise NotSent(f"{place.host} does not know SASL; try ?auth=nickserv")
+                if address.auth == "sasl" and address.password and not authenticated:
+                    raise NotSent(f"{address.host} does not support SASL; try ?auth=nickserv")
                 return
-            self._connection.nick(f"{place.nick}_{n}")
-        raise NotSent(f"the nick {place.nick} and its stand-ins are in use on {place.host}")
+            self._connection.nick(f"{address.nick}_{n}")
+        raise NotSent(f"the nicks {address.nick} to {address.nick}_{NICKS - 1} are in use on {address.host}")
 
     def _identify(self) -> None:
-        """Identify with NickServ, and wait for its verdict."""
-        place = self._place
-        self._connection.privmsg("NickServ", f"IDENTIFY {place.account} {place.password}")
+        """Identify with NickServ, and wait for its answer."""
+        address = self._address
+        self._connection.privmsg("NickServ", f"IDENTIFY {address.account} {address.password}")
 
         def is_verdict(event: Any) -> bool:
             if event.type == "privnotice" and str(event.source).partition("!")[0].lower() == "nickserv":
@@ -192,16 +192,19 @@ class _Talk:
             return event.type in ("loggedin", "nosuchnick")
 
         event = self._wait(is_verdict, NICKSERV_TIMEOUT)
-        said = " ".join(event.arguments)
-        if event.type == "nosuchnick" or (event.type == "privnotice" and any(word in said.lower() for word in _DENIED)):
-            raise NotSent(f"NickServ of {place.host} says: {said}")
+        answer = " ".join(event.arguments)
+        if event.type == "nosuchnick" or (event.type == "privnotice" and any(word in answer.lower() for word in _DENIED)):
+            raise NotSent(f"NickServ of {address.host} says: {answer}")
 
     def say(self, lines: list[str]) -> None:
-        """Say the lines and wait for the server to have taken them."""
-        place = self._place
+        """Send the lines, and wait until the server has taken them.
+
+        Raises `NotSent` if it refused the only line, and `Unsure` if some of the text may have arrived.
+        """
+        address = self._address
         try:
             for line in lines:
-                self._connection.privmsg(place.channel, line)
+                self._connection.privmsg(address.channel, line)
             mark = f"calsync-{time.monotonic_ns()}"
             self._connection.ping(mark)
             self._wait(
@@ -210,17 +213,20 @@ class _Talk:
         except NotSent as error:
             if self._was_refused and len(lines) == 1:
                 raise
-            raise Unsure(f"{place.host} did not confirm it: {error}") from None
+            raise Unsure(f"{address.host} did not confirm the message: {error}") from None
         except (irc_client.IRCError, OSError, ValueError) as error:
-            raise Unsure(f"{place.host} was lost while it was sent: {error}") from None
+            raise Unsure(f"the connection to {address.host} was lost while sending: {error}") from None
 
     def leave(self) -> None:
-        """Close the connection, whatever state it is in."""
+        """Close the connection, in any state."""
         self._connection.disconnect("")
 
     def _wait(self, wanted: Callable[[Any], bool], seconds: float, *, refused: set[str] | None = None) -> Any:
-        """The next event that is `wanted`; `NotSent` where the server refuses, hangs up, or says nothing in time."""
-        place, deadline = self._place, min(time.monotonic() + seconds, self._until)
+        """Return the next event that is `wanted`.
+
+        Raises `NotSent` if the server refuses (with one of the events `refused`), hangs up, or does not answer in time.
+        """
+        address, deadline = self._address, min(time.monotonic() + seconds, self._until)
         while True:
             while self._events:
                 event = self._events.pop(0)
@@ -228,17 +234,19 @@ class _Talk:
                     return event
                 if event.type in _BARRED or event.type in (refused or ()):
                     self._was_refused = True
-                    raise NotSent(f"{place.host} refuses: {_said(event)}")
+                    raise NotSent(f"{address.host} refuses: {_reason(event)}")
                 if event.type in ("error", "disconnect"):
-                    raise NotSent(f"{place.host} hung up: {event.target or ''} {' '.join(event.arguments)}".rstrip())
+                    raise NotSent(
+                        f"{address.host} closed the connection: {event.target or ''} {' '.join(event.arguments)}".rstrip()
+                    )
             left = deadline - time.monotonic()
             if left <= 0:
-                raise NotSent(f"{place.host} does not answer")
+                raise NotSent(f"{address.host} did not answer in time")
             self._reactor.process_once(min(left, 0.2))
 
 
-def _said(event: Any) -> str:
-    """What a server says with a refusal; the library puts the words of a failed login into the event's target."""
+def _reason(event: Any) -> str:
+    """Return the reason of a refusal; for a failed login, the library puts it into the event's target."""
     words = event.arguments or (event.target if isinstance(event.target, list) else [])
     return " ".join(map(str, words)) or str(event.type)
 

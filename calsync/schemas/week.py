@@ -11,7 +11,7 @@ from calsync.booking.handoff import Handoff
 from calsync.booking.rotation import Result, WeekResult
 from calsync.core.delivery import Delivery, DeliveryState, Target
 from calsync.core.rotation import Tally, Turn, TurnState
-from calsync.notifications.updates import Told
+from calsync.notifications.updates import Update
 from calsync.schedule.absences import AbsenceView, Source
 from calsync.schedule.rotation import Rotation
 from calsync.schemas.reservations import ConflictOut, ReservationOut
@@ -175,7 +175,7 @@ class UpdateOut(BaseModel):
     deliveries: list[DeliveryOut]
 
     @classmethod
-    def of(cls, week: str, found: Told, sent: Sequence[Delivery]) -> UpdateOut:
+    def of(cls, week: str, found: Update, sent: Sequence[Delivery]) -> UpdateOut:
         """From the core."""
         return cls(
             week=week,

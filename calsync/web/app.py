@@ -115,7 +115,7 @@ async def _deliver(state: AppState) -> None:
     while True:
         now = state.clock()
         try:
-            await asyncio.to_thread(state.dispatcher.settle, now)
+            await asyncio.to_thread(state.dispatcher.send_due, now)
         except CalendarError:
             pass  # refresh says so
         except Exception:  # as above

@@ -30,7 +30,7 @@ from calsync.ical.reservation import encode_reservation
 from calsync.notifications import dispatcher, updates
 from calsync.notifications.channels import Channels
 from calsync.notifications.destinations import Destinations
-from calsync.notifications.dispatcher import REST, Dispatcher, send_handoff
+from calsync.notifications.dispatcher import BACKOFF, Dispatcher, send_handoff
 from calsync.notifications.phabricator import Conduit
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.conflicts import conflicts_of_reservations as standing_conflicts
@@ -211,7 +211,7 @@ def test_a_hand_off_that_makes_no_sense_changes_and_tells_nothing(known, destina
 
 
 def test_what_was_sent_while_a_change_is_taken_back_stays_sent(known, calendar, destinations, room, team):
-    updates.update(known, destinations, W49, "ben", "group1 is out", MIDWEEK)
+    updates.post_update(Dispatcher(known, destinations), W49, "ben", "group1 is out", MIDWEEK)
     rival = ics("SUMMARY:Database maintenance", "DTSTART:20261203T093000Z", "DTEND:20261203T100000Z")
 
     class Busy:
@@ -225,7 +225,7 @@ def test_what_was_sent_while_a_change_is_taken_back_stays_sent(known, calendar, 
                 calendar.put("rival.ics", rival, etag=None)
                 other = CalendarSync(calendar, team, MIDWEEK + timedelta(minutes=1))
                 other.refresh(MIDWEEK + timedelta(minutes=1))
-                Dispatcher(other, destinations).settle(MIDWEEK + timedelta(minutes=1))
+                Dispatcher(other, destinations).send_due(MIDWEEK + timedelta(minutes=1))
             return written
 
     another = Pair(ANA, replace(BEN, name="eve"))
@@ -286,7 +286,7 @@ def settled(calendar, team, destinations, at, rounds=7):
     for n in range(rounds):
         later = at + n * LEASE
         sync.refresh(later)
-        dispatcher.settle(later)
+        dispatcher.send_due(later)
     return sync.refresh(at).reservation(W49).deliveries
 
 
@@ -388,7 +388,7 @@ def test_a_hand_off_that_comes_late_leaves_the_ticket_to_who_is_responsible_by_t
     assert server.owner() == "Ana"
     late = settled(calendar, team, destinations, MIDWEEK + timedelta(minutes=1))
     assert [(one.state, one.remark) for one in late if one.target == "ticket"] == [
-        ("sent", "commented only: ana is responsible by now"),
+        ("sent", "commented only: ana is responsible now"),
         ("sent", None),
     ]
     assert (server.owner(), len(server.comments())) == ("Ana", 2)
@@ -440,7 +440,7 @@ def test_the_ticket_and_who_is_responsible_are_those_of_the_claims_own_write(kno
     behind = CalendarSync(calendar, team, later)
     behind.refresh(later)
     reservations.change(known, W49, lambda kept: ReservationRequest(kept.pair, ticket="T400002"), MIDWEEK)
-    Dispatcher(behind, destinations).settle(later)  # without another look at the calendar
+    Dispatcher(behind, destinations).send_due(later)  # without another look at the calendar
     assert (len(server.comments(400001)), len(server.comments(400002))) == (0, 1)
     assert (server.owner(400001), server.owner(400002)) == (None, "Ben")
 
@@ -467,14 +467,14 @@ def test_messages_of_a_reservation_that_is_no_more_are_not_told_of_the_one_in_it
         assert set(states.values()) == {("skipped", "2026-W49 was released meanwhile")}
         assert (room.said, server.comments(400001), server.comments(400002)) == ([], [], [])
     else:  # the train is the same, and so are its news; who is responsible is not
-        assert states == {"handof": ("skipped", "2026-W49 has another pair by now"), "update": ("sent", None)}
+        assert states == {"handof": ("skipped", "2026-W49 now has another pair"), "update": ("sent", None)}
         assert (len(room.said), len(server.comments(400002)), server.owner(400002)) == (1, 1, None)
 
 
 def test_a_message_that_was_claimed_as_its_week_was_released_is_not_told_of_the_next_one(
     known, calendar, team, server, destinations
 ):
-    found = updates.update(known, destinations, W49, "ben", "rolling back", MIDWEEK, decision=True)
+    found = updates.post_update(Dispatcher(known, destinations), W49, "ben", "rolling back", MIDWEEK, decision=True)
     entry = standing(known)
     claimed = [one.claim("dead", MIDWEEK) for one in entry.deliveries]
     calendar.put(HREF, write_deliveries(entry.ics, claimed), etag=entry.etag)
@@ -555,10 +555,10 @@ def test_why_it_was_only_commented_is_found_anew_at_each_try_and_outlives_a_kill
     sync = CalendarSync(calendar, team, later)
     sync.refresh(later)
     with pytest.raises(KeyboardInterrupt):
-        Dispatcher(sync, replace(destinations, tickets=Fatal())).settle(later)
+        Dispatcher(sync, replace(destinations, tickets=Fatal())).send_due(later)
     found = settled(calendar, team, destinations, later + LEASE)
     tickets = [(one.state, one.detail) for one in found if one.target == "ticket" and one.state == "sent"]
-    assert tickets == [("sent", "commented only: cem is responsible by now")] * 2
+    assert tickets == [("sent", "commented only: cem is responsible now")] * 2
     assert (server.owner(), len(server.comments())) == (None, 2)
 
 
@@ -568,7 +568,7 @@ def test_a_message_for_a_ticket_that_was_taken_away_fails_and_says_so(known, cal
     reservations.change(known, W49, lambda kept: ReservationRequest(kept.pair), MIDWEEK)
     found = settled(calendar, team, destinations, MIDWEEK + timedelta(minutes=1), rounds=1)
     assert [(one.state, one.detail) for one in found if one.target == "ticket"] == [
-        ("failed", "the week has no ticket any more")
+        ("failed", "the week no longer has a ticket")
     ]
 
 
@@ -663,7 +663,7 @@ def test_ended_between_any_two_steps_each_message_arrives_once_at_the_most(
         assert states["ticket"] == "sent"
         assert states["log"] in ("sent", "unknown")
         assert len(room.said) == 1 or (states["log"] == "unknown" and not room.said)
-        assert len(room.said) == 1 or "ended before it could tell" in found[-1].detail
+        assert len(room.said) == 1 or "ended before recording the outcome" in found[-1].detail
     else:
         assert room.said == []
 
@@ -679,7 +679,7 @@ def test_any_number_of_couriers_at_once_send_each_message_once(known, tmp_path, 
         sync = CalendarSync(calendar, team, at)
         sync.refresh(at)
         barrier.wait()
-        Dispatcher(sync, destinations).settle(at)
+        Dispatcher(sync, destinations).send_due(at)
         calendar.close()
 
     with ThreadPoolExecutor(6) as pool:
@@ -894,7 +894,7 @@ def test_a_week_that_goes_away_while_its_message_is_sent_keeps_no_other_from_bei
     found = hand_off(known, destinations.missing, W49, BEN, NOTE, MIDWEEK)
     dispatcher.deliver(found.href, found.correlation_id, MIDWEEK)
     reservations.reserve(known, ReservationRequest(Pair(ANA, BEN), Week(2026, 50)), MIDWEEK)
-    second = updates.update(known, destinations, Week(2026, 50), "ben", "news", MIDWEEK)
+    second = updates.post_update(Dispatcher(known, destinations), Week(2026, 50), "ben", "news", MIDWEEK)
     assert outcomes(Dispatcher(known, destinations).deliver(second.href, second.correlation_id, MIDWEEK)) == {
         "updates": "sent"
     }
@@ -930,17 +930,17 @@ def test_a_week_on_which_the_calendar_refuses_every_write_keeps_no_other_from_be
 ):
     reservations.reserve(known, ReservationRequest(Pair(ANA, BEN), W50), MIDWEEK)
     for week in (W49, W50):
-        updates.update(known, destinations, week, "ben", f"news of {week}", MIDWEEK)
+        updates.post_update(Dispatcher(known, destinations), week, "ben", f"news of {week}", MIDWEEK)
     refusing = Refusing(calendar, HREF, error)
     sync = CalendarSync(refusing, team, MIDWEEK)
     dispatcher = Dispatcher(sync, destinations)
     for seconds in (20, 30, 40):
         sync.refresh(MIDWEEK + timedelta(seconds=seconds))
-        dispatcher.settle(MIDWEEK + timedelta(seconds=seconds))
+        dispatcher.send_due(MIDWEEK + timedelta(seconds=seconds))
     assert [text.split(" (")[0] for text in room.said] == ["ana_: news of 2026-W50"]
-    assert sum(f"{HREF} is left alone for a while" in record.message for record in caplog.records) == 1
+    assert sum(f"backing off from {HREF}" in record.message for record in caplog.records) == 1
     refusing.href = None
-    dispatcher.settle(MIDWEEK + timedelta(seconds=40) + REST)
+    dispatcher.send_due(MIDWEEK + timedelta(seconds=40) + BACKOFF)
     assert len(room.said) == 2
 
 
@@ -948,7 +948,7 @@ def test_an_outcome_that_one_week_does_not_take_keeps_no_other_from_being_told(k
     """Its claim stands, and what came of it can be written down nowhere."""
     reservations.reserve(known, ReservationRequest(Pair(ANA, BEN), W50), MIDWEEK)
     for week in (W49, W50):
-        updates.update(known, destinations, week, "ben", f"news of {week}", MIDWEEK)
+        updates.post_update(Dispatcher(known, destinations), week, "ben", f"news of {week}", MIDWEEK)
     refusing = Refusing(calendar, None, Refused("The server refuses it."))
     sync = CalendarSync(refusing, team, MIDWEEK)
     dispatcher, send = Dispatcher(sync, destinations), room.send
@@ -960,26 +960,26 @@ def test_an_outcome_that_one_week_does_not_take_keeps_no_other_from_being_told(k
     room.send = lost
     at = MIDWEEK + timedelta(seconds=20)
     sync.refresh(at)
-    dispatcher.settle(at)
+    dispatcher.send_due(at)
     assert len(room.said) == 2
-    found = updates.update(sync, destinations, W50, "ben", "more news", at)
+    found = updates.post_update(Dispatcher(sync, destinations), W50, "ben", "more news", at)
     assert outcomes(dispatcher.deliver(found.href, found.correlation_id, at)) == {"updates": "sent"}
 
 
 def test_a_calendar_that_is_away_ends_the_round_at_once(known, calendar, team, destinations, room):
     reservations.reserve(known, ReservationRequest(Pair(ANA, BEN), W50), MIDWEEK)
     for week in (W49, W50):
-        updates.update(known, destinations, week, "ben", "news", MIDWEEK)
+        updates.post_update(Dispatcher(known, destinations), week, "ben", "news", MIDWEEK)
     absent = Absent(calendar, 0)
     sync = CalendarSync(absent, team, MIDWEEK)
     at = MIDWEEK + timedelta(seconds=20)
     sync.refresh(at)
     dispatcher = Dispatcher(sync, destinations)
     with pytest.raises(Unreachable):
-        dispatcher.settle(at)
+        dispatcher.send_due(at)
     assert (absent.left, room.said) == (-1, [])
     absent.is_back = True
-    dispatcher.settle(at)
+    dispatcher.send_due(at)
     assert len(room.said) == 2
 
 
@@ -996,7 +996,7 @@ def test_a_delivery_with_naive_times_or_such_that_nobody_can_add_to_is_left_out(
     text = text.replace(b"X-CALSYNC-MARK", b"X-CALSYNC-DELIVERY:" + token + b"\r\nX-CALSYNC-MARK", 1)
     calendar.put(HREF, text, etag=entry.etag)
     assert [one.correlation_id for one in standing(known).deliveries] == ["good"]
-    Dispatcher(known, destinations).settle(MIDWEEK + timedelta(seconds=20))
+    Dispatcher(known, destinations).send_due(MIDWEEK + timedelta(seconds=20))
     assert room.said == ["!log good"]
 
 
@@ -1100,7 +1100,7 @@ def test_deliveries_leave_the_reservation_and_what_others_wrote_as_it_was(known,
     spoken_for = entry.ics.replace(b"TRANSP:OPAQUE\r\n", b"TRANSP:OPAQUE\r\nX-OTHER-CLIENT;X-P=1:kept\r\n", 1)
     calendar.put(HREF, spoken_for, etag=entry.etag)
     before = standing(known)
-    updates.update(known, destinations, W49, "ana", "group1 is out", MIDWEEK)
+    updates.post_update(Dispatcher(known, destinations), W49, "ana", "group1 is out", MIDWEEK)
     after = standing(known)
     assert after.reservation == before.reservation
     assert (after.mark, after.changes, after.reading) == (before.mark, before.changes, before.reading)
@@ -1166,9 +1166,9 @@ def test_an_update_goes_to_the_channel_exactly_while_the_partner_is_at_work(sync
     partner = {"ana": BEN, "ben": ANA}[sender]
     partner = replace(partner, hours=partner.hours.daily)  # the clocks change on Sundays
     moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
-    found = updates.route(sync.agenda, partner, False, moment)
+    found = updates.preferred_route(sync.agenda, partner, False, moment)
     assert found.targets == (targets,)
-    decided = updates.route(sync.agenda, partner, True, moment)
+    decided = updates.preferred_route(sync.agenda, partner, True, moment)
     assert decided.targets == ("ticket", "log")
 
 
@@ -1199,20 +1199,20 @@ def test_an_update_goes_to_the_ticket_on_days_on_which_the_partner_does_not_work
     listed = {"mon-fri": None, "sun-thu": ["sun", "mon", "tue", "wed", "thu"], "mon,tue": ["mon", "tue"]}[days]
     team = configured(conductors=[TEAM[0] | ({"days": listed} if listed else {}), *TEAM[1:]])
     moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
-    found = updates.route(CalendarSync(calendar, team, now).agenda, conductor(team, "ana"), False, moment)
+    found = updates.preferred_route(CalendarSync(calendar, team, now).agenda, conductor(team, "ana"), False, moment)
     assert found.targets == (targets,)
 
 
 def test_an_update_on_a_sunday_says_from_when_on_the_partner_is_reached(sync, team):
-    found = updates.route(sync.agenda, ANA, False, datetime(2026, 12, 6, 10, tzinfo=UTC))
-    assert found.reason == "it is 11:00 for ana, who is within working hours from Mon 09:00 on"
+    found = updates.preferred_route(sync.agenda, ANA, False, datetime(2026, 12, 6, 10, tzinfo=UTC))
+    assert found.reason == "it is 11:00 for ana, who is outside working hours until Mon 09:00"
 
 
 def test_a_partner_whose_feed_cannot_be_read_is_not_taken_for_present_without_saying_so(sync, team):
     agenda = replace(sync.agenda, busy={"ana": Busy(unknown="their busy feed cannot be read (it answers 404)")})
-    found = updates.route(agenda, ANA, False, MIDWEEK)
+    found = updates.preferred_route(agenda, ANA, False, MIDWEEK)
     assert found.reason == (
-        "it is 13:00 for ana, who is within working hours until 18:00; whether they are away is not known: "
+        "it is 13:00 for ana, who is within working hours until 18:00; calsync cannot tell whether they are away: "
         "their busy feed cannot be read (it answers 404)"
     )
     assert on_call_status(agenda, ANA, MIDWEEK).unknown == "their busy feed cannot be read (it answers 404)"
@@ -1220,7 +1220,7 @@ def test_a_partner_whose_feed_cannot_be_read_is_not_taken_for_present_without_sa
 
 
 def told(sync, destinations, text="group1 is out", sender="ana", at=MIDWEEK, **options):
-    found = updates.update(sync, destinations, W49, sender, text, at, **options)
+    found = updates.post_update(Dispatcher(sync, destinations), W49, sender, text, at, **options)
     return found, Dispatcher(sync, destinations).deliver(found.href, found.correlation_id, at)
 
 
@@ -1231,7 +1231,7 @@ def test_an_update_says_where_it_went_and_why(known, destinations, server, room)
     assert room.said == ["ana_: group1 is out (ben, MediaWiki train 1.46.0-wmf.5, T400001)"]
     found, sent = told(known, destinations)
     assert outcomes(sent) == {"ticket": "sent"}
-    assert found.route.reason == "it is 05:00 for ben, who is within working hours from Wed 09:00 on"
+    assert found.route.reason == "it is 05:00 for ben, who is outside working hours until Wed 09:00"
     assert (server.comments()[0].startswith("group1 is out\n\nana"), server.owner()) == (True, None)
 
 
@@ -1253,9 +1253,7 @@ def test_where_its_place_is_not_set_up_an_update_takes_the_other(known, destinat
     alone = replace(destinations, tickets=None)
     found, sent = told(known, alone)
     assert outcomes(sent) == {"updates": "sent"}
-    assert found.route.reason.endswith(
-        "it goes to the channel all the same, since no ticket system is set up; see [tickets]"
-    )
+    assert found.route.reason.endswith("it goes to the channel instead, because no ticket system is set up; see [tickets]")
     _, sent = told(known, alone, "rolling back", decision=True)
     assert outcomes(sent) == {"ticket": "skipped", "log": "sent"}
     _, sent = told(known, replace(destinations, channels=Channels()), "news", "ben")
@@ -1327,7 +1325,7 @@ def test_the_etag_of_the_answer_is_not_that_of_what_somebody_else_made_of_the_we
     found = hand_off(known, destinations.missing, W49, BEN, NOTE, MIDWEEK)
     other = CalendarSync(calendar, team, MIDWEEK)
     reservations.change(other, W49, lambda kept: ReservationRequest(kept.pair, train="2", ticket=kept.ticket), MIDWEEK)
-    told, _ = send_handoff(Dispatcher(known, destinations), known, found, MIDWEEK)
+    told, _ = send_handoff(Dispatcher(known, destinations), found, MIDWEEK)
     assert told.outcome.etag == found.outcome.etag != standing(known).etag
 
 
@@ -1362,7 +1360,7 @@ def test_the_server_sends_later_what_it_could_not_send_at_once(calendar, team, d
 
 def test_the_server_tries_again_when_it_said_however_seldom_it_asks_the_calendar(calendar, destinations, room, monkeypatch):
     monkeypatch.setattr(delivery, "FIRST_RETRY", timedelta(seconds=1))
-    monkeypatch.setattr(dispatcher, "PAUSE", timedelta(seconds=1))
+    monkeypatch.setattr(dispatcher, "MAX_PAUSE", timedelta(seconds=1))
     seldom = configured(conductors=TEAM, calendar=NEAR | {"refresh": "15m"})
     begun = time.monotonic()
     room.down = 1

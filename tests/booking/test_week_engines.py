@@ -17,7 +17,7 @@ from calsync.notifications.channels import Channels
 from calsync.notifications.destinations import Destinations
 from calsync.notifications.dispatcher import Dispatcher
 from calsync.notifications.phabricator import Conduit
-from calsync.notifications.updates import update
+from calsync.notifications.updates import post_update
 from calsync.schedule.absences import list_absences
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.rotation import rotation
@@ -112,7 +112,7 @@ def test_a_hand_off_and_its_messages_stand_for_every_replica_and_are_sent_once(p
 def test_messages_outlive_a_change_and_a_release_by_another_replica(place, destinations):
     first, second = replica(place), replica(place)
     held(first)
-    told = update(first, destinations, W49, "ana", "group1 is out", MIDWEEK)
+    told = post_update(Dispatcher(first, destinations), W49, "ana", "group1 is out", MIDWEEK)
     Dispatcher(first, destinations).deliver(HREF, told.correlation_id, MIDWEEK)
     change(second, W49, lambda kept: ReservationRequest(kept.pair, train="1.46.0-wmf.6"), MIDWEEK)
     assert outcomes(standing(place).deliveries) == {"ticket": "sent"}
@@ -135,7 +135,7 @@ def test_an_update_leaves_what_people_did_to_the_week(caldav, destinations):
     caldav.person().edit(HREF, move)
     before = standing(caldav)
     assert before.changes
-    told = update(first, destinations, W49, "ana", "group1 is out", MIDWEEK)
+    told = post_update(Dispatcher(first, destinations), W49, "ana", "group1 is out", MIDWEEK)
     Dispatcher(first, destinations).deliver(HREF, told.correlation_id, MIDWEEK)
     after = standing(caldav)
     assert (after.changes, after.reservation, after.mark) == (before.changes, before.reservation, before.mark)
@@ -146,8 +146,8 @@ def test_each_slot_is_announced_once_by_several_announcers(place, room):
     destinations, at = Destinations(None, Channels(room, room)), datetime(2026, 12, 1, 9, 1, tzinfo=UTC)
     held(replica(place))
     for sync in (replica(place, now=at), replica(place, now=at)):
-        announce(sync, Dispatcher(sync, destinations), at, timedelta())
-        Dispatcher(sync, destinations).settle(at)
+        announce(Dispatcher(sync, destinations), at, timedelta())
+        Dispatcher(sync, destinations).send_due(at)
         sync.refresh(at)
     assert len(room.said) == 1
     assert outcomes(standing(place, at).deliveries) == {"announcements": "sent"}

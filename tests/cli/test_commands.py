@@ -305,8 +305,8 @@ def test_doctor_does_not_care_about_what_is_over(run, calendar):
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("foo://secret-1", "Apprise knows no service of this address"),
-        ("slack://secret-1", "Apprise knows no service of this address"),
+        ("foo://secret-1", "Apprise does not support this address"),
+        ("slack://secret-1", "Apprise does not support this address"),
         ("ircs://calsync:secret-1@irc.example.org/", "write it as ircs://NICK:PASSWORD@irc.example.org/#channel"),
     ],
 )

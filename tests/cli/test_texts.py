@@ -8,7 +8,8 @@ from calsync.booking.reservations import reserve
 from calsync.core.conductors import conductor
 from calsync.core.errors import ConfigInvalid, Invalid
 from calsync.notifications.destinations import Destinations
-from calsync.notifications.updates import update
+from calsync.notifications.dispatcher import Dispatcher
+from calsync.notifications.updates import post_update
 from calsync.schedule.check import ReservationRequest
 from cli.test_commands import calendar, folder, run  # noqa: F401
 from support.samples import EU, PAIR, US, configured
@@ -38,7 +39,7 @@ def test_notes_and_news_are_lines_and_nothing_is_written_for_others(sync, calend
     with pytest.raises(Invalid, match="note has a line break"):
         hand_off(sync, Destinations().missing, week, US, odd, now)
     with pytest.raises(Invalid, match="text has a line break"):
-        update(sync, Destinations(), week, EU.name, odd, now)
+        post_update(Dispatcher(sync, Destinations()), week, EU.name, odd, now)
     assert calendar.changes(None) == before
 
 

@@ -58,7 +58,6 @@ def step(calendar, config, room, at, before=TEN):
     sync = CalendarSync(calendar, config, at)
     rounds = iter([False, True])
     announcer.run(
-        sync,
         Dispatcher(sync, Destinations(channels=Channels(room, room))),
         lambda: at,
         lambda _: next(rounds),
@@ -103,7 +102,7 @@ def announcing(calendar, config, room, time, before=TEN):
     """An announcer that runs by `time`."""
     sync = CalendarSync(calendar, config, time.at)
     destinations = Destinations(channels=Channels(room, room))
-    announcer.run(sync, Dispatcher(sync, destinations), time.clock, time.wait, before)
+    announcer.run(Dispatcher(sync, destinations), time.clock, time.wait, before)
 
 
 def test_the_channel_hears_before_a_slot_and_when_it_starts_who_conducts_and_where_the_ticket_is(
@@ -197,7 +196,7 @@ def test_an_announcer_that_ends_between_any_two_steps_leaves_the_slot_announced_
     died = False
     try:
         dispatcher = Dispatcher(sync, Destinations(channels=Channels(channel, channel)))
-        announcer.run(sync, dispatcher, lambda: START, lambda _: True, TEN)
+        announcer.run(dispatcher, lambda: START, lambda _: True, TEN)
     except Ended:
         died = True
     assert died == (at <= STEPS), "an announcement has another number of steps; count them anew"

@@ -156,7 +156,7 @@ def test_what_a_server_was_sending_as_it_was_killed_is_unknown_and_not_sent_agai
         later = datetime.now(UTC) + LEASE + timedelta(seconds=5)
         sync, room = CalendarSync(calendar, config, later), Room()
         sync.refresh(later)
-        Dispatcher(sync, Destinations(channels=Channels(room, room))).settle(later)
+        Dispatcher(sync, Destinations(channels=Channels(room, room))).send_due(later)
         calendar.close()
         until(lambda: states(second, week) == [("ticket", "skipped"), ("log", "unknown")])
         assert (len(hook.got), room.said) == (1, [])

@@ -72,7 +72,7 @@ def main(what, database, tickets, room, *rest):
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
-    Dispatcher(sync, destinations).settle(now)
+    Dispatcher(sync, destinations).send_due(now)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from calsync.core.errors import Invalid, NotReserved
 from calsync.core.rotation import YEAR
 from calsync.core.weeks import Week
 from calsync.notifications.dispatcher import send_handoff
-from calsync.notifications.updates import update
+from calsync.notifications.updates import post_update
 from calsync.schedule import rotation_feed
 from calsync.schedule.absences import list_absences
 from calsync.schedule.rotation import rotation
@@ -121,14 +121,14 @@ def hand_over(
         state.sync, state.destinations.missing, Week.parse(week), to, body.note, now, etags=etags(if_match), author=author
     )
     _log.info("handoff by %s: %s goes from %s to %s", author or "anybody", week, found.former, to.name)
-    return HandoffOut.of(*send_handoff(state.dispatcher, state.sync, found, state.clock()))
+    return HandoffOut.of(*send_handoff(state.dispatcher, found, state.clock()))
 
 
 @router.post("/api/reservations/{week}/updates", responses=documented(401, 403, 404, 412, 413, 503))
 def tell(week: WeekPath, body: UpdateIn, state: State, author: Writer, _query: Annotated[NoQuery, Query()]) -> UpdateOut:
     """Tell the partner where they are reached now; a decision goes onto the ticket and into the log."""
     now, which = state.clock(), Week.parse(week)
-    found = update(state.sync, state.destinations, which, body.sender, body.text, now, decision=body.decision)
+    found = post_update(state.dispatcher, which, body.sender, body.text, now, decision=body.decision)
     _log.info("update by %s: %s from %s", author or "anybody", which, body.sender)
     return UpdateOut.of(str(which), found, state.dispatcher.deliver(found.href, found.correlation_id, state.clock()))
 
