@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from rich.console import Console
 
 from benchmarks import check, feed, process, reserve
 from benchmarks.bench import FULL, QUICK, Bench
@@ -41,10 +40,9 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory(prefix="calsync-bench-") as folder,
         Bench(Path(folder), QUICK if options.quick else FULL) as bench,
-        Console(stderr=True).status("") as status,
     ):
         for name in options.only or GROUPS:
-            status.update(name)
+            print(name, file=sys.stderr)
             for row in GROUPS[name](bench):
                 rows.append(row)
                 if options.json:

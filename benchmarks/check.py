@@ -11,7 +11,7 @@ from recurring_ical_events import CalendarQuery
 
 from benchmarks import calendars, servers
 from benchmarks.bench import Bench, Memory
-from benchmarks.results import Row, measure_pairs, seconds
+from benchmarks.results import Row, measure_pairs, processor_seconds
 from benchmarks.servers import get
 from calsync.core.planning import Plan
 
@@ -33,7 +33,7 @@ def beside_recurring_ical_events(bench: Bench) -> Iterator[Row]:
     assert find(used), "recurring_ical_events did not find the event that blocks a slot"
     calls = {"first": lambda: find(recurring_ical_events.of(calendar)), "warm": lambda: find(used)}
     for name, call in calls.items():
-        pairs = measure_pairs(bench.scale.slow_runs, partial(seconds, call), lambda: check_all(memory, plans))
+        pairs = measure_pairs(bench.scale.slow_runs, partial(processor_seconds, call), lambda: check_all(memory, plans))
         yield Row.of(f"check, {name} call", pairs, f"{bench.scale.events:,} events")
 
 
@@ -74,7 +74,7 @@ def plan_weeks(memory: Memory) -> list[Plan]:
 
 
 def check_all(memory: Memory, plans: Sequence[Plan]) -> float:
-    """Check all plans on an agenda that has just changed; return the mean time of a check."""
+    """Check all plans on an agenda that has just changed; return the mean processor time of a check."""
     memory.other.change()
     memory.refresh()
-    return seconds(lambda: [memory.check(plan) for plan in plans]) / len(plans)
+    return processor_seconds(lambda: [memory.check(plan) for plan in plans]) / len(plans)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import calendars, servers
 from benchmarks.bench import Bench, Installation, Memory
-from benchmarks.results import Row, measure_pairs, seconds
+from benchmarks.results import Row, measure_pairs, processor_seconds
 from calsync.calendars.open import open_calendar
 from calsync.core.config import load
 from calsync.schedule.agenda import horizon_around
@@ -29,7 +29,7 @@ def foreign_change(bench: Bench) -> Iterator[Row]:
     def take_in(memory: Memory) -> float:
         plan = memory.plan(memory.week)
         memory.other.change()
-        return seconds(lambda: (memory.refresh(), memory.check(plan)))
+        return processor_seconds(lambda: (memory.refresh(), memory.check(plan)))
 
     large, small = bench.memory(bench.large), bench.memory(bench.small)
     for memory in (large, small):
