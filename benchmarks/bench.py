@@ -39,11 +39,11 @@ class Scale:
     years: int = 10
     runs: int = 14
     slow_runs: int = 3
-    burst: float = 0.3
+    burst: float = 0.1
 
 
 FULL = Scale()
-QUICK = Scale(events=500, feed=200, small=100, large=500, years=2, runs=6, slow_runs=1, burst=0.1)
+QUICK = Scale(events=500, feed=200, small=100, large=500, years=2, runs=6, slow_runs=1, burst=0.05)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,29 +92,31 @@ class Server:
         """Return the processor time that the server has used so far."""
         return time.clock_gettime(~self.pid << 3 | 2)  # the clock of clock_getcpuclockid(3)
 
-    def seconds_per_answer(self, request: bytes, status: int, duration: float) -> float:
-        """Keep several connections busy with the request for `duration` seconds; return the processor time of an answer."""
-        with ExitStack() as stack:
-            connections = [stack.enter_context(closing(Connection(self.port))) for _ in range(CONNECTIONS)]
-            before, until, answers = self.processor_seconds(), time.perf_counter() + duration, 0
-            while time.perf_counter() < until:
-                for connection in connections:
-                    connection.send(request)
-                for connection in connections:
-                    assert connection.receive().status == status
-                answers += CONNECTIONS
-            return (self.processor_seconds() - before) / answers
+
+class Load:
+    """Keeps several connections to a server busy with one request; call it for the processor time of an answer."""
+
+    def __init__(self, stack: ExitStack, server: Server, request: bytes, status: int, duration: float) -> None:
+        self._server, self._request, self._status, self._duration = server, request, status, duration
+        self._connections = [stack.enter_context(closing(Connection(server.port))) for _ in range(CONNECTIONS)]
+        self()  # warms it up
+
+    def __call__(self) -> float:
+        before, until, answers = self._server.processor_seconds(), time.perf_counter() + self._duration, 0
+        while time.perf_counter() < until:
+            for connection in self._connections:
+                connection.send(self._request)
+            for connection in self._connections:
+                assert connection.receive().status == self._status
+            answers += CONNECTIONS
+        return (self._server.processor_seconds() - before) / answers
 
 
 def compare(scale: Scale, bare: tuple[Server, bytes], ours: tuple[Server, bytes], status: int = 200) -> Pairs:
     """Compare the processor time of an answer of two servers, each with its request."""
-
-    def cost(server: Server, request: bytes) -> float:
-        return server.seconds_per_answer(request, status, scale.burst)
-
-    for each in (bare, ours):
-        cost(*each)  # warms it up
-    return measure_pairs(scale.runs, lambda: cost(*bare), lambda: cost(*ours))
+    with ExitStack() as stack:
+        sides = [Load(stack, *side, status, scale.burst) for side in (bare, ours)]
+        return measure_pairs(4 * scale.runs, *sides)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from calsync.core.planning import train_slots
 from calsync.core.weeks import Week
 from calsync.schedule.agenda import horizon_around
 
-TINY = Scale(events=60, feed=40, small=30, large=60, years=1, runs=1, slow_runs=1, burst=0.05)
+TINY = Scale(events=60, feed=40, small=30, large=60, years=1, runs=1, slow_runs=1, burst=0.02)
 
 
 @pytest.fixture
