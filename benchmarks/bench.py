@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from benchmarks import calendars
 from benchmarks.calendars import Resource
+from calsync.calendars.base import Calendar
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.config import load
 from calsync.core.conflict import Conflict
@@ -22,6 +25,7 @@ from calsync.schedule.agenda import Agenda, horizon_around
 from calsync.schedule.conflicts import check
 from calsync.schedule.sync import CalendarSync
 
+T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 
 
@@ -62,7 +66,7 @@ class Installation:
 class OtherPerson:
     """Somebody who changes their own event on the calendar again and again, in the week that the rows ask about."""
 
-    def __init__(self, calendar: SqlCalendar, week: Week) -> None:
+    def __init__(self, calendar: Calendar, week: Week) -> None:
         self._calendar, self._monday = calendar, datetime.combine(week.monday, time(), UTC)
         self._changes = 0
         self._etag: str | None = None
@@ -104,6 +108,12 @@ class Memory:
     def check(self, plan: Plan) -> Sequence[Conflict]:
         """Check the slots of the plan."""
         return check(self.agenda, plan.slots, plan.conductors)
+
+
+def in_new_process(call: Callable[..., T], *args: object) -> T:
+    """Call a function in a process that has remembered nothing so far."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(call, *args).result()
 
 
 class Bench:

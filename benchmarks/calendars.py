@@ -34,7 +34,7 @@ ENDLESS = 5
 BLOCKER = "Switch of the database primary"
 """The title of the event that blocks a slot of the week that the rows ask about."""
 
-_ZONES = ("UTC", "Europe/Paris", "Europe/Berlin", "America/New_York", "America/Los_Angeles", "Asia/Kolkata")
+ZONES = ("UTC", "Europe/Paris", "Europe/Berlin", "America/New_York", "America/Los_Angeles", "Asia/Kolkata")
 _COUNTS = (4, 8, 13, 26)
 _HOURS = [hour for hour in range(24) for _ in range(1 if hour < 7 else 4 if hour < 19 else 2)]
 """The hours of the day, as often as events start in them."""
@@ -162,7 +162,7 @@ def _event(config: Config, dice: random.Random, uid: str, kind: str, first: date
     day = first + timedelta(days=dice.randrange(max(1, (last - first).days - 7 * (count - 1))))
     if kind == "day":
         return _whole_days(dice, uid, day)
-    timezone = {"floating": "", "own-zone": "Office"}.get(kind, dice.choice(_ZONES))
+    timezone = {"floating": "", "own-zone": "Office"}.get(kind, dice.choice(ZONES))
     length = dice.choice((_HOUR / 4, _HOUR / 2, _HOUR, _HOUR, 2 * _HOUR))
     careless = dice.randrange(500) == 0
     while True:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks import calendars, servers
-from benchmarks.bench import Bench, Installation, Memory
+from benchmarks.bench import Bench, Installation, Memory, in_new_process
 from benchmarks.results import Row, measure_pairs, processor_seconds
 from calsync.calendars.open import open_calendar
 from calsync.core.config import load
@@ -61,19 +59,14 @@ def memory(bench: Bench) -> Iterator[Row]:
     place, empty = bench.draw(round(bench.scale.large / PER_RESOURCE)), bench.install([])
     sizes = []
     for _ in range(min(2, bench.scale.slow_runs)):
-        (full, occurrences), (bare, others) = read_in_new_process(place.folder), read_in_new_process(empty.folder)
+        (full, occurrences), (bare, others) = (in_new_process(read, one.folder) for one in (place, empty))
         sizes.append((full - bare) / (occurrences - others))
     detail = f"{occurrences - others:,} occurrences of {len(place.resources):,} resources; the lower of {len(sizes)} runs"
     yield Row("memory", min(sizes) / 1000, detail)
 
 
-def read_in_new_process(folder: Path) -> tuple[int, int]:
-    """Return the resident bytes of a new process that has read the calendar, and how many occurrences it has."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_read, folder).result()
-
-
-def _read(folder: Path) -> tuple[int, int]:
+def read(folder: Path) -> tuple[int, int]:
+    """Read the calendar; return the resident bytes of this process, and how many occurrences the calendar has."""
     config, now = load(folder / "windows.toml", {}), datetime.now(UTC)
     with closing(open_calendar(config)) as calendar:
         agenda = CalendarSync(calendar, config, now).refresh(now)
