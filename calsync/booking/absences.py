@@ -63,8 +63,8 @@ def add_absence(
         record = AbsenceRecord(who, person.timezone, note, author)
         ics = encode_absence(record, name, start, end, now)
 
-        def is_this_write(found: CalendarObject) -> bool:
-            return found.away == record and span_of_absence(found) == (start, end)
+        def is_this_write(written: CalendarObject) -> bool:
+            return written.away == record and span_of_absence(written) == (start, end)
 
         written = put(sync, absence_href(name), ics, stored, now, is_this_write)
         return view_of_absence(sync.config, conflicts_by_absence(sync.agenda, now), written, created=not exists)
@@ -81,7 +81,7 @@ def remove_absence(sync: CalendarSync, name: str, now: datetime) -> None:
         if stored is None or stored.away is None or span is None:
             raise NotAway(f'There is no absence called "{name[:60]}"; GET /api/away and calsync away list them.')
         ics = encode_absence(stored.away, name, *span, now, cancelled=True)
-        put(sync, stored.href, ics, stored, now, lambda found: found.away is None)
+        put(sync, stored.href, ics, stored, now, lambda written: written.away is None)
 
     retry_write(sync, attempt)
 

@@ -1,7 +1,7 @@
 """Reserve, change or release a week.
 
 A reservation that conflicts is refused with free alternatives. If somebody else writes first, calsync reads again and
-decides anew: the same reservation by another hand is a success.
+decides again: the same reservation by another hand is a success.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def put_reservation(
     earlier = replaced.deliveries if replaced is not None else ()
     merged = merge_deliveries(earlier, deliveries, now) if deliveries else None
     ics = _encode(sync.config, reservation, mark, replaced, merged)
-    stored = put(sync, href, ics, replaced, now, lambda found: found.mark == mark)
+    stored = put(sync, href, ics, replaced, now, lambda written: written.mark == mark)
     current = stored.reservation
     if current is not None and is_same(current, reservation) and not stored.changes:
         return stored
@@ -90,7 +90,7 @@ def put_deliveries(
     Raises what `put` raises.
     """
     ics = write_deliveries(week.ics, merge_deliveries(week.deliveries, deliveries, now))
-    return put(sync, week.href, ics, week, now, lambda found: set(deliveries) <= set(found.deliveries))
+    return put(sync, week.href, ics, week, now, lambda written: set(deliveries) <= set(written.deliveries))
 
 
 def put(

@@ -1,1 +1,1 @@
-"""Messages to people: what is said, to whom, over which channel, and what became of it."""
+"""Messages to people: their texts, where they go, the channels, and the outcome of each."""

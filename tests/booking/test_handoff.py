@@ -668,7 +668,7 @@ def test_ended_between_any_two_steps_each_message_arrives_once_at_the_most(
         assert room.said == []
 
 
-def test_any_number_of_couriers_at_once_send_each_message_once(known, tmp_path, team, server, room, destinations):
+def test_any_number_of_dispatchers_at_once_send_each_message_once(known, tmp_path, team, server, room, destinations):
     room.down, server.down = 1, 1
     handed(known, destinations)
     at = MIDWEEK + timedelta(minutes=1)
