@@ -6,11 +6,21 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import HealthCheck, settings
 
+from calsync.booking.reservations import reserve
 from calsync.calendars.sql import SqlCalendar
+from calsync.cli.main import main
+from calsync.core.conductors import Pair
 from calsync.core.config import load
+from calsync.notifications.channels import Channels
+from calsync.notifications.destinations import Destinations
+from calsync.notifications.phabricator import Conduit
+from calsync.schedule.check import ReservationRequest
 from calsync.schedule.sync import CalendarSync
+from support.conduit import TOKEN, ConduitServer
 from support.engines import CALDAV, ENGINES, Place, Running, each_engine
-from support.samples import ROOT, SHIPPED, TESTS
+from support.pair import ANA, BEN, NEAR, TEAM, W49, Room
+from support.samples import ROOT, SHIPPED, TESTS, configured
+from support.site import Said, served
 
 settings.register_profile(
     "calsync",
@@ -82,3 +92,66 @@ def unruly(running, tmp_path):
     """A fresh calendar on the worst CalDAV server; `unruly.control("switch", …)` makes it better, or worse still."""
     with Place("unruly", running, tmp_path) as place:
         yield place
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory, with the shipped windows.toml in it."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("CALSYNC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("USER", "ana")
+    (tmp_path / "windows.toml").write_bytes(SHIPPED.read_bytes())
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, capsys, now):
+    """Calls calsync's command line in `folder`."""
+
+    def call(*arguments, at=now):
+        with pytest.raises(SystemExit) as stop:
+            main(list(arguments), clock=lambda: at)
+        said = capsys.readouterr()
+        return Said(stop.value.code or 0, said.out, " ".join(said.err.split()))
+
+    return call
+
+
+@pytest.fixture
+def client(config, calendar, now):
+    """Speaks HTTP with the app on `calendar`."""
+    with served(config, calendar, now) as client:
+        yield client
+
+
+@pytest.fixture
+def server():
+    """A ticket system."""
+    server = ConduitServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def room():
+    return Room()
+
+
+@pytest.fixture
+def destinations(server, room):
+    return Destinations(Conduit(server.url, TOKEN), Channels(room, room))
+
+
+@pytest.fixture
+def team():
+    """A configuration with ana, ben and cem in its roster."""
+    return configured(conductors=TEAM, calendar=NEAR)
+
+
+@pytest.fixture
+def known(calendar, team, now):
+    """A sync of a calendar on which W49 is ana's and ben's."""
+    sync = CalendarSync(calendar, team, now)
+    reserve(sync, ReservationRequest(Pair(ANA, BEN), W49, "1.46.0-wmf.5", "T400001"), now)
+    return sync

@@ -14,7 +14,8 @@ from calsync.core.weeks import Week
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.sync import CalendarSync
 from calsync.web.app import create_app
-from support.engines import each_engine, wait_for
+from support.engines import each_engine
+from support.processes import until
 from support.samples import PAIR, decoded, ics
 
 WEEK = Week(2026, 49)
@@ -366,6 +367,6 @@ def test_other_peoples_events_with_odd_names_block_like_any(caldav, now):
     sync, person = CalendarSync(caldav.open(), caldav.config(), now), caldav.person()
     name = "Größe & co.ics"
     person.write(name, ics("SUMMARY:Hotfix", "DTSTART:20261202T093000Z", "DTEND:20261202T100000Z", uid="h"))
-    wait_for(lambda: name in sync.refresh(now).objects)
+    until(lambda: name in sync.refresh(now).objects, "the event is read")
     outcome = reserve(sync, ReservationRequest(PAIR, WEEK, override="agreed"), now)
     assert [conflict.event.summary for conflict in outcome.warnings] == ["Hotfix"]

@@ -23,8 +23,9 @@ from calsync.ical.reservation import reservation_href
 from calsync.schedule.check import ReservationRequest
 from support.actions import ANA, NOW, QUICK, WEEKS, connect, serve
 from support.engines import ENGINES, Place
+from support.processes import PATIENCE, until
 from support.samples import PAIR, US, decoded, ics
-from web.test_races import until, wish
+from support.site import wish
 
 pytestmark = pytest.mark.heavy
 
@@ -244,7 +245,7 @@ def test_of_two_hundred_clients_at_four_replicas_who_want_five_weeks_five_get_th
         barrier = threading.Barrier(200)
 
         def want(n):
-            barrier.wait(60)
+            barrier.wait(PATIENCE)
             return clients[n % 4].post("/api/reservations", json=wish(wanted[n // 4 % 5], n))
 
         with ThreadPoolExecutor(200) as pool:
@@ -257,7 +258,7 @@ def test_of_two_hundred_clients_at_four_replicas_who_want_five_weeks_five_get_th
             standing = [decoded(found.ics).reservation for found in calendar.changes(None).changed]
         assert {str(found.week): found.pair.primary.name for found in standing} == winners
         for client in clients:
-            until(lambda client=client: len(client.get("/api/reservations").json()) == 5, within=10)
+            until(lambda client=client: len(client.get("/api/reservations").json()) == 5, "a replica has five weeks")
     finally:
         for client, replica in zip(clients, running, strict=True):
             client.close()
@@ -274,7 +275,7 @@ class Replica:
         self.url = f"http://127.0.0.1:{port}"
         self.process = processes.Process(target=serve, args=(config, port))
         self.process.start()
-        until(self.is_ready)
+        until(self.is_ready, "the replica is ready")
 
     def is_ready(self):
         try:

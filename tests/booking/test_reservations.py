@@ -16,6 +16,7 @@ from calsync.core.errors import Changed, Invalid, NotReserved, Unreachable
 from calsync.core.weeks import Week
 from calsync.schedule.check import ReservationRequest, check_request
 from calsync.schedule.sync import CalendarSync
+from support.failing import Meddled
 from support.samples import EU, PAIR, US, configured, decoded, ics, person, utc
 
 WEEK = Week(2026, 49)
@@ -228,25 +229,6 @@ def test_a_week_that_has_begun_is_reserved_for_what_is_left_of_it(sync):
 
 def test_without_a_week_the_next_train_is_reserved(sync, now):
     assert reserve(sync, replace(REQUEST, week=None), now).reservation.week == WEEK
-
-
-class Meddled:
-    """A calendar on which `meddle` happens just after (or before) our first write."""
-
-    def __init__(self, calendar, meddle, *, before=False):
-        self.calendar, self.meddle, self.before = calendar, meddle, before
-
-    def __getattr__(self, name):
-        return getattr(self.calendar, name)
-
-    def put(self, href, ics, *, etag):
-        meddle, self.meddle = self.meddle, None
-        if meddle and self.before:
-            meddle()
-        stored = self.calendar.put(href, ics, etag=etag)
-        if meddle and not self.before:
-            meddle()
-        return stored
 
 
 def test_a_reservation_is_taken_back_if_somebodys_event_came_in_between(calendar, config, now, everything):

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from booking.test_handoff import ANA, BEN, CEM, HREF, MIDWEEK, NOTE, TEAM, W49, Room, outcomes
 from calsync.booking import absences
 from calsync.booking.handoff import hand_off
 from calsync.booking.reservations import change, release, reserve
@@ -16,35 +15,17 @@ from calsync.notifications.announcer import announce
 from calsync.notifications.channels import Channels
 from calsync.notifications.destinations import Destinations
 from calsync.notifications.dispatcher import Dispatcher
-from calsync.notifications.phabricator import Conduit
 from calsync.notifications.updates import post_update
 from calsync.schedule.absences import list_absences
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.rotation import rotation
 from calsync.schedule.sync import CalendarSync
 from support.actions import QUICK
-from support.conduit import TOKEN, ConduitServer
 from support.engines import Place
+from support.pair import ANA, BEN, CEM, HREF, MIDWEEK, NOTE, TEAM, W49, outcomes
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ROTATION = {"order": ["ana", "ben", "cem"], "start": "2026-W49"}
-
-
-@pytest.fixture
-def server():
-    server = ConduitServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def room():
-    return Room()
-
-
-@pytest.fixture
-def destinations(server, room):
-    return Destinations(Conduit(server.url, TOKEN), Channels(room, room))
 
 
 def replica(place, url=None, now=NOW):

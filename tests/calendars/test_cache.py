@@ -24,7 +24,8 @@ from calsync.core.weeks import Week
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.sync import CalendarSync
 from calsync.web.app import create_app
-from support.engines import Place, each_engine, wait_for
+from support.engines import Place, each_engine
+from support.processes import until
 from support.samples import PAIR, SHIPPED, configured, ics, utc
 
 WEEK = Week(2026, 49)
@@ -68,7 +69,7 @@ def test_a_restart_while_the_server_is_away_serves_the_last_known_calendar_and_r
         assert client.get("/api/now").json()["stale"] is None
     proxy.down()
     with served(place, proxy, now) as client:
-        wait_for(lambda: client.get("/readyz").json()["calendar"] == "away")
+        until(lambda: client.get("/readyz").json()["calendar"] == "away", "the calendar is away")
         ready = client.get("/readyz")
         assert (ready.status_code, ready.json()["age"]) == (200, 3600)
         feed = client.get("/deployments.ics?only=reservations")
@@ -87,10 +88,11 @@ def test_a_restart_while_the_server_is_away_serves_the_last_known_calendar_and_r
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert client.delete("/api/reservations/2026-W50").status_code == 503
         proxy.up()
-        wait_for(lambda: client.get("/readyz").json()["calendar"] == "here")
+        until(lambda: client.get("/readyz").json()["calendar"] == "here", "the calendar is back")
         assert "Age" not in client.get("/deployments.ics").headers
         assert client.get("/api/conflicts?week=2026-W50").json()["stale"] is None
-        wait_for(lambda: client.post("/api/reservations", json=BODY | {"week": "2026-W51"}).status_code in (200, 201))
+        body = BODY | {"week": "2026-W51"}
+        until(lambda: client.post("/api/reservations", json=body).status_code in (200, 201), "it reserves again")
 
 
 def test_the_copy_follows_the_calendar_after_another_process_has_tried_out_the_server(place):
@@ -111,7 +113,7 @@ def test_without_a_last_known_calendar_nothing_is_called_free_while_the_server_i
         for path in ("/readyz", "/deployments.ics", "/api/conflicts?week=2026-W50", "/api/now"):
             assert client.get(path).status_code == 503
         proxy.up()
-        wait_for(lambda: client.get("/readyz").status_code == 200)
+        until(lambda: client.get("/readyz").status_code == 200, "the server is ready")
 
 
 @pytest.mark.parametrize("how", ["damaged", "another schema", "a folder", "in no folder", "empty", "cut off"])

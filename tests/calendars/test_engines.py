@@ -9,7 +9,8 @@ import pytest
 from icalendar import Calendar
 
 from calsync.core.errors import CalendarError, Changed, Refused, Unreachable
-from support.engines import SERVERS, Mirror, each_engine, settle, standing, wait_for
+from support.engines import SERVERS, Mirror, each_engine, settle, standing
+from support.processes import until
 from support.samples import ics
 
 on_servers = pytest.mark.parametrize("place", each_engine(*SERVERS), indirect=True)
@@ -275,4 +276,4 @@ def test_a_calendar_that_is_closed_has_let_go_of_connections_and_files(place):
     put(calendar, "a.ics", "a")
     calendar.close()
     calendar.close()
-    wait_for(lambda: held() <= before)
+    until(lambda: held() <= before, "connections are given back")

@@ -9,7 +9,8 @@ from pydantic import SecretStr
 
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.errors import Refused, Unreachable
-from support.engines import Place, standing, wait_for
+from support.engines import Place, standing
+from support.processes import until
 
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 LEAVE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
@@ -103,7 +104,7 @@ def test_a_server_that_hangs_in_a_write_is_cut_off_and_the_write_is_done_or_not(
             calendar.put("a.ics", b"3", etag=second.etag)
         assert time.monotonic() - begun < 8
         proxy.heal()
-        wait_for(lambda: place.server.run(CONNECTIONS, database(place)) == "0\n")
+        until(lambda: place.server.run(CONNECTIONS, database(place)) == "0\n", "no connection is left")
         found = standing(calendar)["a.ics"]
         assert found.ics in (b"2", b"3")
         assert (found.ics == b"2") == (found == second)

@@ -1,10 +1,8 @@
 """The command line: what each command prints, and with which exit code it ends."""
 
 import json
-import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
@@ -16,8 +14,7 @@ from typer.main import get_command
 from uvicorn.importer import import_from_string
 
 from calsync import __version__
-from calsync.calendars.sql import SqlCalendar
-from calsync.cli.main import app, main
+from calsync.cli.main import app
 from calsync.core.config import load
 from calsync.core.delivery import new_delivery
 from calsync.ical.delivery import write_deliveries
@@ -43,53 +40,6 @@ COMMANDS = (
     "announce",
 )
 MAINTENANCE = ("SUMMARY:Database maintenance", "DTSTART:20261201T193000Z", "DTEND:20261201T200000Z")
-
-
-@dataclass
-class Said:
-    """How a call ended and what it printed, with every run of blanks as one."""
-
-    code: int
-    raw: str
-    err: str
-
-    @property
-    def out(self):
-        return " ".join(self.raw.split())
-
-    @property
-    def json(self):
-        return json.loads(self.raw)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The working directory, with the shipped windows.toml in it."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("CALSYNC_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("USER", "ana")
-    (tmp_path / "windows.toml").write_bytes(SHIPPED.read_bytes())
-    return tmp_path
-
-
-@pytest.fixture
-def run(folder, capsys, now):
-    def call(*arguments, at=now):
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments), clock=lambda: at)
-        said = capsys.readouterr()
-        return Said(stop.value.code or 0, said.out, " ".join(said.err.split()))
-
-    return call
-
-
-@pytest.fixture
-def calendar(folder):
-    """The calendar that the command line works with."""
-    calendar = SqlCalendar.sqlite(folder / "deployments.db")
-    yield calendar
-    calendar.close()
 
 
 def has(model, body):

@@ -11,7 +11,6 @@ from calsync.notifications.destinations import Destinations
 from calsync.notifications.dispatcher import Dispatcher
 from calsync.notifications.updates import post_update
 from calsync.schedule.check import ReservationRequest
-from cli.test_commands import calendar, folder, run  # noqa: F401
 from support.samples import EU, PAIR, US, configured
 
 ODD = ["\x1b[31mred", "two\nlines", "two\rlines", "\x9b31m", "a\u2028b", "\u202egnp.exe", "\u2066x", "\x7f", "\x02bold"]
@@ -30,7 +29,7 @@ def test_names_versions_tickets_and_reasons_are_lines(sync, now, odd):
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_notes_and_news_are_lines_and_nothing_is_written_for_others(sync, calendar, now, odd):  # noqa: F811
+def test_notes_and_news_are_lines_and_nothing_is_written_for_others(sync, calendar, now, odd):
     reserve(sync, ReservationRequest(PAIR), now)
     week = sync.agenda.reservations[0].reservation.week
     before = calendar.changes(None)
@@ -51,7 +50,7 @@ def test_notes_and_news_are_lines_and_nothing_is_written_for_others(sync, calend
         ("reserve", "ana@Europe/Paris", "ben@America/Denver", "--train", "x" * 101),
     ],
 )
-def test_the_command_line_refuses_them_and_writes_nothing(run, calendar, command):  # noqa: F811
+def test_the_command_line_refuses_them_and_writes_nothing(run, calendar, command):
     said = run(*command)
     assert said.code == 2
     assert "control character" in said.err or "write between 1 and 100" in said.err

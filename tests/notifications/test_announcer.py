@@ -1,9 +1,6 @@
 """Announcements: each slot once, whoever announces, dies, or starts in mid-window."""
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from icalendar import Calendar
 
-from booking.test_handoff import ANA, BEN, NEAR, TEAM, W49, Ended, Fuse, Refusing, Room, handed, settled
 from calsync.booking import reservations
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.conductors import Pair
@@ -27,9 +23,11 @@ from calsync.notifications.destinations import Destinations
 from calsync.notifications.dispatcher import Dispatcher
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.sync import CalendarSync
-from cli.test_commands import folder, run  # noqa: F401
-from support.irc_servers import Listener, Ngircd, until
-from support.samples import ROOT, configured
+from support.failing import Ended, Fuse, Refusing
+from support.irc_servers import Listener, Ngircd
+from support.pair import ANA, BEN, NEAR, TEAM, W49, handed, settled
+from support.processes import calsync, stop, until
+from support.samples import configured
 
 TEN = timedelta(minutes=10)
 START = datetime(2026, 12, 1, 9, tzinfo=UTC)
@@ -39,18 +37,6 @@ START = datetime(2026, 12, 1, 9, tzinfo=UTC)
 @pytest.fixture
 def team():
     return configured(conductors=TEAM, calendar=NEAR, train={"ticket_url": "https://phabricator.example.org/{ticket}"})
-
-
-@pytest.fixture
-def known(calendar, team, now):
-    sync = CalendarSync(calendar, team, now)
-    reservations.reserve(sync, ReservationRequest(Pair(ANA, BEN), W49, "1.46.0-wmf.5", "T400001"), now)
-    return sync
-
-
-@pytest.fixture
-def room():
-    return Room()
 
 
 def step(calendar, config, room, at, before=TEN):
@@ -201,7 +187,7 @@ def test_an_announcer_that_ends_between_any_two_steps_leaves_the_slot_announced_
         died = True
     assert died == (at <= STEPS), "an announcement has another number of steps; count them anew"
     step(calendar, team, room, START + timedelta(seconds=30))
-    found = settled(calendar, team, Destinations(channels=Channels(room, room)), START + LEASE, rounds=3)
+    found = settled(known, Destinations(channels=Channels(room, room)), START + LEASE, rounds=3)
     assert [one.state for one in found] in (["sent"], ["unknown"])
     assert len(room.said) == 1 or (found[0].state == "unknown" and not room.said)
 
@@ -225,7 +211,7 @@ def test_a_calendar_that_is_away_is_waited_for(known, calendar, team, room, capl
     assert sum("the calendar is away" in record.message for record in caplog.records) == 1
 
 
-def test_without_a_channel_the_command_says_what_to_set(run):  # noqa: F811
+def test_without_a_channel_the_command_says_what_to_set(run):
     said = run("announce")
     assert said.code == 2
     assert "set notify.operations or CALSYNC_NOTIFY_OPERATIONS" in said.err
@@ -351,18 +337,11 @@ class Announcer:
     """A `calsync announce` process."""
 
     def __init__(self, place, url):
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("CALSYNC_")}
-        environment = kept | {"PYTHONPATH": str(ROOT), "CALSYNC_NOTIFY_OPERATIONS": url}
         self.log = place / f"announce{time.monotonic_ns()}.log"
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "calsync", "announce"], cwd=place, env=environment, stdout=log, stderr=log
-            )
+        self.process = calsync(place, self.log, "announce", CALSYNC_NOTIFY_OPERATIONS=url)
 
     def stop(self, how=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        return self.process.wait(20)
+        return stop(self.process, how)
 
 
 @pytest.mark.heavy
@@ -386,7 +365,7 @@ def test_two_announcers_one_killed_and_started_again_in_mid_window_announce_it_o
             entry = sync.refresh(now).reservation(week)
             return [(one.state, one.attempts) for one in entry.deliveries]
 
-        until(lambda: state() and state()[0][0] == "pending" and state()[0][1] >= 1, within=30)
+        until(lambda: state() and state()[0][0] == "pending" and state()[0][1] >= 1, "it is tried")
         assert announcers[0].stop(signal.SIGKILL) == -signal.SIGKILL
         listener.stop()
         ngircd.start()
@@ -395,9 +374,9 @@ def test_two_announcers_one_killed_and_started_again_in_mid_window_announce_it_o
         (said,) = listener.hears(1)
         assert "(Running window) has started" in said
         assert said.endswith("; ana and ben conduct; ticket: T400001")
-        until(lambda: state()[0][0] == "sent")
+        until(lambda: state()[0][0] == "sent", "it is sent")
         announcers.append(Announcer(tmp_path, url))  # in mid-window, after it was announced
-        until(lambda: "announcing;" in announcers[-1].log.read_text(), within=30)
+        until(lambda: "announcing;" in announcers[-1].log.read_text(), "the last one runs")
         assert len(state()) == 1
         assert [one.stop() for one in announcers[1:]] == [0, 0, 0], [one.log.read_text() for one in announcers]
         assert len(listener.said) == 1

@@ -20,8 +20,10 @@ from calsync.notifications import channels, irc
 from calsync.notifications.channels import AppriseChannel, open_channels
 from calsync.notifications.irc import IrcChannel, _lines
 from support.dripping import Dripping
-from support.irc_servers import Listener, Ngircd, NickServ, SaslServer, free_port, until
+from support.irc_servers import Listener, Ngircd, NickServ, SaslServer
+from support.processes import until
 from support.samples import configured
+from support.servers import free_port
 
 pytestmark = pytest.mark.heavy
 
@@ -393,4 +395,4 @@ def test_a_secret_from_the_environment_is_never_shown():
 def test_nothing_of_a_connection_is_left_behind(ngircd):
     before = threading.active_count()
     IrcChannel(f"irc://calsync@127.0.0.1:{ngircd.port}/#operations").send("hello")
-    until(lambda: threading.active_count() == before)
+    until(lambda: threading.active_count() == before, "the threads end")

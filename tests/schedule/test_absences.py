@@ -34,10 +34,9 @@ from calsync.schedule.diary import Busy
 from calsync.schedule.rotation import rotation
 from calsync.schedule.status import on_call_status
 from calsync.schedule.sync import CalendarSync
-from cli.test_commands import folder, run  # noqa: F401
 from support.dripping import Dripping
 from support.samples import configured, event, ics, person
-from web.test_routes import WEEK, client, events, problem, served  # noqa: F401
+from support.site import WEEK, events, problem, served
 
 W49 = Week(2026, 49)
 ANA, BEN, CEM = (
@@ -262,7 +261,7 @@ def test_a_resource_that_only_looks_like_an_absence_is_an_event_like_others(know
 # Over HTTP and on the command line
 
 
-def test_the_api_takes_lists_and_gives_back_absences(client):  # noqa: F811
+def test_the_api_takes_lists_and_gives_back_absences(client):
     client.post("/api/reservations", json=WEEK)
     body = {"conductor": "conductor-eu", "start": "2026-12-01", "end": "2026-12-02", "note": "conference"}
     answer = client.post("/api/away", json=body)
@@ -291,7 +290,7 @@ def test_the_api_takes_lists_and_gives_back_absences(client):  # noqa: F811
     assert not client.post("/api/away", json=body | timed | {"end": "2026-12-02T00:00:00Z"}).json()["all_day"]
 
 
-def test_the_command_line_says_who_could_cover(run):  # noqa: F811
+def test_the_command_line_says_who_could_cover(run):
     run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49")
     said = run("away", "conductor-eu", "2026-12-01T10:30", "2026-12-01T11:30", "--note", "dentist")
     assert said.code == 0, said.err
@@ -325,7 +324,7 @@ def test_the_command_line_says_who_could_cover(run):  # noqa: F811
         (["2026-12-10"], "2026-12-10", "2026-12-10"),
     ],
 )
-def test_a_week_is_its_seven_days_on_the_command_line(run, span, start, end):  # noqa: F811
+def test_a_week_is_its_seven_days_on_the_command_line(run, span, start, end):
     (found,) = run("away", "conductor-eu", *span, "--json").json
     assert (found["start"], found["end"], found["all_day"]) == (start, end, True)
 
@@ -352,7 +351,7 @@ def test_a_week_is_its_seven_days_on_the_command_line(run, span, start, end):  #
         (["2026-W5"], "is no date, week or time"),
     ],
 )
-def test_a_span_that_makes_no_sense_is_told_in_its_own_words(run, span, said):  # noqa: F811
+def test_a_span_that_makes_no_sense_is_told_in_its_own_words(run, span, said):
     found = run("away", "conductor-eu", *span)
     assert (found.code, said in found.err) == (2, True), found.err
     assert run("away").out == "Nobody is away."
@@ -747,7 +746,7 @@ def test_what_a_feed_says_of_reserved_slots_is_listed_with_the_absences_by_start
     assert [one[2] for one in rows(now) if one[0] == "feed"] == [paris[1][0], date(2026, 12, 3)]
 
 
-def feed_in(folder, server):  # noqa: F811
+def feed_in(folder, server):
     """Make conductor-eu's busy feed known to the command line."""
     file = folder / "windows.toml"
     text = file.read_text()
@@ -756,7 +755,7 @@ def feed_in(folder, server):  # noqa: F811
     return file
 
 
-def test_the_command_line_lists_what_feeds_say_and_never_calls_free_what_is_not_known(run, folder, server):  # noqa: F811
+def test_the_command_line_lists_what_feeds_say_and_never_calls_free_what_is_not_known(run, folder, server):
     feed_in(folder, server)
     run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49")
     assert run("away").out == "Nobody is away."
@@ -787,7 +786,7 @@ def test_the_command_line_lists_what_feeds_say_and_never_calls_free_what_is_not_
     )
 
 
-def test_doctor_names_the_feeds_that_cannot_be_read_also_where_a_copy_counts(run, folder, server):  # noqa: F811
+def test_doctor_names_the_feeds_that_cannot_be_read_also_where_a_copy_counts(run, folder, server):
     feed_in(folder, server)
     assert run("doctor").code == 0
     server.status = 404
@@ -813,7 +812,7 @@ def shown(site, path, has):
     return text
 
 
-def test_the_api_and_the_page_show_what_feeds_say_and_no_uid_of_theirs(calendar, folder, server, now):  # noqa: F811
+def test_the_api_and_the_page_show_what_feeds_say_and_no_uid_of_theirs(calendar, folder, server, now):
     config = load(feed_in(folder, server), {})
     server.body = ics(*MEETING, uid="secret-1@example.org")
     with served(config, calendar, now) as site:
@@ -835,7 +834,7 @@ def test_the_api_and_the_page_show_what_feeds_say_and_no_uid_of_theirs(calendar,
         assert "Whether conductor-eu is away is not known: their busy feed cannot be read (it answers 404)." in page
 
 
-def test_commands_that_are_not_about_people_wait_for_no_feed(run, folder, server):  # noqa: F811
+def test_commands_that_are_not_about_people_wait_for_no_feed(run, folder, server):
     feed_in(folder, server)
     run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49")
     assert len(server.seen) == 1

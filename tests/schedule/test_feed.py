@@ -1,6 +1,5 @@
 import re
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
@@ -12,55 +11,16 @@ from icalendar import Calendar
 from calsync.booking.reservations import change, release, reserve
 from calsync.calendars.base import Changes, Resource
 from calsync.core.conductors import Pair
-from calsync.core.planning import plan
-from calsync.core.reservation import Reservation
 from calsync.core.weeks import Week
-from calsync.ical.reservation import encode_reservation, reservation_href, summary
+from calsync.ical.reservation import summary
 from calsync.schedule.agenda import blank
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.feed import AHEAD, Filters, render
-from support.samples import EU, PAIR, US, configured, event, ics, person, utc
+from support.feeds import OFFICE, TOGETHER, agenda_of, events_of_week, released, reservation
+from support.samples import EU, PAIR, US, configured, event, ics, utc
 from support.strategies import foreign
 
 NOW = utc(2026, 11, 24, 12)
-TOGETHER = Pair(EU, person("conductor-uk", "Europe/London"))
-
-OFFICE = """BEGIN:VTIMEZONE
-TZID:Customized Time Zone
-BEGIN:STANDARD
-DTSTART:16010101T000000
-TZOFFSETFROM:{0}
-TZOFFSETTO:{0}
-END:STANDARD
-END:VTIMEZONE"""
-
-
-def agenda_of(config, now, resources):
-    """The agenda of these resources, a mapping of hrefs to bytes."""
-    found = tuple(Resource(href, f'"{href}"', text) for href, text in resources.items())
-    return blank(config, now).after(Changes("1", found, (), complete=True), now)
-
-
-def reservation(config, week="2026-W49", pair=PAIR, now=NOW, **more):
-    planned = plan(config, pair, Week.parse(week), now)
-    values = {"cancelled": (), "slots": planned.slots, "modified": now, **more}
-    return Reservation(
-        week=planned.week,
-        title=config.train.title,
-        pair=pair,
-        primary=planned.primary,
-        backup=planned.backup,
-        **values,
-    )
-
-
-def released(standing):
-    return events_of_week(replace(standing, slots=(), cancelled=standing.slots, sequence=1, released=True))
-
-
-def events_of_week(standing):
-    """The reservation as resources, as `agenda_of` takes them."""
-    return {reservation_href(standing.week): encode_reservation(configured(), standing, "mark")}
 
 
 def body(config, resources, now=NOW, **filters):

@@ -19,8 +19,8 @@ from calsync.core.delivery import new_delivery
 from calsync.ical.delivery import write_deliveries
 from calsync.ical.reservation import encode_reservation, reservation_href, summary
 from calsync.schedule.feed import AHEAD, render
-from schedule.test_feed import OFFICE, TOGETHER, agenda_of, events_of_week, released, reservation
 from support.clients import libical
+from support.feeds import OFFICE, TOGETHER, agenda_of, events_of_week, released, reservation
 from support.samples import EU, TESTS, US, configured, event, ics, person, utc
 
 CLIENTS = TESTS / "support/clients"

@@ -22,9 +22,8 @@ from calsync.schedule import rotation, rotation_feed
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.diary import Busy
 from calsync.schedule.sync import CalendarSync
-from cli.test_commands import folder, run  # noqa: F401
 from support.samples import configured, ics, person
-from web.test_routes import client, problem, served  # noqa: F401
+from support.site import problem
 
 START = Week(2026, 49)
 
@@ -354,7 +353,7 @@ def test_a_week_that_was_released_is_history_like_any_other(used, now):
 # Over HTTP and on the command line
 
 
-def test_the_api_tells_of_weeks_and_turns(client):  # noqa: F811
+def test_the_api_tells_of_weeks_and_turns(client):
     body = client.get("/api/rotation", params={"weeks": 4}).json()
     assert body["weeks"][0] == {
         "week": "2026-W49",
@@ -376,7 +375,7 @@ def events(body):
     return [(str(event["UID"]), str(event["STATUS"])) for event in Calendar.from_ical(body).events]
 
 
-def test_the_feed_has_weeks_not_reserved_yet_as_tentative(client):  # noqa: F811
+def test_the_feed_has_weeks_not_reserved_yet_as_tentative(client):
     client.post("/api/reservations", json={"week": "2026-W49", "primary": "conductor-eu", "backup": "conductor-us"})
     answer = client.get("/rotation.ics", params={"weeks": 2})
     assert answer.headers["content-type"] == "text/calendar; charset=utf-8"
@@ -390,13 +389,13 @@ def test_the_feed_has_weeks_not_reserved_yet_as_tentative(client):  # noqa: F811
     assert client.head("/rotation.ics").status_code == 200
 
 
-def test_the_rotations_feed_has_a_name_of_its_own(client):  # noqa: F811
+def test_the_rotations_feed_has_a_name_of_its_own(client):
     found = {path: Calendar.from_ical(client.get(path).content) for path in ("/deployments.ics", "/rotation.ics")}
     assert [str(one["NAME"]) for one in found.values()] == ["Deployments", "Deployments rotation"]
     assert [str(one["X-WR-CALNAME"]) for one in found.values()] == ["Deployments", "Deployments rotation"]
 
 
-def test_an_absence_in_somebodys_own_feed_reaches_subscribers_whatever_they_say_of_dates(client):  # noqa: F811
+def test_an_absence_in_somebodys_own_feed_reaches_subscribers_whatever_they_say_of_dates(client):
     before = client.get("/rotation.ics", params={"weeks": 1})
     sync = client.app.state.calsync.sync
     away_all_week = Occurrence(datetime(2026, 11, 30, tzinfo=UTC), datetime(2026, 12, 5, tzinfo=UTC), "x", "busy")
@@ -429,7 +428,7 @@ def test_the_feed_is_the_same_from_every_replica_and_others_events_change_nothin
     assert reserved[slot]["DTSTAMP"].dt > planned[slot]["DTSTAMP"].dt
 
 
-def test_the_command_line_reserves_week_by_week(run, now):  # noqa: F811
+def test_the_command_line_reserves_week_by_week(run, now):
     said = run("rotation", "--weeks", "4")
     assert said.code == 0
     assert "2026-W50 7 Dec conductor-us conductor-eu planned" in said.out
@@ -446,7 +445,7 @@ def test_the_command_line_reserves_week_by_week(run, now):  # noqa: F811
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_what_was_reserved_before_the_calendar_went_away_is_told(run, monkeypatch, as_json):  # noqa: F811
+def test_what_was_reserved_before_the_calendar_went_away_is_told(run, monkeypatch, as_json):
     put = SqlCalendar.put
 
     def failing(self, where, ics, *, etag):
@@ -464,7 +463,7 @@ def test_what_was_reserved_before_the_calendar_went_away_is_told(run, monkeypatc
         assert said.out == "✓ 2026-W49 is reserved for conductor-eu and conductor-us."
 
 
-def test_an_open_week_shows_on_the_command_line_that_somebody_is_missing(run):  # noqa: F811
+def test_an_open_week_shows_on_the_command_line_that_somebody_is_missing(run):
     run("away", "conductor-us", "2026-12-02")
     said = run("rotation", "--weeks", "1")
     assert "2026-W49 30 Nov conductor-eu nobody open" in said.out

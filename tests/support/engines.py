@@ -161,11 +161,3 @@ class Mirror:
 def standing(calendar):
     """What there is on the calendar, by href, read in full."""
     return Mirror(calendar).follow()
-
-
-def wait_for(true, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.02)
-    return found

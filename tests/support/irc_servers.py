@@ -8,24 +8,11 @@ import socketserver
 import ssl
 import subprocess
 import threading
-import time
 
 from irc import client as irc_client
 
-
-def until(found, *, within=15):
-    """What `found` returns once that is true."""
-    deadline = time.monotonic() + within
-    while not (value := found()):
-        assert time.monotonic() < deadline, f"not within {within} s"
-        time.sleep(0.02)
-    return value
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from support.processes import PATIENCE, stop, until
+from support.servers import free_port
 
 
 def certificate(folder):
@@ -95,11 +82,10 @@ Passive = yes
         assert binary, "ngircd is missing; scripts/test --all installs it"
         with (self.folder / "ngircd.log").open("ab") as log:
             self.process = subprocess.Popen([binary, "-n", "-f", str(self.config)], stdout=log, stderr=log)
-        until(self._listens)
+        until(self._listens, "ngircd listens", self.process, self.folder / "ngircd.log")
         return self
 
     def _listens(self):
-        assert self.process.poll() is None, (self.folder / "ngircd.log").read_text()
         for port in (self.port, self.tls_port):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 continue
@@ -108,8 +94,7 @@ Passive = yes
 
     def stop(self):
         if self.process is not None:
-            self.process.terminate()
-            self.process.wait(10)
+            stop(self.process)
             self.process = None
 
 
@@ -128,7 +113,7 @@ class Listener:
         self._connection.connect("127.0.0.1", port, nick)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        assert joined.wait(15), "the listener could not join"
+        assert joined.wait(PATIENCE), "the listener could not join"
 
     def _hear(self, _connection, event):
         self.said.append(event.arguments[0])
@@ -140,7 +125,7 @@ class Listener:
 
     def hears(self, count):
         """The first `count` messages, once they are there."""
-        until(lambda: len(self.said) >= count)
+        until(lambda: len(self.said) >= count, f"{count} messages are heard")
         return self.said[:count]
 
     def stop(self):
@@ -162,7 +147,7 @@ class NickServ:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        assert self._ready.wait(15), "services could not be linked"
+        assert self._ready.wait(PATIENCE), "services could not be linked"
 
     def _say(self, line):
         self._socket.sendall(f"{line}\r\n".encode())

@@ -1,7 +1,7 @@
 """A process that hands a train off and is killed at a step of it, or that sends what is due once it is told to go.
 
-python mortal.py handoff DATABASE TICKETS ROOM METHOD N before|after
-python mortal.py settle DATABASE TICKETS ROOM SECONDS
+python -m support.mortal handoff DATABASE TICKETS ROOM METHOD N before|after
+python -m support.mortal settle DATABASE TICKETS ROOM SECONDS
 """
 
 import os
@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from booking.test_handoff import MIDWEEK, NEAR, TEAM, handed
 from calsync.calendars.sql import SqlCalendar
 from calsync.notifications.channels import Channels
 from calsync.notifications.destinations import Destinations
@@ -19,6 +18,7 @@ from calsync.notifications.dispatcher import Dispatcher
 from calsync.notifications.phabricator import Conduit
 from calsync.schedule.sync import CalendarSync
 from support.conduit import TOKEN
+from support.pair import MIDWEEK, NEAR, TEAM, handed
 from support.samples import configured
 
 

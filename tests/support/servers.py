@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,10 +21,9 @@ from pathlib import Path
 
 import httpx2
 
-from support.samples import TESTS
+from support.processes import PATIENCE, environment, stop, until
 
 USERNAME, PASSWORD = "train", "s3cret-word"
-PATIENCE = 30  # seconds in which a server must answer
 MKCALENDAR = """<?xml version="1.0" encoding="utf-8"?>
 <c:mkcalendar xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav"><d:set><d:prop>
   <d:displayname>{name}</d:displayname>
@@ -85,7 +83,7 @@ def radicale(folder, port=None):
     command = [sys.executable, "-m", "radicale", *(f"{option}={value}" for option, value in options.items())]
     url = f"http://127.0.0.1:{port}/"
     with process(command, folder / "radicale.log") as running:
-        until(running, lambda: answers(url), folder / "radicale.log")
+        until(lambda: answers(url), "radicale answers", running, folder / "radicale.log")
         home = f"{url}{USERNAME}/"
         yield CalDavServer(url, home, home, USERNAME, PASSWORD, running)
 
@@ -99,7 +97,7 @@ def xandikos(folder, port=None):
     command += ["--current-user-principal=/train/"]
     url = f"http://127.0.0.1:{port}/"
     with process(command, folder / "xandikos.log") as running:
-        until(running, lambda: answers(url), folder / "xandikos.log")
+        until(lambda: answers(url), "xandikos answers", running, folder / "xandikos.log")
         yield CalDavServer(url, f"{url}train/", f"{url}train/calendars/", None, None, running)
 
 
@@ -110,7 +108,7 @@ def unruly(folder, port=0):
     command += [f"--user={USERNAME}", f"--password={PASSWORD}"]
     log = folder / "unruly.log"
     with process(command, log) as running:
-        port = until(running, lambda: re.match(r"(\d+)\n", log.read_text()), log)[1]
+        port = until(lambda: re.match(r"(\d+)\n", log.read_text()), "the unruly server's port", running, log)[1]
         url = f"http://127.0.0.1:{port}/"
         yield CalDavServer(url, f"{url}principals/train/", f"{url}calendars/", USERNAME, PASSWORD, running)
 
@@ -170,7 +168,7 @@ def postgres():
         command = [*as_user, programs / "postgres", "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1"]
         with process(command, log, folder, signal.SIGQUIT) as running:  # its children go with it
             ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-            until(running, lambda: subprocess.run(ready, check=False).returncode == 0, log)
+            until(lambda: subprocess.run(ready, check=False).returncode == 0, "PostgreSQL is ready", running, log)
             url = f"postgresql://{USERNAME}:{PASSWORD}@127.0.0.1:{port}/postgres"
             yield PostgresServer(url, port, folder, running, programs)
 
@@ -201,23 +199,12 @@ def process(command, log, cwd=None, how=signal.SIGKILL):
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(TESTS)},
+            env=environment(),
         )
     try:
         yield running
     finally:
-        running.send_signal(how)
-        running.wait(PATIENCE)
-
-
-def until(running, found, log):
-    """What `found` returns once that is true; that the process ends or takes too long is a failure, with what it said."""
-    deadline = time.monotonic() + PATIENCE
-    while not (value := found()):
-        assert running.poll() is None, f"{running.args} ended with {running.returncode}: {log.read_text()}"
-        assert time.monotonic() < deadline, f"{running.args} did not answer within {PATIENCE} s: {log.read_text()}"
-        time.sleep(0.02)
-    return value
+        stop(running, how)
 
 
 def answers(url):

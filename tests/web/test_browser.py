@@ -6,20 +6,17 @@ Chromium is Debian's (`scripts/test --all` installs it); CHROMIUM names another.
 import os
 import re
 import shutil
-import subprocess
-import sys
-import time
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import httpx2
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from icalendar import Calendar
 from playwright.sync_api import expect, sync_playwright
 
 from calsync.calendars.sql import SqlCalendar
-from support.samples import ROOT, SHIPPED, ics
+from support.processes import Server, until
+from support.samples import SHIPPED, ics
 
 pytestmark = pytest.mark.heavy
 
@@ -31,7 +28,7 @@ ARGUMENTS = (
 EUROPE, AMERICA = ZoneInfo("Europe/Paris"), ZoneInfo("America/Los_Angeles")
 
 
-class Site:
+class Site(Server):
     """A `calsync serve` process in `folder`, with the shipped windows and no holidays; it answers once this returns."""
 
     def __init__(self, folder, *, tokens=""):
@@ -40,25 +37,8 @@ class Site:
         settings = re.sub(r"no_train = \[.*?\]\n", "", settings, flags=re.DOTALL)
         settings = re.sub(r"\[\[freezes\]\]\nstart = .*?\n\n", "", settings, flags=re.DOTALL)
         (folder / "windows.toml").write_text(settings, encoding="utf-8")
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("CALSYNC_")}
-        said = folder / "server.log"
-        with said.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "calsync", "serve", "--port", "0"],
-                cwd=folder,
-                env=kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "CALSYNC_TOKENS": tokens},
-                stdout=log,
-                stderr=log,
-            )
-        self.url = until(lambda: self._address(said))
-        self.client = httpx2.Client(base_url=self.url, timeout=30, trust_env=False)
-        until(lambda: self.client.get("/readyz").status_code == 200)
+        super().__init__(folder, CALSYNC_TOKENS=tokens)
         self._weeks = iter(range(1, 30))
-
-    def _address(self, said):
-        assert self.process.poll() is None, said.read_text()
-        found = re.search(r"running on (http://127\.0\.0\.1:[1-9]\d*)", said.read_text())
-        return found and found[1]
 
     def week(self):
         """A week to come that no other test uses or looks at, and its Monday."""
@@ -73,21 +53,12 @@ class Site:
         for name, lines in events:
             calendar.put(f"{name}.ics", ics(*lines, uid=name), etag=None)
         calendar.close()
-        until(lambda: all(f"UID:{name}" in self.client.get("/deployments.ics").text for name, _ in events))
 
-    def stop(self):
-        self.client.close()
-        self.process.terminate()
-        self.process.wait(15)
+        def published():
+            feed = self.client.get("/deployments.ics").text
+            return all(f"UID:{name}" in feed for name, _ in events)
 
-
-def until(found, *, within=20):
-    """What `found` returns once that is true."""
-    deadline = time.monotonic() + within
-    while not (value := found()):
-        assert time.monotonic() < deadline, f"not within {within} s"
-        time.sleep(0.02)
-    return value
+        until(published, "the events are published")
 
 
 def october():
@@ -343,12 +314,12 @@ def test_a_conflict_says_why_on_hover_and_on_focus_and_on_a_phone_at_once(site, 
     slot.locator(".text").hover()
     assert shown()
     page.keyboard.press("Escape")
-    until(lambda: not shown())
+    until(lambda: not shown(), "it is hidden")
     page.mouse.move(5, 5)
     slot.locator(".text").focus()
     assert shown()
     page.keyboard.press("Escape")
-    until(lambda: not shown())
+    until(lambda: not shown(), "it is hidden")
     site.put((f"noon-{week}", event("Noon maintenance", at(tuesday, 12, tz=AMERICA))))
     page.reload()
     late = bar(page, f"{tuesday}-american").locator(".text")

@@ -2,13 +2,10 @@
 
 import contextlib
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 
@@ -18,7 +15,8 @@ from icalendar import Calendar
 
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.weeks import Week
-from support.samples import ROOT
+from support.processes import PATIENCE, Server, environment, until
+from support.site import wish
 
 pytestmark = pytest.mark.heavy
 
@@ -40,56 +38,8 @@ WEEKS = [str(Week.containing(datetime.now(UTC).date()).shift(n)) for n in range(
 WEEK = WEEKS[0]
 
 
-def until(found, *, within=20):
-    """What `found` returns once that is true."""
-    deadline = time.monotonic() + within
-    while not (value := found()):
-        assert time.monotonic() < deadline, f"not within {within} s"
-        time.sleep(0.02)
-    return value
-
-
-class Server:
-    """A `calsync serve` process in `folder`, which answers once this returns."""
-
-    def __init__(self, folder, number, *options):
-        self.log = folder / f"server{number}.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "calsync", "serve", "--port", "0", *options],
-                cwd=folder,
-                env=environment(),
-                stdout=log,
-                stderr=log,
-            )
-        self.client = httpx2.Client(base_url=until(self._address), timeout=60, trust_env=False)
-        until(lambda: self.client.get("/readyz").status_code == 200)
-
-    def _address(self):
-        said = self.log.read_text()
-        assert self.process.poll() is None, said
-        found = re.search(r"running on (http://127\.0\.0\.1:[1-9]\d*)", said)
-        return found and found[1]
-
-    def reserve(self, week, n):
-        return self.client.post("/api/reservations", json=wish(week, n))
-
-    def stop(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        return self.process.wait(15)
-
-
-def environment():
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("CALSYNC_")}
-    return kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-
-
-def wish(week, n):
-    return {
-        "week": week,
-        "primary": {"name": f"eu-{n}", "timezone": "Europe/Paris"},
-        "backup": {"name": f"us-{n}", "timezone": "America/Denver"},
-    }
+def reserve(server, week, n):
+    return server.client.post("/api/reservations", json=wish(week, n))
 
 
 @pytest.fixture
@@ -103,15 +53,12 @@ def serve(folder):
     servers = []
 
     def start(*options):
-        servers.append(Server(folder, len(servers), *options))
+        servers.append(Server(folder, *options))
         return servers[-1]
 
     yield start
     for server in servers:
-        server.client.close()
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
+        server.close()
 
 
 def resources(folder):
@@ -124,7 +71,7 @@ def at_once(calls):
     barrier = threading.Barrier(len(calls))
 
     def run(call):
-        barrier.wait(30)
+        barrier.wait(PATIENCE)
         return call()
 
     with ThreadPoolExecutor(len(calls)) as pool:
@@ -137,7 +84,7 @@ def statuses(answers):
 
 def test_of_twenty_pairs_one_gets_the_week(serve, folder):
     server = serve()
-    answers = at_once([lambda n=n: server.reserve(WEEK, n) for n in range(CLIENTS)])
+    answers = at_once([lambda n=n: reserve(server, WEEK, n) for n in range(CLIENTS)])
     assert statuses(answers) == [201] + [409] * (CLIENTS - 1)
     refused = {answer.json()["type"] for answer in answers if answer.status_code == 409}
     assert refused == {"urn:calsync:problem:reserved-by-another"}
@@ -149,7 +96,7 @@ def test_of_twenty_pairs_one_gets_the_week(serve, folder):
 
 def test_twenty_times_the_same_pair_is_one_reservation(serve, folder):
     server = serve()
-    answers = at_once([lambda: server.reserve(WEEK, 0) for _ in range(CLIENTS)])
+    answers = at_once([lambda: reserve(server, WEEK, 0) for _ in range(CLIENTS)])
     assert statuses(answers) == [200] * (CLIENTS - 1) + [201]
     assert len({answer.json()["etag"] for answer in answers}) == 1
     assert len(resources(folder)) == 1
@@ -157,16 +104,16 @@ def test_twenty_times_the_same_pair_is_one_reservation(serve, folder):
 
 def test_of_two_servers_on_one_calendar_one_gives_the_week_away(serve, folder):
     servers = [serve(), serve()]
-    answers = at_once([lambda n=n: servers[n % 2].reserve(WEEK, n) for n in range(CLIENTS)])
+    answers = at_once([lambda n=n: reserve(servers[n % 2], WEEK, n) for n in range(CLIENTS)])
     assert statuses(answers) == [201] + [409] * (CLIENTS - 1)
     assert len(resources(folder)) == 1
     one, other = (server.client for server in servers)
-    until(lambda: one.get("/deployments.ics").content == other.get("/deployments.ics").content, within=5)
+    until(lambda: one.get("/deployments.ics").content == other.get("/deployments.ics").content, "both publish the same")
 
 
 def test_of_twenty_changes_to_what_was_read_one_is_made(serve, folder):
     server = serve()
-    etag = server.reserve(WEEK, 0).headers["etag"]
+    etag = reserve(server, WEEK, 0).headers["etag"]
     url = f"/api/reservations/{WEEK}"
     calls = [
         lambda n=n: server.client.patch(url, json={"ticket": f"T{n}"}, headers={"If-Match": etag}) for n in range(CLIENTS)
@@ -184,13 +131,13 @@ def test_what_a_killed_server_had_confirmed_stands_and_nothing_is_half(serve, fo
     def work(mine):
         with contextlib.suppress(httpx2.TransportError):
             for week in mine:
-                answer = server.reserve(week, 0)
+                answer = reserve(server, week, 0)
                 assert answer.status_code == 201, answer.text
                 confirmed[week] = answer.json()
 
     with ThreadPoolExecutor(4) as pool:
         working = [pool.submit(work, WEEKS[n::4]) for n in range(4)]
-        until(lambda: len(confirmed) >= 8)
+        until(lambda: len(confirmed) >= 8, "eight weeks are reserved")
         server.stop(signal.SIGKILL)
         wait(working)
     for one in working:
@@ -205,7 +152,7 @@ def test_what_a_killed_server_had_confirmed_stands_and_nothing_is_half(serve, fo
     assert again.client.get("/readyz").json()["defects"] == 0
     assert len(slots(again)) == 6 * len(standing)
     left = next(week for week in WEEKS if week not in standing)
-    assert again.reserve(left, 0).status_code == 201
+    assert reserve(again, left, 0).status_code == 201
 
 
 def slots(server):
@@ -215,10 +162,8 @@ def slots(server):
 
 def test_told_to_stop_it_finishes_and_exits_with_0(serve):
     server = serve()
-    server.reserve(WEEK, 0)
-    started = time.monotonic()
+    reserve(server, WEEK, 0)
     assert server.stop() == 0
-    assert time.monotonic() - started < 5
 
 
 def test_told_to_stop_by_ctrl_c_it_leaves_no_traceback(serve):
@@ -229,8 +174,8 @@ def test_told_to_stop_by_ctrl_c_it_leaves_no_traceback(serve):
 
 def test_a_json_log_is_one_object_a_line(serve):
     server = serve("--log-format", "json")
-    server.reserve(WEEK, 0)
-    server.reserve(WEEK, 1)
+    reserve(server, WEEK, 0)
+    reserve(server, WEEK, 1)
     server.client.get("/nowhere")
     server.stop()
     entries = [json.loads(line) for line in server.log.read_text().splitlines()]
@@ -244,13 +189,13 @@ def test_a_reservation_by_the_command_line_shows_in_a_running_servers_feed(serve
     command = [sys.executable, "-m", "calsync", "reserve", "ana@Europe/Paris", "ben@America/Denver", "--week", WEEK]
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    until(lambda: len(slots(server)) == 6, within=5)
+    until(lambda: len(slots(server)) == 6, "the feed has the slots")
     assert server.client.get("/deployments.ics", headers={"If-None-Match": before}).status_code == 200
 
 
 def test_old_agendas_do_not_hide_a_reservation_by_somebody_else(serve, folder):
     one, other = serve(), serve()
-    assert one.reserve(WEEK, 0).status_code == 201
-    assert other.reserve(WEEK, 1).status_code == 409
+    assert reserve(one, WEEK, 0).status_code == 201
+    assert reserve(other, WEEK, 1).status_code == 409
     assert other.client.delete(f"/api/reservations/{WEEK}").status_code == 200
-    assert one.reserve(WEEK, 1).status_code == 201
+    assert reserve(one, WEEK, 1).status_code == 201

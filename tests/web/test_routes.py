@@ -1,24 +1,20 @@
 """The HTTP contract: every route and status, the feed's conditional requests, the page, health and metrics."""
 
 import re
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import pytest
-from icalendar import Calendar
-from starlette.testclient import TestClient
 
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.config import load
-from calsync.core.errors import Unreachable
-from calsync.web.app import create_app
+from support.failing import Flaky
 from support.samples import SHIPPED, ics
+from support.site import WEEK, events, problem, served
 
 PAIR = {"primary": "conductor-eu", "backup": "conductor-us"}
-WEEK = {"week": "2026-W49", **PAIR}
 OTHERS = {
     "week": "2026-W49",
     "primary": {"name": "ana", "timezone": "Europe/Berlin"},
@@ -26,31 +22,6 @@ OTHERS = {
 }
 MAINTENANCE = ("SUMMARY:Database maintenance", "DTSTART:20261201T193000Z", "DTEND:20261201T200000Z")
 TOGETHER = {"week": "2026-W49", "primary": "conductor-eu", "backup": {"name": "ana", "timezone": "Europe/Rome"}}
-
-
-class Flaky:
-    """A calendar that can be sent away."""
-
-    def __init__(self, calendar):
-        self.calendar, self.away = calendar, False
-
-    def __getattr__(self, name):
-        if self.away and name != "close":
-            raise Unreachable("The calendar does not answer.", retry_after=7)
-        return getattr(self.calendar, name)
-
-
-@contextmanager
-def served(config, calendar, now, destinations=None, **options):
-    app = create_app(config, calendar, clock=lambda: now, destinations=destinations)
-    with TestClient(app, base_url="http://localhost", **options) as client:
-        yield client
-
-
-@pytest.fixture
-def client(config, calendar, now):
-    with served(config, calendar, now) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -71,23 +42,6 @@ def reserve(client, body=WEEK, **options):
     answer = client.post("/api/reservations", json=body, **options)
     assert answer.status_code in (200, 201), answer.text
     return answer
-
-
-def problem(answer, status, name):
-    """The body of a problem, whose shape is checked."""
-    body = answer.json()
-    assert (answer.status_code, body["type"]) == (status, f"urn:calsync:problem:{name}"), body
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert body["status"] == status
-    assert body["title"]
-    assert body["detail"]
-    assert body.keys() <= {"type", "title", "status", "detail", "errors", "suggestions", "conflicts", "alternatives"}
-    assert "content-security-policy" in answer.headers
-    return body
-
-
-def events(answer):
-    return {str(event["UID"]): event for event in Calendar.from_ical(answer.content).events}
 
 
 def slots(answer):
