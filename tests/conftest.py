@@ -22,14 +22,18 @@ from support.pair import ANA, BEN, NEAR, TEAM, W49, Room
 from support.samples import ROOT, SHIPPED, TESTS, configured
 from support.site import Said, served
 
-settings.register_profile(
-    "calsync",
-    deadline=None,
-    max_examples=100,
-    derandomize="CI" in os.environ,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-settings.load_profile("calsync")
+for name, examples in (("fast", 25), ("all", 100)):
+    settings.register_profile(
+        name,
+        deadline=None,
+        max_examples=examples,
+        derandomize="CI" in os.environ,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+
+
+def pytest_configure(config):
+    settings.load_profile("fast" if config.option.markexpr == "not heavy" else "all")
 
 
 @pytest.fixture(scope="session")
