@@ -1,27 +1,28 @@
-"""Deliveries as properties of a week's resource: one `X-CALSYNC-DELIVERY` each, base64url of JSON, a plain token."""
+"""Encode and decode deliveries: one `X-CALSYNC-DELIVERY` each on the master of a week, base64url of JSON."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
 
-from icalendar import Calendar, Event, vText
+from icalendar import Calendar, vText
 from pydantic import TypeAdapter
 
 from calsync.core.delivery import Delivery
 from calsync.core.properties import DELIVERY
 from calsync.core.weeks import LAST_YEAR
+from calsync.ical.components import values_of
 
-_record = TypeAdapter(Delivery)
+_RECORD = TypeAdapter(Delivery)
 
 
 def read_deliveries(calendar: Calendar) -> tuple[Delivery, ...]:
     """Return the deliveries on a parsed resource, without those that cannot be read."""
     deliveries: list[Delivery] = []
     for event in calendar.events:
-        for token in _tokens(event):
+        for token in values_of(event, DELIVERY):
             try:
-                delivery = _record.validate_json(base64.urlsafe_b64decode(token))
+                delivery = _RECORD.validate_json(base64.urlsafe_b64decode(str(token)))
             except ValueError:
                 continue  # anybody may write there
             if _is_sound(delivery):
@@ -35,7 +36,7 @@ def _is_sound(delivery: Delivery) -> bool:
 
 
 def put_deliveries(calendar: Calendar, deliveries: Sequence[Delivery]) -> None:
-    """Put these deliveries, and no others, onto the master of a week."""
+    """Put these deliveries, and no others, on the master of a week."""
     for event in calendar.events:
         event.pop(DELIVERY, None)
     master = next((event for event in calendar.events if "RECURRENCE-ID" not in event), calendar.events[0])
@@ -51,10 +52,5 @@ def write_deliveries(ics: bytes, deliveries: Sequence[Delivery]) -> bytes:
     return bytes(calendar.to_ical())
 
 
-def _tokens(event: Event) -> list[str]:
-    found = event.get(DELIVERY, [])
-    return [str(token) for token in (found if isinstance(found, list) else [found])]
-
-
 def _to_token(delivery: Delivery) -> str:
-    return base64.urlsafe_b64encode(_record.dump_json(delivery, by_alias=True, exclude_none=True)).decode()
+    return base64.urlsafe_b64encode(_RECORD.dump_json(delivery, by_alias=True, exclude_none=True)).decode()

@@ -1,15 +1,14 @@
 """What people did to a reservation's resource in their calendar clients: shown, and kept when calsync changes it.
 
-Clients move and remove slots, and put alarms, attendees and notes on them. Where slots are is part of the reservation, see
-`as_it_stands`; all else is kept property by property: what calsync would write as it did before is left as it is found, and
-only what calsync itself changes is written.
+Clients move and remove slots, and put alarms, attendees and notes on them. Where slots are is part of the reservation; see
+`apply_edits`. Everything else is merged property by property: `three_way` writes what calsync itself changes, and leaves
+every other property as people left it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from icalendar import Calendar, Component, Event
 
@@ -17,43 +16,46 @@ from calsync.core.properties import MARK, RECORD, SLOT
 from calsync.core.reservation import Reservation
 from calsync.core.timezones import zone
 from calsync.core.windows import Slot
+from calsync.ical.components import values_of
 from calsync.ical.occurrences import Occurrence
 from calsync.ical.recurrence import TimeRange
 
-_OURS = {
+_ALWAYS_OURS = {
     "UID", "DTSTAMP", "DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "RECURRENCE-ID", "SEQUENCE",
     "LAST-MODIFIED", SLOT, RECORD, MARK,
 }  # fmt: skip
-"""The properties of a component that calsync always writes itself, or leaves out."""
+"""The properties of a component that calsync always writes, or leaves out, by itself."""
+
+
 _OF_CALENDAR = {"VERSION", "PRODID", "CALSCALE", "METHOD"}
 
 
 def apply_edits(
     reservation: Reservation, occurrences: Sequence[Occurrence], horizon: TimeRange, *, cancelled: bool = False
 ) -> tuple[Reservation, tuple[str, ...]]:
-    """The reservation with what people did to its resource, as the occurrences show, and that in sentences, if anything.
+    """Return the reservation as people left it, and what they changed, in sentences.
 
-    Slots outside the horizon, in which alone occurrences are known, count as they were written. `cancelled` is whether
-    people cancelled the whole of it.
+    `occurrences` are those of its resource within the horizon. Slots outside the horizon count as they were written.
+    `cancelled` is whether people cancelled the whole week.
     """
     if cancelled:
         given_up = (*reservation.cancelled, *reservation.slots)
         return replace(reservation, slots=(), cancelled=given_up), ("The whole train was cancelled on the calendar.",)
-    standing = {found.slot: found for found in occurrences if found.slot and found.busy}
+    by_slot = {occurrence.slot: occurrence for occurrence in occurrences if occurrence.slot and occurrence.busy}
     slots: list[Slot] = []
     removed: list[Slot] = []
     changes: list[str] = []
     for slot in reservation.slots:
-        found = standing.pop(slot.id, None)
-        if found is None and slot.start < horizon.end and horizon.start < slot.end:
+        occurrence = by_slot.get(slot.id)
+        if occurrence is None and slot.start < horizon.end and horizon.start < slot.end:
             changes.append(f"{slot.id} was removed from the calendar.")
             removed.append(slot)
             continue
-        if found is not None and not found.certain:
+        if occurrence is not None and not occurrence.certain:
             changes.append(f"{slot.id} cannot be read any more; it is shown as it was reserved.")
-        elif found is not None:
+        elif occurrence is not None:
             tz = zone(slot.timezone)
-            start, end = (moment.astimezone(tz) for moment in found.span(slot.timezone))
+            start, end = (edge.astimezone(tz) for edge in occurrence.span(slot.timezone))
             if (start, end) != (slot.start, slot.end):
                 changes.append(f"{slot.id} was moved to {start:%a %d %b %H:%M}–{end:%H:%M} {tz}.")
             slot = replace(slot, start=start, end=end)
@@ -62,39 +64,34 @@ def apply_edits(
     return replace(reservation, slots=tuple(slots), cancelled=cancelled_slots), tuple(changes)
 
 
-def three_way(ours: Calendar, base: Calendar, theirs: Calendar, *, schedule: bool) -> None:
-    """Put into `ours` what `theirs`, the resource as it stands, has beyond `base`, which is how calsync wrote it.
-
-    Unless mails may be sent (`schedule`), attendees are kept as people whom no server writes to (RFC 6638, section 7.1).
-    """
+def three_way(ours: Calendar, base: Calendar, theirs: Calendar) -> None:
+    """Put into `ours` what people changed between `base`, as calsync wrote it, and `theirs`, the current resource."""
     for name, value in theirs.items():
         if name not in _OF_CALENDAR:
             ours[name] = value
     for component in ours.events:
-        found, before = _counterpart(component, theirs), _counterpart(component, base)
-        if found is not None:
-            _keep_component(component, before or Event(), found)
-            if not schedule:
-                _silence(component)
+        current, before = _counterpart(component, theirs), _counterpart(component, base)
+        if current is not None:
+            _merge_component(component, before or Event(), current)
     present = {str(component.get("TZID")) for component in ours.walk("VTIMEZONE")}
-    wanted = ours.to_ical()
+    written = ours.to_ical()
     for timezone in theirs.walk("VTIMEZONE"):
         tzid = str(timezone.get("TZID"))
-        if tzid not in present and f"TZID={tzid}".encode() in wanted:
+        if tzid not in present and f"TZID={tzid}".encode() in written:
             ours.subcomponents.insert(0, timezone)
 
 
 def _counterpart(component: Component, calendar: Calendar) -> Event | None:
-    """The same slot, or the same master, in another version of the resource."""
+    """Return the same slot, or the master if the component is the master, in another version of the resource."""
     if SLOT in component:
         slot = str(component[SLOT])
         return next((event for event in calendar.events if str(event.get(SLOT, "")) == slot), None)
     return next((event for event in calendar.events if RECORD in event and SLOT not in event), None)
 
 
-def _keep_component(ours: Component, base: Component, theirs: Component) -> None:
-    for name in {*ours, *theirs} - _OURS:
-        if _lines(ours, name) != _lines(base, name):
+def _merge_component(ours: Component, base: Component, theirs: Component) -> None:
+    for name in {*ours, *theirs} - _ALWAYS_OURS:
+        if _encoded(ours, name) != _encoded(base, name):
             continue  # this is what calsync changes
         if name in theirs:
             ours[name] = theirs[name]
@@ -103,17 +100,14 @@ def _keep_component(ours: Component, base: Component, theirs: Component) -> None
     ours.subcomponents = theirs.subcomponents
 
 
-def _lines(component: Component, name: str) -> list[bytes]:
-    """The values of a property as they are written, with their parameters."""
-    if name not in component:
-        return []
-    found: Any = component[name]
-    values = found if isinstance(found, list) else [found]
-    return [value.params.to_ical() + b":" + value.to_ical() for value in values]
+def _encoded(component: Component, name: str) -> list[bytes]:
+    """Return the values of a property with their parameters, as they are written."""
+    return [value.params.to_ical() + b":" + value.to_ical() for value in values_of(component, name)]
 
 
-def _silence(component: Component) -> None:
-    for name in ("ORGANIZER", "ATTENDEE"):
-        values: Any = component.get(name, [])
-        for value in values if isinstance(values, list) else [values]:
-            value.params["SCHEDULE-AGENT"] = "CLIENT"
+def keep_servers_silent(calendar: Calendar) -> None:
+    """Mark all attendees as people whom no server may write to (RFC 6638, section 7.1)."""
+    for event in calendar.events:
+        for name in ("ORGANIZER", "ATTENDEE"):
+            for value in values_of(event, name):
+                value.params["SCHEDULE-AGENT"] = "CLIENT"

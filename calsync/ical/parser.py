@@ -1,75 +1,72 @@
-"""One iCalendar resource, parsed: its components, and the timezones that only its own VTIMEZONEs know.
+"""Parse one iCalendar resource into its components and the timezones that only it defines.
 
-icalendar keeps one definition per TZID and process, the first it met; here each resource has its own.
+A line that is too long to read is left out alone; the rest of its event stays. VTIMEZONEs are parsed apart, because most
+resources of a calendar repeat the same ones.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from types import MappingProxyType
-from typing import Any
-from zoneinfo import ZoneInfo
 
-from icalendar import Calendar, Timezone
+from icalendar import Calendar
 
-from calsync.ical.recurrence import MAX_SECONDS, processor_time
+from calsync.ical.budget import MAX_SECONDS, processor_time
+from calsync.ical.timezones import CustomZone, read_custom_zones
 
 MAX_LINE = 32_768
-"""How long one content line may be, in bytes; longer ones are left unread."""
+"""The maximum length of a content line in bytes; longer ones are left out."""
+
 
 TIME_PROPERTIES = {
     "UID", "DTSTAMP", "DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "RECURRENCE-ID",
     "SEQUENCE", "CREATED", "LAST-MODIFIED", "STATUS", "TRANSP", "CLASS",
 }  # fmt: skip
-"""The properties that say when an event takes place, and nothing of what it is."""
+"""The properties that say when an event takes place, but not what it is about."""
+
+
 _EDGE = re.compile(rb"^(?:(BEGIN)|END):VTIMEZONE\r?\n", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class CustomZone:
-    """A timezone that only the resource's own VTIMEZONE knows. `name` tells it from others of the same TZID."""
-
-    tz: Any
-    name: str
-    text: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Parsed:
-    """A resource as a component tree without its VTIMEZONEs, and the timezones that only they know, by TZID.
-
-    `defects` names what was left out. Reading the occurrences settles timezones in the tree, so that is done once.
-    """
+    """A resource as a component tree without its VTIMEZONEs; an empty tree if it is not a calendar."""
 
     calendar: Calendar
     zones: Mapping[str, CustomZone]
+    """The timezones that only its VTIMEZONEs define, by TZID."""
     defects: tuple[str, ...]
+    """What could not be read and is left out."""
+    is_calendar: bool = True
 
 
 def parse(ics: bytes) -> Parsed:
-    """Parse a resource (bytes of `text/calendar`).
-
-    Raises whatever the parser raises for bytes that are not a calendar.
-    """
+    """Parse a resource (bytes of `text/calendar`); never raises for what is in it."""
     defects: list[str] = []
     text, vtimezones = _split(_without_long_lines(ics, defects))
     zones: Mapping[str, CustomZone] = {}
     if vtimezones:
         try:
-            zones = (_known_zones if len(vtimezones) < MAX_LINE else _custom_zones)(vtimezones)
-        except Exception as error:  # as for all of other people's bytes
+            zones = (_known_zones if len(vtimezones) < MAX_LINE else _zones)(vtimezones)
+        except Exception as error:  # whatever a parser makes of other people's bytes
             defects.append(f"its timezones cannot be read: {type(error).__name__}")
-    with processor_time(MAX_SECONDS * len(text) / MAX_LINE) if len(text) > MAX_LINE else nullcontext():
-        return Parsed(_calendar(text), zones, tuple(defects))
+    try:
+        with processor_time(MAX_SECONDS * len(text) / MAX_LINE) if len(text) > MAX_LINE else nullcontext():
+            return Parsed(_calendar(text), zones, tuple(defects))
+    except Exception as error:  # as above
+        return Parsed(Calendar(), {}, (f"cannot be parsed: {error_text(error)}",), is_calendar=False)
+
+
+def error_text(error: Exception) -> str:
+    """Return an error of a library in one line of at most 160 characters."""
+    return f"{type(error).__name__}: {error}".replace("\r", " ").replace("\n", " ")[:160]
 
 
 def _split(text: bytes) -> tuple[bytes, bytes]:
-    """The resource without its VTIMEZONEs, and those."""
+    """Return the resource without its VTIMEZONEs, and the VTIMEZONEs."""
     rest, vtimezones, last = [], [], 0
     start: int | None = None
     for edge in _EDGE.finditer(text):
@@ -82,24 +79,12 @@ def _split(text: bytes) -> tuple[bytes, bytes]:
     return b"".join([*rest, text[last:]]), b"".join(vtimezones)
 
 
-def _custom_zones(vtimezones: bytes) -> Mapping[str, CustomZone]:
-    """The timezones among these that pytz does not know, by TZID."""
-    zones = {}
+def _zones(vtimezones: bytes) -> Mapping[str, CustomZone]:
     with processor_time(MAX_SECONDS * (1 + len(vtimezones) / MAX_LINE)):
-        calendar = _calendar(b"BEGIN:VCALENDAR\r\n" + vtimezones + b"END:VCALENDAR\r\n")
-        for component in calendar.walk("VTIMEZONE"):
-            assert isinstance(component, Timezone)  # what walk finds under that name
-            tzid = str(component.get("TZID", ""))
-            if isinstance(component.to_tz(), ZoneInfo):
-                continue
-            name = f"{tzid}-{hashlib.sha256(component.to_ical()).hexdigest()[:8]}"
-            own = component.copy(recursive=True)
-            own["TZID"] = name
-            zones[tzid] = CustomZone(component.to_tz(lookup_tzid=False), name, own.to_ical())
-    return MappingProxyType(zones)
+        return read_custom_zones(_calendar(b"BEGIN:VCALENDAR\r\n" + vtimezones + b"END:VCALENDAR\r\n"))
 
 
-_known_zones = lru_cache(maxsize=256)(_custom_zones)  # a calendar has few, and each of its resources repeats them
+_known_zones = lru_cache(maxsize=256)(_zones)  # a calendar has few definitions, and each of its resources repeats them
 
 
 def _calendar(text: bytes) -> Calendar:
@@ -110,16 +95,16 @@ def _calendar(text: bytes) -> Calendar:
 
 
 def _without_long_lines(ics: bytes, defects: list[str]) -> bytes:
-    """The resource without content lines of more than `MAX_LINE` bytes, which are named in `defects`."""
+    """Return the resource without content lines of more than `MAX_LINE` bytes, and name them in `defects`."""
     if len(ics) <= MAX_LINE:
         return ics
-    kept = []
+    lines = []
     for line in re.sub(rb"\r?\n[ \t]", b"", ics).splitlines():
         if len(line) > MAX_LINE:
             name = re.split(rb"[:;]", line, maxsplit=1)[0][:30].decode("ascii", "replace")
             defects.append(f"{name} has {len(line):,} bytes and is left out")
             if name.upper() in TIME_PROPERTIES:
-                kept.append(f"{name}:left out".encode())  # unreadable, so that the event counts wherever it may be
+                lines.append(f"{name}:left out".encode())  # unreadable, so the event counts wherever it may take place
         else:
-            kept.append(line)
-    return b"\r\n".join([*kept, b""])
+            lines.append(line)
+    return b"\r\n".join([*lines, b""])

@@ -1,169 +1,65 @@
-"""Reservation ⇄ iCalendar resource.
+"""Encode and decode reservations.
 
-One train week is one resource, `train-2026-W49.ics`, with every slot of that week, so that "both windows or neither" is one
-write. Several slots are a master VEVENT with `RRULE:FREQ=DAILY;COUNT=n` and one override for each of the n instances, which
-carries the slot's true start and end; one slot is a plain VEVENT. This is the form that recurrence engines agree on: they
-lose instances of RDATE sets with overrides, and do not match a RECURRENCE-ID in UTC.
+One train week is one resource, `train-2026-W49.ics`, with every slot of the week: "both windows or neither" is one write.
+Several slots are a master VEVENT with `RRULE:FREQ=DAILY;COUNT=n` and an override for each of the n instances, which has the
+slot's true start and end. One slot is a plain VEVENT. Recurrence engines agree on this form. Some lose instances of RDATE
+sets with overrides, and some do not match a RECURRENCE-ID in UTC.
 
-What people read stands in the standard properties. What calsync needs exactly stands as plain tokens, which no server
-rewrites: `X-CALSYNC-RECORD` (the reservation as base64url of JSON, on the master), `X-CALSYNC-MARK` (which write this was)
-and `X-CALSYNC-SLOT` (the slot's id, on each component that is one).
+People read the standard properties. calsync reads plain tokens, which no server rewrites: `X-CALSYNC-RECORD` (the
+reservation) and `X-CALSYNC-MARK` (which write this was) on the master, and `X-CALSYNC-SLOT` (its id) on each slot.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from datetime import datetime, time, timedelta
 from urllib.parse import quote
 
 from icalendar import Calendar, Event, Parameters, Timezone, vDatetime, vDDDTypes, vRecur, vText, vUri
 
-from calsync.core.conductors import Conductor, Pair
 from calsync.core.delivery import Delivery
 from calsync.core.errors import Invalid
-from calsync.core.planning import Seat
 from calsync.core.properties import MARK, PRODID, RECORD, SLOT
 from calsync.core.reservation import Reservation
 from calsync.core.settings import Config
 from calsync.core.timezones import resolve, zone
 from calsync.core.weeks import Week
 from calsync.core.windows import Slot
-from calsync.core.working_hours import Hours
+from calsync.ical.components import moment_of
 from calsync.ical.contentlines import content_lines, vcalendar
 from calsync.ical.delivery import put_deliveries
-from calsync.ical.merge import three_way
-from calsync.ical.recurrence import moment_of
+from calsync.ical.merge import keep_servers_silent, three_way
+from calsync.ical.record import from_token, to_token
 from calsync.ical.vtimezone import vtimezone
-
-
-def to_token(reservation: Reservation) -> str:
-    """The reservation as a plain token: base64url of JSON."""
-
-    def person(conductor: Conductor) -> dict[str, Any]:
-        return {
-            "name": conductor.name,
-            "timezone": conductor.timezone,
-            "hours": str(conductor.hours),
-            "override": conductor.window,
-        }
-
-    def seated(conductor: Conductor, seat: Seat) -> dict[str, Any]:
-        return {**person(conductor), "window": seat.window, "reason": seat.reason}
-
-    def place(slot: Slot) -> dict[str, Any]:
-        return {
-            "window": slot.window,
-            "date": str(slot.date),
-            "timezone": slot.timezone,
-            "start": f"{slot.start.astimezone(UTC):%Y%m%dT%H%M%SZ}",
-            "end": f"{slot.end.astimezone(UTC):%Y%m%dT%H%M%SZ}",
-            "role": slot.role,
-            "stage": slot.stage,
-            "who": list(slot.who),
-        }
-
-    record = {
-        "version": 1,
-        "week": str(reservation.week),
-        "title": reservation.title,
-        "primary": seated(reservation.pair.primary, reservation.primary),
-        "backup": seated(reservation.pair.backup, reservation.backup),
-        "slots": [place(slot) for slot in reservation.slots],
-        "cancelled": [place(slot) for slot in reservation.cancelled],
-        "modified": f"{reservation.modified:%Y%m%dT%H%M%SZ}",
-        "train": reservation.train,
-        "ticket": reservation.ticket,
-        "override": reservation.override,
-        "author": reservation.author,
-        "sequence": reservation.sequence,
-        "released": reservation.released,
-        "responsible": person(reservation.responsible) if reservation.responsible else None,
-    }
-    return base64.urlsafe_b64encode(json.dumps(record, separators=(",", ":")).encode()).decode()
-
-
-def from_token(token: str) -> Reservation:
-    """The reservation of a record; raises whatever comes of a token that somebody else wrote."""
-    return _from_record(json.loads(base64.urlsafe_b64decode(token)))
-
-
-def _from_record(record: dict[str, Any]) -> Reservation:
-    def text(value: object) -> str:
-        if not isinstance(value, str):
-            raise TypeError(f"{value!r} is not a text")
-        return value
-
-    def maybe(value: object) -> str | None:
-        return None if value is None else text(value)
-
-    def person(entry: dict[str, Any]) -> Conductor:
-        zone(entry["timezone"])
-        return Conductor(text(entry["name"]), entry["timezone"], Hours.parse(entry["hours"]), maybe(entry["override"]))
-
-    def seat(entry: dict[str, Any]) -> Seat:
-        return Seat(text(entry["window"]), text(entry["reason"]))
-
-    def slot(entry: dict[str, Any]) -> Slot:
-        tz = zone(entry["timezone"])
-        start, end = _stamp(entry["start"]).astimezone(tz), _stamp(entry["end"]).astimezone(tz)
-        role = entry["role"] if entry["role"] in ("primary", "backup") else None
-        who = tuple(text(name) for name in entry["who"])
-        return Slot(text(entry["window"]), date.fromisoformat(entry["date"]), start, end, role, maybe(entry["stage"]), who)
-
-    return Reservation(
-        week=Week.parse(record["week"]),
-        title=text(record["title"]),
-        pair=Pair(person(record["primary"]), person(record["backup"])),
-        primary=seat(record["primary"]),
-        backup=seat(record["backup"]),
-        slots=tuple(slot(entry) for entry in record["slots"]),
-        cancelled=tuple(slot(entry) for entry in record["cancelled"]),
-        modified=_stamp(record["modified"]),
-        train=maybe(record["train"]),
-        ticket=maybe(record["ticket"]),
-        override=maybe(record["override"]),
-        author=maybe(record["author"]),
-        sequence=int(record["sequence"]),
-        released=bool(record["released"]),
-        responsible=person(record["responsible"]) if record.get("responsible") else None,
-    )
-
-
-def _stamp(text: str) -> datetime:
-    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-
 
 CATEGORIES = ("train",)
 _HREF = re.compile(r"train-(\d{4}-W\d{2})\.ics", re.ASCII)
 
 
 def reservation_href(week: Week) -> str:
-    """Where the week's reservation stands on the calendar."""
+    """Return the href of the week's reservation."""
     return f"train-{week}.ics"
 
 
-def week_of(reservation_href: str) -> Week | None:
-    """The week whose reservation stands at `href`; None for what is not calsync's."""
+def week_of(href: str) -> Week | None:
+    """Return the week whose reservation is at `href`; None if it is not the href of a reservation."""
     try:
-        return Week.parse(match[1]) if (match := _HREF.fullmatch(reservation_href)) else None
+        return Week.parse(match[1]) if (match := _HREF.fullmatch(href)) else None
     except Invalid:
         return None
 
 
 def summary(reservation: Reservation, slot: Slot) -> str:
-    """A slot's title: train, version, stage, the secondary timeslot marked as such, and who sits there."""
+    """Return a slot's title: train, version, stage, "secondary timeslot" for the backup's, and who sits there."""
     who = ", ".join(reservation.names(slot))
     secondary = ["secondary timeslot"] if slot.role == "backup" else []
     return " – ".join([reservation.train_title, slot.stage or slot.window, *secondary, who])
 
 
 def description(reservation: Reservation, slot: Slot, link: str | None) -> str:
-    """What people read when they open a slot."""
+    """Return the text that people read when they open a slot; `link` is the address of its ticket."""
     pair = reservation.pair
     lines = [
         f"Stage: {slot.stage}",
@@ -184,14 +80,14 @@ def description(reservation: Reservation, slot: Slot, link: str | None) -> str:
 
 
 def ticket_link(ticket: str | None, ticket_url: str | None) -> str | None:
-    """The web address of a ticket, by the pattern of `train.ticket_url`."""
+    """Return the web address of a ticket, by the pattern `train.ticket_url`."""
     if ticket is None or ticket_url is None:
         return None
     return ticket_url.replace("{ticket}", quote(ticket, safe=""))
 
 
 def video_room(week: Week, video_url: str | None) -> str | None:
-    """The web address of the week's video room, by the pattern of `train.video_url`."""
+    """Return the web address of the week's video room, by the pattern `train.video_url`."""
     return video_url.replace("{week}", str(week)) if video_url else None
 
 
@@ -211,22 +107,24 @@ def encode_reservation(
     written: Reservation | None = None,
     deliveries: Sequence[Delivery] | None = None,
 ) -> bytes:
-    """Return the reservation as a resource (CRLF lines); `mark` is a plain token that names this write.
+    """Return the reservation as a resource (CRLF lines); `mark` is a plain token that identifies this write.
 
-    `former` is the resource that it replaces, and `written` the reservation as calsync wrote it there; what people put on
-    that is kept. `deliveries` take the place of those on the former resource; None leaves them as they are.
+    `former` is the resource that it replaces, and `written` the reservation as calsync wrote it there. What people changed
+    since then is kept. `deliveries` replace those on the former resource; None leaves them as they are.
     """
     components, timezones = _components(config, reservation, mark)
     if written is None and not deliveries:
-        return vcalendar(*(vtimezone(name) for name in timezones), content_lines(components))
+        return vcalendar(*(vtimezone(name) for name in timezones), *(content_lines(event) for event in components))
     calendar = _calendar(components, timezones)
     if written is not None:
         theirs = Calendar.from_ical(former)
         assert isinstance(theirs, Calendar)  # as it was when `written` was read there
-        three_way(calendar, _calendar(*_components(config, written, "")), theirs, schedule=config.calendar.invite)
+        three_way(calendar, _calendar(*_components(config, written, "")), theirs)
+        if not config.calendar.invite:
+            keep_servers_silent(calendar)
     if deliveries is not None:
         put_deliveries(calendar, deliveries)
-    return bytes(calendar.to_ical())
+    return content_lines(calendar)
 
 
 def _calendar(components: Sequence[Event], timezones: Sequence[str]) -> Calendar:
@@ -238,7 +136,7 @@ def _calendar(components: Sequence[Event], timezones: Sequence[str]) -> Calendar
 
 
 def _components(config: Config, reservation: Reservation, mark: str) -> tuple[list[Event], list[str]]:
-    """The VEVENTs of a reservation, and the names of the timezones that they need."""
+    """Return the VEVENTs of a reservation, and the names of the timezones that they need."""
     slots = sorted([*reservation.slots, *reservation.cancelled], key=lambda slot: (slot.start, slot.window))
     shared = _shared(config, reservation)
     components = [_component(config, reservation, slot, shared) for slot in slots]
@@ -263,13 +161,13 @@ def _components(config: Config, reservation: Reservation, mark: str) -> tuple[li
 
 
 def _shared(config: Config, reservation: Reservation) -> Event:
-    """The properties that all slots of the reservation have in common."""
+    """Return the properties that all slots of the reservation share."""
     event = Event()
     event.add("UID", reservation_href(reservation.week).removesuffix(".ics"))
     event.add("DTSTAMP", reservation.modified)
     event.add("LAST-MODIFIED", reservation.modified)
     event.add("SEQUENCE", reservation.sequence)
-    event.add("CATEGORIES", list(CATEGORIES))
+    event.add("CATEGORIES", ["train"])
     event.add("TRANSP", "OPAQUE")
     if link := ticket_link(reservation.ticket, config.train.ticket_url):
         event.add("URL", link)
@@ -291,19 +189,19 @@ def _component(config: Config, reservation: Reservation, slot: Slot, shared: Eve
 
 
 def _invite(config: Config, event: Event, names: Sequence[str]) -> None:
-    """Make attendees of those who sit in the slot and whose address is known (RFC 5545, section 3.8.4.1)."""
+    """Invite those who sit in the slot and have an address in the roster (RFC 5545, section 3.8.4.1)."""
     event.add("ORGANIZER", f"mailto:{config.calendar.organizer}")
     for name in names:
-        known = config.roster.get(name)
-        if known is not None and known.email:
+        settings = config.roster.get(name)
+        if settings is not None and settings.email:
             parameters = {"CN": name, "PARTSTAT": "NEEDS-ACTION", "RSVP": "TRUE"}
-            event.add("ATTENDEE", f"mailto:{known.email}", parameters=parameters)
+            event.add("ATTENDEE", f"mailto:{settings.email}", parameters=parameters)
 
 
 def _recurrence_ids(slots: Sequence[Slot]) -> list[datetime]:
-    """One instance a day in the first slot's timezone, at its time of day, or at noon where a clock change touches that.
+    """Return one instance a day in the first slot's timezone, at its time of day, or at noon if clocks change then.
 
-    A time in UTC carries no TZID, and engines do not match a RECURRENCE-ID without one; London stands in for it.
+    Some engines do not match a RECURRENCE-ID without a TZID, and a time in UTC has none; London takes its place.
     """
     first = slots[0].start
     if not vDatetime(first).params.get("TZID"):
@@ -312,14 +210,14 @@ def _recurrence_ids(slots: Sequence[Slot]) -> list[datetime]:
     for clock in (first.time(), time(12)):
         days = (first.date() + timedelta(days=n) for n in range(len(slots)))
         instances = [resolve(datetime.combine(day, clock), tz) for day in days]
-        if not any(oddity for _, oddity in instances):
+        if all(oddity is None for _, oddity in instances):
             break
     return [instant for instant, _ in instances]
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A reservation as calsync wrote it, the mark of that write, and whether people cancelled the whole of it since."""
+    """A reservation as calsync wrote it, the mark of that write, and whether people cancelled the whole week since."""
 
     reservation: Reservation
     mark: str
@@ -327,9 +225,9 @@ class Written:
 
 
 def decode_reservation(calendar: Calendar) -> Written:
-    """Return what calsync wrote on a parsed resource; `ValueError` if it does not carry a reservation.
+    """Return what calsync wrote on a parsed resource; `ValueError` if there is no reservation on it.
 
-    What people did to the resource since is not in it (see `merge.apply_edits`), except a later `modified` and
+    It has nothing of what people did to the resource since (see `merge.apply_edits`), except a later `modified` and
     `sequence`.
     """
     masters = [event for event in calendar.events if RECORD in event]
@@ -341,7 +239,7 @@ def decode_reservation(calendar: Calendar) -> Written:
         sequence = max([written.sequence, *(int(event.get("SEQUENCE", 0)) for event in calendar.events)])
         stamps = [moment_of(event, "LAST-MODIFIED") for event in calendar.events]
         modified = max([written.modified, *(stamp for stamp in stamps if isinstance(stamp, datetime) and stamp.tzinfo)])
-    except Exception as error:  # anybody may write there
+    except Exception as error:  # anybody may write there, and anything
         raise ValueError(f"{RECORD} cannot be read: {error}") from None
     status = str(master.get("STATUS", "")).upper()
     cancelled = status == "CANCELLED" and not written.released and SLOT not in master

@@ -84,11 +84,11 @@ class Agenda:
         No absence is in it, even where there is no rotation: it may count for the rotation of another process.
         """
         return {
-            stored.etag: over
+            stored.etag: ends
             for stored in self.objects.values()
             if not stored.reading.occurrences
-            and (over := stored.reading.over) is not None
-            and over < self.horizon.start
+            and (ends := stored.reading.ends) is not None
+            and ends < self.horizon.start
             and absence_name(stored.href) is None
         }
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from calsync.core.settings import Config
 from calsync.http import FetchError, fetch
 from calsync.ical.freebusy import read_freebusy
-from calsync.ical.occurrences import Reading, read
+from calsync.ical.occurrences import Reading, read_occurrences
+from calsync.ical.parser import parse
 from calsync.ical.recurrence import TimeRange
 from calsync.schedule.diary import Busy
 
@@ -125,7 +126,7 @@ class Feeds:
         else:
             body, etag = answer
             reading = _read(body, horizon)
-            if reading.cut:
+            if reading.timed_out:
                 raise _Unreadable(f"it has more in it than can be read in {READING:g} s of processor time")
             if b"BEGIN:VCALENDAR" not in body or (reading.unplaced and not reading.occurrences):
                 raise _Unreadable("what it answers is not a calendar")
@@ -182,12 +183,15 @@ def beside(config: Config) -> Path:
 
 
 def _read(body: bytes, horizon: TimeRange) -> Reading:
-    """What a feed says, with events or with free/busy time."""
-    found = read(body, "", horizon, READING)
-    if b"VFREEBUSY" not in body.upper():
-        return found
-    more = read_freebusy(body, horizon)
-    return replace(found, occurrences=(*found.occurrences, *more.occurrences), unplaced=found.unplaced or more.unplaced)
+    """Return what a feed says, in events and in free/busy time."""
+    parsed = parse(body)
+    freebusy = read_freebusy(parsed, horizon)
+    reading = read_occurrences(parsed, "", horizon, READING, publish=False)
+    return replace(
+        reading,
+        occurrences=(*reading.occurrences, *freebusy.occurrences),
+        unplaced=reading.unplaced or freebusy.unplaced,
+    )
 
 
 def _fetch(url: str, etag: str | None) -> tuple[bytes, str | None] | None:

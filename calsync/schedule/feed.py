@@ -148,7 +148,7 @@ def slot_event(
     add_conference(event, reservation, config.train.video_url)
     if not cancelled:
         _remind(event, alarm)
-    return content_lines([event])
+    return content_lines(event)
 
 
 def _fixed(agenda: Agenda, filters: Filters, today: datetime) -> list[Occurrence]:
@@ -178,7 +178,7 @@ def _fixed_event(occurrence: Occurrence, alarm: timedelta | None) -> bytes:
     event.add("TRANSP", "TRANSPARENT" if occurrence.kind == "freeze" else "OPAQUE")
     if occurrence.kind == "recurring":
         _remind(event, alarm)
-    return content_lines([event])
+    return content_lines(event)
 
 
 def _remind(event: Event, alarm: timedelta | None) -> None:

@@ -20,7 +20,7 @@ from calsync.core.windows import Slot
 from calsync.ical.absence import absence_name, decode_absence
 from calsync.ical.delivery import read_deliveries
 from calsync.ical.merge import apply_edits
-from calsync.ical.occurrences import Reading, is_within, read_occurrences, unreadable
+from calsync.ical.occurrences import Reading, is_within, read_occurrences
 from calsync.ical.parser import Parsed, parse
 from calsync.ical.recurrence import TimeRange
 from calsync.ical.reservation import decode_reservation, week_of
@@ -62,10 +62,7 @@ def read_object(resource: Resource, horizon: TimeRange, since: datetime | None =
     The rotation counts from `since` on (UTC): of what was over before the horizon, pairs and absences are kept.
     """
     week = week_of(resource.href)
-    try:
-        parsed = parse(resource.ics)
-    except Exception as error:  # whatever a parser makes of other people's bytes, the defect is the resource's
-        return CalendarObject(resource.href, resource.etag, unreadable(error), ics=resource.ics if week else b"")
+    parsed = parse(resource.ics)
     counted = TimeRange(min(since, horizon.start), horizon.end) if since is not None else horizon
     if week is not None:
         return _read_week(week, resource, parsed, horizon, counted)
@@ -92,13 +89,13 @@ def _read_week(week: Week, resource: Resource, parsed: Parsed, horizon: TimeRang
         return CalendarObject(resource.href, resource.etag, reading, ics=resource.ics)
     slots = _as_slots(reading, horizon, cancelled=written.cancelled)
     reservation, changes = apply_edits(written.reservation, slots.occurrences, horizon, cancelled=written.cancelled)
-    over = None if changes or reading.defects else _end([*reservation.slots, *reservation.cancelled])
+    ends = None if changes or reading.defects else _end([*reservation.slots, *reservation.cancelled])
     if counted.start.date() <= week.monday <= horizon.start.date():
         reservation, _ = apply_edits(written.reservation, reading.occurrences, counted, cancelled=written.cancelled)
     stored = CalendarObject(
         resource.href,
         resource.etag,
-        replace(slots, over=over),
+        replace(slots, ends=ends),
         reservation,
         written.reservation,
         changes,
@@ -134,7 +131,7 @@ def _end(slots: Sequence[Slot]) -> datetime | None:
 
 def _without_history(stored: CalendarObject, horizon: TimeRange) -> CalendarObject:
     """Return the object; of one that was over before the horizon, nothing but that it exists and when it was over."""
-    over = stored.reading.over
-    if over is not None and over < horizon.start:
-        return CalendarObject(stored.href, stored.etag, Reading(over=over))
-    return replace(stored, reading=replace(stored.reading, over=None))
+    ends = stored.reading.ends
+    if ends is not None and ends < horizon.start:
+        return CalendarObject(stored.href, stored.etag, Reading(ends=ends))
+    return replace(stored, reading=replace(stored.reading, ends=None))

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from icalendar import Alarm, Calendar
 
 from calsync.ical.merge import apply_edits
-from calsync.ical.occurrences import read
 from calsync.ical.recurrence import TimeRange
 from calsync.ical.reservation import encode_reservation
-from support.samples import configured, decoded, reserved, rewritten, utc
+from support.samples import configured, decoded, read, reserved, rewritten, utc
 
 CONFIG = configured()
 HORIZON = TimeRange(utc(2026, 8, 26), utc(2027, 12, 30))

@@ -13,7 +13,6 @@ from calsync.core.conductors import Pair
 from calsync.core.planning import plan
 from calsync.core.weeks import Week
 from calsync.ical.merge import apply_edits
-from calsync.ical.occurrences import read
 from calsync.ical.recurrence import TimeRange
 from calsync.ical.reservation import (
     Written,
@@ -23,7 +22,7 @@ from calsync.ical.reservation import (
     ticket_link,
     week_of,
 )
-from support.samples import EU, PAIR, US, configured, decoded, person, reserved, utc
+from support.samples import EU, PAIR, US, configured, decoded, person, read, reserved, utc
 from support.strategies import some
 
 CONFIG = configured()

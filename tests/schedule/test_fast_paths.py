@@ -11,7 +11,7 @@ import pytest
 from dateutil.rrule import rrulestr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from icalendar import Calendar, vRecur
+from icalendar import vRecur
 from starlette.testclient import TestClient
 
 from calsync.booking import absences
@@ -23,10 +23,9 @@ from calsync.core.errors import Invalid, NotReserved
 from calsync.core.planning import plan
 from calsync.core.weeks import Week
 from calsync.ical import recurrence
-from calsync.ical.contentlines import content_lines
-from calsync.ical.occurrences import Occurrence, read
+from calsync.ical.occurrences import Occurrence
 from calsync.ical.recurrence import TimeRange, last_start
-from calsync.ical.reservation import _calendar, _components, encode_reservation
+from calsync.ical.reservation import encode_reservation
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.conflicts import _by_itself, check
 from calsync.schedule.diary import Busy, Diary
@@ -34,7 +33,7 @@ from calsync.schedule.feed import Filters, render
 from calsync.schedule.sync import CalendarSync
 from calsync.web.app import create_app
 from calsync.web.cache import AnswerCache
-from support.samples import PAIR, US, configured, ics, own_zone, person, utc
+from support.samples import PAIR, US, configured, ics, own_zone, person, read, utc
 from support.strategies import foreign, some
 
 CONFIG = configured()
@@ -110,25 +109,6 @@ def test_a_feed_of_an_agenda_that_took_in_changes_is_that_of_one_read_anew(tmp_p
         followed, fresh = render(town.apply(change), town.now, filters), render(town.anew(), town.now, filters)
         assert (followed.body, followed.etag, followed.expires) == (fresh.body, fresh.etag, fresh.expires)
     town.calendar.close()
-
-
-@settings(max_examples=40)
-@given(some)
-def test_what_is_written_fast_is_what_icalendar_writes(reservation):
-    components, timezones = _components(CONFIG, reservation, "mark")
-    written = encode_reservation(CONFIG, reservation, "mark")
-    plain = _calendar(components, timezones).to_ical()
-    assert all(len(line) <= 75 and line.decode() is not None for line in written.split(b"\r\n"))
-    controls = bytes({*range(0x20), 0x7F} - set(b"\t\r\n"))  # RFC 5545, section 3.3.11
-    assert not written.translate(None, bytes(set(range(256)) - set(controls)))
-    assert Calendar.from_ical(written) == Calendar.from_ical(plain.translate(None, controls))
-
-
-@settings(max_examples=60)
-@given(foreign().map(lambda found: ics(*found[0], before=found[1].replace("{uid}", "event@example.org"))))
-def test_what_is_published_fast_of_others_is_what_icalendar_publishes(resource):
-    for event in Calendar.from_ical(resource).events:
-        assert Calendar.from_ical(content_lines([event])) == Calendar.from_ical(event.to_ical())
 
 
 @settings(max_examples=60)

@@ -11,6 +11,7 @@ from calsync.core.planning import plan
 from calsync.core.reservation import Reservation
 from calsync.core.weeks import Week
 from calsync.core.working_hours import Hours
+from calsync.ical.occurrences import read_occurrences
 from calsync.ical.parser import parse as parse_resource
 from calsync.ical.reservation import decode_reservation, encode_reservation
 
@@ -60,6 +61,11 @@ def configured(environ=None, **changes):
 
 def utc(*parts):
     return datetime(*parts).replace(tzinfo=UTC)
+
+
+def read(ics, href, horizon):
+    """What a resource (bytes) says within the horizon."""
+    return read_occurrences(parse_resource(ics), href, horizon)
 
 
 def decoded(ics):
