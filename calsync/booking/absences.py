@@ -101,7 +101,7 @@ def _check_span(agenda: Agenda, who: Conductor, start: date, end: date, now: dat
     if end == start and isinstance(start, datetime):
         raise Invalid("end is the same as start; choose a later end.")
     if end - start > LONGEST:
-        raise Invalid(f"An absence may last {LONGEST.days} days; add a longer one as several.")
+        raise Invalid(f"An absence may last at most {LONGEST.days} days; add a longer one as several.")
     if isinstance(start, datetime) and isinstance(end, datetime):
         first, last = start, end
     else:

@@ -241,8 +241,8 @@ def test_an_absence_can_be_taken_away_whatever_its_note_says(known, now, note):
         ("ana", date(2026, 11, 20), date(2026, 11, 22), "over already"),
         ("ana", date(2026, 12, 1), date(2028, 1, 1), "at most 366 days"),
         ("ana", date(2036, 12, 1), date(2036, 12, 1), "horizon"),
-        ("ana", date(1, 1, 1), date(1, 1, 1), "Choose days of 2000 to 2037"),
-        ("ana", date(9999, 12, 31), date(9999, 12, 31), "Choose days of 2000 to 2037"),
+        ("ana", date(1, 1, 1), date(1, 1, 1), "Choose days from 2000 to 2037"),
+        ("ana", date(9999, 12, 31), date(9999, 12, 31), "Choose days from 2000 to 2037"),
     ],
 )
 def test_an_absence_that_makes_no_sense_is_refused_and_nothing_is_written(known, calendar, now, who, start, end, said):
