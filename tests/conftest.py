@@ -18,7 +18,8 @@ from calsync.schedule.check import ReservationRequest
 from calsync.schedule.sync import CalendarSync
 from support.conduit import TOKEN, ConduitServer
 from support.engines import CALDAV, ENGINES, Place, Running, each_engine
-from support.pair import ANA, BEN, NEAR, TEAM, W49, Room
+from support.feed_server import FeedServer
+from support.pair import ANA, BEN, NEAR, ROTATION, TEAM, W49, Room
 from support.samples import ROOT, SHIPPED, TESTS, configured
 from support.site import Said, served
 
@@ -159,3 +160,19 @@ def known(calendar, team, now):
     sync = CalendarSync(calendar, team, now)
     reserve(sync, ReservationRequest(Pair(ANA, BEN), W49, "1.46.0-wmf.5", "T400001"), now)
     return sync
+
+
+@pytest.fixture
+def rotating(calendar, now):
+    """A sync of an empty calendar, with a rotation of ana, ben and cem."""
+    sync = CalendarSync(calendar, configured(conductors=TEAM, rotation=ROTATION, calendar=NEAR), now)
+    sync.refresh(now)
+    return sync
+
+
+@pytest.fixture
+def feed():
+    """A server of somebody's own calendar."""
+    server = FeedServer()
+    yield server
+    server.stop()

@@ -21,6 +21,7 @@ from calsync.ical.delivery import write_deliveries
 from calsync.schemas import reservations
 from calsync.web.app import create_app
 from support.samples import SHIPPED, ics
+from support.site import MAINTENANCE
 
 PAIR = ("conductor-eu", "conductor-us")
 W49 = (*PAIR, "--week", "2026-W49")
@@ -39,7 +40,6 @@ COMMANDS = (
     "update",
     "announce",
 )
-MAINTENANCE = ("SUMMARY:Database maintenance", "DTSTART:20261201T193000Z", "DTEND:20261201T200000Z")
 
 
 def has(model, body):

@@ -2,11 +2,17 @@
 
 from datetime import UTC, datetime
 
+from icalendar import Calendar
+
 from calsync.booking.handoff import hand_off
+from calsync.core.absence import AbsenceRecord
 from calsync.core.delivery import LEASE, NotSent
 from calsync.core.weeks import Week
+from calsync.ical.absence import encode_absence
 from calsync.notifications import updates
 from calsync.notifications.dispatcher import Dispatcher
+from calsync.schedule.conflicts import conflicts_of_reservations
+from calsync.schedule.rotation import rotation
 from calsync.schedule.sync import CalendarSync
 from support.samples import configured, person
 
@@ -20,6 +26,7 @@ TEAM = [
 ]
 NEAR = {"horizon": {"past": "30d", "future": "60d"}}
 """A horizon that is quickly read."""
+ROTATION = {"order": ["ana", "ben", "cem"], "start": "2026-W49"}
 NOTE = "blocked on T400002, over to you"
 MIDWEEK = datetime(2026, 12, 2, 12, tzinfo=UTC)
 """Wednesday, between the European and the American slot."""
@@ -73,3 +80,36 @@ def with_secrets_elsewhere(**environ):
     """A configuration that names both places; the secrets that `environ` does not have, other processes have."""
     tickets, notify = {"url": "https://phabricator.example.org"}, {"operations": "environment"}
     return configured(environ, conductors=TEAM, calendar=NEAR, notify=notify, tickets=tickets)
+
+
+def december(day, hour, minute=0):
+    return datetime(2026, 12, day, hour, minute, tzinfo=UTC)
+
+
+def busy_slots(sync, now):
+    """The slots of the week in which somebody is away, and who could cover."""
+    ((_, conflicts),) = conflicts_of_reservations(sync.refresh(now), now)
+    return [(one.slot, [who.name for who in one.cover]) for one in conflicts if one.kind == "busy"]
+
+
+def be_away(sync, who, start, end, timezone="Europe/Paris", note=None):
+    """Somebody is away, as another calsync has written down."""
+    record = AbsenceRecord(who, timezone, note)
+    name = f"{who}-{start:%Y%m%d}"
+    ics = encode_absence(record, name, start, end, datetime(2026, 11, 1, tzinfo=UTC))
+    sync.calendar.put(f"away-{name}.ics", ics, etag=None)
+
+
+def take_off(sync, week, now):
+    """Remove every slot of the week, as people do in their clients."""
+    entry = sync.refresh(now).reservation(week)
+    calendar = Calendar.from_ical(entry.ics)
+    for event in calendar.events:
+        if "X-CALSYNC-SLOT" in event:
+            event["STATUS"] = "CANCELLED"
+    sync.calendar.put(entry.href, calendar.to_ical(), etag=entry.etag)
+
+
+def turns(sync, now, weeks=4):
+    """Who is primary and who is backup in the coming weeks, by the rotation."""
+    return [(turn.primary, turn.backup) for turn in rotation(sync.refresh(now), now, weeks).turns]

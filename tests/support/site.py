@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from calsync.web.app import create_app
 
+MAINTENANCE = ("SUMMARY:Database maintenance", "DTSTART:20261201T193000Z", "DTEND:20261201T200000Z")
 WEEK = {"week": "2026-W49", "primary": "conductor-eu", "backup": "conductor-us"}
 
 

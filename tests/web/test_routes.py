@@ -12,7 +12,7 @@ from calsync.calendars.sql import SqlCalendar
 from calsync.core.config import load
 from support.failing import Flaky
 from support.samples import SHIPPED, ics
-from support.site import WEEK, events, problem, served
+from support.site import MAINTENANCE, WEEK, events, problem, served
 
 PAIR = {"primary": "conductor-eu", "backup": "conductor-us"}
 OTHERS = {
@@ -20,7 +20,6 @@ OTHERS = {
     "primary": {"name": "ana", "timezone": "Europe/Berlin"},
     "backup": {"name": "ben", "timezone": "America/Chicago"},
 }
-MAINTENANCE = ("SUMMARY:Database maintenance", "DTSTART:20261201T193000Z", "DTEND:20261201T200000Z")
 TOGETHER = {"week": "2026-W49", "primary": "conductor-eu", "backup": {"name": "ana", "timezone": "Europe/Rome"}}
 
 

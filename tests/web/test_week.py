@@ -1,7 +1,9 @@
 """Hand-offs, updates and who is on call over HTTP and on the page."""
 
+import json
+import shutil
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from icalendar import Calendar
@@ -9,14 +11,18 @@ from icalendar import Calendar
 from calsync.booking import reservations
 from calsync.booking.handoff import hand_off
 from calsync.core import delivery
+from calsync.core.config import load
+from calsync.ical.occurrences import Occurrence
 from calsync.notifications import dispatcher
 from calsync.notifications.dispatcher import Dispatcher, send_handoff
 from calsync.schedule.check import ReservationRequest
+from calsync.schedule.diary import Busy
 from calsync.schedule.sync import CalendarSync
 from support.conduit import TOKEN
+from support.feed_server import MEETING, feed_in
 from support.pair import BEN, HREF, MIDWEEK, NEAR, NOTE, TEAM, W49, standing, with_secrets_elsewhere
 from support.processes import until
-from support.samples import configured
+from support.samples import configured, ics
 from support.site import WEEK, events, problem, served
 
 
@@ -197,3 +203,119 @@ def test_every_slot_has_the_video_room_on_the_calendar_and_in_the_feed(calendar,
             assert str(slot["CONFERENCE"]) == "https://meet.example.org/train-2026-W49"
             assert slot["CONFERENCE"].params["VALUE"] == "URI"
             assert slot["CONFERENCE"].params["FEATURE"] == ["AUDIO", "VIDEO"]
+
+
+# Over HTTP and on the command line
+
+
+def test_the_api_takes_lists_and_gives_back_absences(client):
+    client.post("/api/reservations", json=WEEK)
+    body = {"conductor": "conductor-eu", "start": "2026-12-01", "end": "2026-12-02", "note": "conference"}
+    answer = client.post("/api/away", json=body)
+    assert answer.status_code == 201, answer.text
+    found = answer.json()
+    assert (found["start"], found["end"], found["all_day"]) == ("2026-12-01", "2026-12-02", True)
+    assert [conflict["slot"] for conflict in found["conflicts"]] == ["2026-12-01-european", "2026-12-02-european"]
+    assert found["conflicts"][0]["cover"][0]["name"] == "conductor-us"
+    assert client.post("/api/away", json=body).status_code == 200
+    client.app.state.calsync.refresh()
+    assert [one["id"] for one in client.get("/api/away").json()] == [found["id"]]
+    stands = client.get("/api/reservations/2026-W49").json()["warnings"]
+    assert [warning["kind"] for warning in stands] == ["busy", "busy"]
+    feed = events(client.get("/deployments.ics"))
+    assert str(feed[f"away-{found['id']}"]["SUMMARY"]) == "conductor-eu is away"
+    assert client.delete(f"/api/away/{found['id']}").status_code == 204
+    gone = problem(client.delete(f"/api/away/{found['id']}"), 404, "not-away")
+    assert gone["title"] == "There is no such absence"
+    assert gone["detail"].startswith(f'There is no absence called "{found["id"]}"')
+    problem(client.post("/api/away", json=body | {"who": "ana"}), 422, "invalid")
+    for start in ("2026-12-01T10:00:00", "2026-12-01T00:00:00", 1796774400, "1796774400", "20261201", None, True):
+        wrong = problem(client.post("/api/away", json=body | {"start": start}), 422, "invalid")
+        assert "write a date such as 2026-12-01" in str(wrong)
+    timed = {"start": "2026-12-01T00:00:00Z", "end": "2026-12-01T01:00:00+01:00"}
+    problem(client.post("/api/away", json=body | timed), 422, "invalid")  # the same instant
+    assert not client.post("/api/away", json=body | timed | {"end": "2026-12-02T00:00:00Z"}).json()["all_day"]
+
+
+def shown(site, path, has):
+    """The text at the path once the server has read the feeds, and with them what is looked for."""
+    until = time.monotonic() + 10
+    while has not in (text := site.get(path).text) and time.monotonic() < until:
+        time.sleep(0.02)
+        site.app.state.calsync.refresh()
+    return text
+
+
+def test_the_api_and_the_page_show_what_feeds_say_and_no_uid_of_theirs(calendar, folder, feed, now):
+    config = load(feed_in(folder, feed), {})
+    feed.body = ics(*MEETING, uid="secret-1@example.org")
+    with served(config, calendar, now) as site:
+        site.post("/api/reservations", json=WEEK | {"override": "agreed"})
+        (row,) = json.loads(shown(site, "/api/away", "feed"))
+        assert (row["id"], row["source"], row["conductor"], row["note"]) == (None, "feed", "conductor-eu", None)
+        assert (row["start"], row["end"]) == ("2026-12-01T10:30:00+01:00", "2026-12-01T11:00:00+01:00")
+        assert (row["conflicts"][0]["event"]["uid"], row["conflicts"][0]["cover"][0]["name"]) == (None, "conductor-us")
+        paths = ["/api/away", "/api/conflicts?week=2026-W49", "/api/reservations/2026-W49", "/deployments.ics", "/"]
+        assert [path for path in paths if "secret" in site.get(path).text] == []
+        page = " ".join(site.get("/week/2026-W49").text.split())
+        assert "Tue 01 Dec 10:30 to Tue 01 Dec 11:00 Europe/Paris (from their busy feed)" in page
+        assert "is not known" not in page
+    feed.status = 404
+    shutil.rmtree(folder / ".calsync")
+    with served(config, calendar, now) as site:
+        assert site.get("/api/away").json() == []
+        page = shown(site, "/week/2026-W49", "it answers 404")
+        assert "Whether conductor-eu is away is not known: their busy feed cannot be read (it answers 404)." in page
+
+
+# Over HTTP and on the command line
+
+
+def test_the_api_tells_of_weeks_and_turns(client):
+    body = client.get("/api/rotation", params={"weeks": 4}).json()
+    assert body["weeks"][0] == {
+        "week": "2026-W49",
+        "state": "planned",
+        "primary": "conductor-eu",
+        "backup": "conductor-us",
+        "passed": [],
+        "notes": [],
+        "url": None,
+    }
+    assert [week["state"] for week in body["weeks"]] == ["planned", "planned", "planned", "no-train"]
+    assert body["year"]["first"] == "2026-W49"
+    assert {one["name"]: one["turns"] for one in body["year"]["turns"]} == {"conductor-eu": 25, "conductor-us": 25}
+    problem(client.get("/api/rotation", params={"weeks": 0}), 422, "invalid")
+    problem(client.get("/api/rotation", params={"week": 3}), 422, "invalid")
+
+
+def test_the_feed_has_weeks_not_reserved_yet_as_tentative(client):
+    client.post("/api/reservations", json={"week": "2026-W49", "primary": "conductor-eu", "backup": "conductor-us"})
+    answer = client.get("/rotation.ics", params={"weeks": 2})
+    assert answer.headers["content-type"] == "text/calendar; charset=utf-8"
+    found = [(uid, str(event["STATUS"])) for uid, event in events(answer).items()]
+    assert len(found) == 12
+    assert {status for uid, status in found if uid < "2026-12-07"} == {"CONFIRMED"}
+    assert {status for uid, status in found if uid > "2026-12-07"} == {"TENTATIVE"}
+    assert ("2026-12-08-european@calsync", "TENTATIVE") in found
+    again = client.get("/rotation.ics", params={"weeks": 2}, headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
+    assert client.head("/rotation.ics").status_code == 200
+
+
+def test_the_rotations_feed_has_a_name_of_its_own(client):
+    found = {path: Calendar.from_ical(client.get(path).content) for path in ("/deployments.ics", "/rotation.ics")}
+    assert [str(one["NAME"]) for one in found.values()] == ["Deployments", "Deployments rotation"]
+    assert [str(one["X-WR-CALNAME"]) for one in found.values()] == ["Deployments", "Deployments rotation"]
+
+
+def test_an_absence_in_somebodys_own_feed_reaches_subscribers_whatever_they_say_of_dates(client):
+    before = client.get("/rotation.ics", params={"weeks": 1})
+    sync = client.app.state.calsync.sync
+    away_all_week = Occurrence(datetime(2026, 11, 30, tzinfo=UTC), datetime(2026, 12, 5, tzinfo=UTC), "x", "busy")
+    sync.busy = {"conductor-eu": Busy((away_all_week,))}
+    client.app.state.calsync.refresh()
+    since = {"If-Modified-Since": before.headers.get("last-modified", "Fri, 01 Jan 2027 00:00:00 GMT")}
+    after = client.get("/rotation.ics", params={"weeks": 1}, headers=since)
+    assert after.status_code == 200
+    assert after.content != before.content
