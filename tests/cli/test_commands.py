@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
 from icalendar import Calendar
 from starlette.testclient import TestClient
 from typer.main import get_command
@@ -446,7 +445,8 @@ def test_several_workers_import_the_app_by_name(run, monkeypatch):
     assert run("serve", "--workers", "2").code == 0
     ((app, options),) = calls
     assert options["factory"]
-    assert isinstance(import_from_string(app)(), FastAPI)
+    with TestClient(import_from_string(app)(), base_url="http://localhost") as client:
+        assert client.get("/healthz").status_code == 200
 
 
 def test_without_a_command_it_says_what_there_is(run):
