@@ -36,7 +36,7 @@ def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: A
             "promises": [{"holds": capability.holds, "sentence": capability.sentence} for capability in capabilities],
             "defects": {href: list(defects) for href, defects in diagnosis.defects.items()},
             "changes": list(diagnosis.changes),
-            "conflicts": [ConflictOut.of(conflict) for conflict in diagnosis.conflicts],
+            "conflicts": [ConflictOut.model_validate(conflict) for conflict in diagnosis.conflicts],
             "messages": [{"week": str(week), **dict(DeliveryOut.of(message))} for week, message in diagnosis.messages],
             "missing": list(missing),
             "channels": list(diagnosis.channels),

@@ -29,8 +29,8 @@ def fail(error: errors.CalsyncError, *, as_json: bool) -> NoReturn:
         if as_json:
             report = {
                 "detail": str(error),
-                "conflicts": [ConflictOut.of(conflict) for conflict in error.conflicts],
-                "alternatives": [AlternativeOut.of(free) for free in error.alternatives],
+                "conflicts": [ConflictOut.model_validate(conflict) for conflict in error.conflicts],
+                "alternatives": [AlternativeOut.model_validate(free) for free in error.alternatives],
             }
             print_json(report)
         else:

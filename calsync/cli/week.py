@@ -110,7 +110,7 @@ def away_command(
             why = _line(note) if note else None
             away = [absences.add_absence(session.sync, who, first, last, session.now, note=why, author=author())]
     if as_json:
-        print_json([AwayOut.of(absence) for absence in away])
+        print_json([AwayOut.model_validate(absence) for absence in away])
     else:
         for absence in away:
             show_away(absence)

@@ -1,4 +1,4 @@
-"""The JSON that comes into the API, checked; what it makes no sense of is refused."""
+"""The JSON and the queries that come into the API, checked before they reach a route or a command."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ Word = Annotated[str, Field(min_length=1, max_length=WORD, pattern=LINE)]
 Sentence = Annotated[str, Field(min_length=1, max_length=SENTENCE, pattern=LINE)]
 
 
-def _written(value: object) -> object:
-    """A day or an instant as text; a number, which would be taken for seconds since 1970, is a mistake."""
+def _check_text(value: object) -> object:
+    """Refuse numbers, which pydantic would take for seconds since 1970."""
     if not isinstance(value, str) or not re.match(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
         raise ValueError("write a day as 2026-12-01, and an instant as 2026-12-01T10:00:00+01:00")
     return value
 
 
-Day = Annotated[date, BeforeValidator(_written)]
-Instant = Annotated[AwareDatetime, BeforeValidator(_written)]
-"""With its offset (RFC 3339)."""
+Day = Annotated[date, BeforeValidator(_check_text)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_check_text)]
+"""An aware time, written with its offset (RFC 3339)."""
 
 
 class In(BaseModel):
-    """What comes in; fields that are not known are refused."""
+    """What comes into the API; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
 
 class PersonIn(In):
-    """A conductor. `timezone` may be left out for a name of the roster, `name` for somebody who stays unnamed."""
+    """A conductor. A name of the roster needs no `timezone`, and a timezone needs no `name`."""
 
     name: Word | None = None
     timezone: Word | None = Field(None, examples=["Europe/Paris"])
@@ -51,7 +51,7 @@ class PersonIn(In):
     window: Word | None = Field(None, description="The train window to sit in, whatever the hours say.")
 
     def conductor(self, config: Config, role: Role) -> Conductor:
-        """The conductor meant, with what the roster knows; `Invalid` where that is nobody."""
+        """Return the conductor, completed from the roster; raises `Invalid` if name and timezone are both missing."""
         if self.name is None and self.timezone is None:
             raise Invalid(f"{role}: give a name of the roster or a timezone.")
         hours = Hours.parse(self.hours) if self.hours else None
@@ -62,12 +62,12 @@ Person = Annotated[PersonIn | Word, Field(examples=["conductor-eu", {"name": "an
 
 
 def conductor_of(config: Config, person: PersonIn | str, role: Role) -> Conductor:
-    """The conductor that a body names."""
+    """Return the conductor that a body names."""
     return conductor(config, person) if isinstance(person, str) else person.conductor(config, role)
 
 
 class ReservationIn(In):
-    """What to reserve; without a week, the next one whose train has not begun."""
+    """A train week to reserve; without `week`, the next one whose train has not begun."""
 
     week: Word | None = Field(None, description="An ISO week, or any date in it.", examples=["2026-W49"])
     train: Word | None = Field(None, examples=["1.46.0-wmf.5"])
@@ -77,7 +77,7 @@ class ReservationIn(In):
     override: Sentence | None = Field(None, description="Why conflicts are accepted; recorded on the events.")
 
     def request(self, config: Config) -> ReservationRequest:
-        """The same for the core."""
+        """Return the request with its conductors and its week looked up."""
         return ReservationRequest(
             Pair(conductor_of(config, self.primary, "primary"), conductor_of(config, self.backup, "backup")),
             Week.parse(self.week) if self.week else None,
@@ -88,7 +88,7 @@ class ReservationIn(In):
 
 
 class ReservationPatch(In):
-    """What to change; a field that is left out stays, and `train` and `ticket` can be taken away with null."""
+    """What to change. A field that is left out stays as it is; null removes `train`, `ticket` or `override`."""
 
     train: Word | None = None
     ticket: Word | None = None
@@ -100,20 +100,20 @@ class ReservationPatch(In):
     def _has_a_pair(self) -> ReservationPatch:
         for role in ("primary", "backup"):
             if role in self.model_fields_set and getattr(self, role) is None:
-                raise ValueError(f"{role} cannot be taken away; leave it out, or name somebody")
+                raise ValueError(f"{role} cannot be removed; leave it out, or name somebody")
         return self
 
-    def request(self, config: Config, kept: Reservation) -> ReservationRequest:
-        """The whole reservation asked for, on top of the one that stands."""
-        primary = conductor_of(config, self.primary, "primary") if self.primary is not None else kept.pair.primary
-        backup = conductor_of(config, self.backup, "backup") if self.backup is not None else kept.pair.backup
+    def request(self, config: Config, current: Reservation) -> ReservationRequest:
+        """Return the whole request: the current reservation with these changes."""
+        primary = conductor_of(config, self.primary, "primary") if self.primary is not None else current.pair.primary
+        backup = conductor_of(config, self.backup, "backup") if self.backup is not None else current.pair.backup
         given = self.model_fields_set
         return ReservationRequest(
             Pair(primary, backup),
-            kept.week,
-            self.train if "train" in given else kept.train,
-            self.ticket if "ticket" in given else kept.ticket,
-            self.override if "override" in given else kept.override,
+            current.week,
+            self.train if "train" in given else current.train,
+            self.ticket if "ticket" in given else current.ticket,
+            self.override if "override" in given else current.override,
         )
 
 
@@ -131,13 +131,13 @@ class SpanIn(In):
 
 
 class SlotsIn(In):
-    """Spans to check against the agenda, whoever sits there."""
+    """Spans to check against the calendar, without a pair."""
 
     slots: Annotated[list[SpanIn], Field(min_length=1, max_length=100)]
 
 
 class FeedQuery(BaseModel):
-    """What of the agenda the feed shows; parameters that are not known are refused."""
+    """What the feed shows; unknown parameters are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -147,7 +147,7 @@ class FeedQuery(BaseModel):
     alarm: str | None = Field(None, description="A reminder that long before each slot.", examples=["15m"])
 
     def filters(self, config: Config) -> Filters:
-        """The same for the core; `Invalid` where it names what there is not."""
+        """Return the filters; raises `Invalid` for an unknown window and for an invalid alarm."""
         for window in self.window:
             if window not in config.windows:
                 raise Invalid(f'window "{window[:40]}" does not exist; there are {", ".join(config.windows)}.')
@@ -162,8 +162,8 @@ class FeedQuery(BaseModel):
         return Filters(tuple(sorted(set(self.window))), self.conductor, self.only == "reservations", alarm)
 
 
-def _moment(value: object) -> date:
-    """A date, or a time with its offset. Midnight without an offset is no date, and a number is neither."""
+def _parse_moment(value: object) -> date:
+    """Parse a date, or a time with its offset. Refuse numbers, and midnight without an offset as a way to write a date."""
     moment: date | None = None
     with suppress(ValueError):
         if isinstance(value, str):
@@ -173,11 +173,11 @@ def _moment(value: object) -> date:
     return moment
 
 
-Moment = Annotated[AwareDatetime | date, BeforeValidator(_moment)]
+Moment = Annotated[AwareDatetime | date, BeforeValidator(_parse_moment)]
 
 
 class AwayIn(In):
-    """Who is away from when until when: two dates, both included, or two instants with their offsets."""
+    """Who is away, and when: two dates, both included, or two times with their offsets."""
 
     conductor: Word = Field(examples=["conductor-eu"])
     start: Moment = Field(examples=["2026-12-01"])
@@ -193,7 +193,7 @@ class HandoffIn(In):
 
 
 class UpdateIn(In):
-    """News of the train, from one who conducts it; `decision` where it decides something."""
+    """News of the train from one of its conductors; `decision` if it decides something."""
 
     sender: Word = Field(alias="from", examples=["conductor-eu"])
     text: Sentence

@@ -1,68 +1,59 @@
-"""The JSON that goes out of the API, drawn from the core. Times are RFC 3339 with an offset."""
+"""The JSON that the API answers with: reservations, plans, conflicts, and what runs now.
+
+Times are RFC 3339 with an offset. A model whose fields are those of a value in `core` or `schedule` is made from it with
+`model_validate`; the others have a method `of`.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AliasPath, BaseModel, ConfigDict, Field
 
 from calsync.booking.reservations import Outcome
 from calsync.core.conductors import Conductor
-from calsync.core.conflict import Alternative, Conflict, Event
 from calsync.core.planning import Plan, Seat
 from calsync.core.settings import Kind
-from calsync.core.windows import Role, Slot
+from calsync.core.windows import Role
 from calsync.schedule.check import Check
-from calsync.schedule.status import OnCallStatus, Shift, Status
+from calsync.schedule.status import Status
 
 
-class EventOut(BaseModel):
-    """What a slot conflicts with."""
+class Out(BaseModel):
+    """What the API answers with."""
 
-    uid: str | None = Field(description="Null for what stands in somebody's own busy feed, which is private.")
+    model_config = ConfigDict(from_attributes=True)
+
+
+class EventOut(Out):
+    """The event that a slot conflicts with."""
+
+    uid: str | None = Field(description="Null for an event from somebody's own busy feed, which is private.")
     summary: str
     start: datetime
     end: datetime
 
-    @classmethod
-    def of(cls, event: Event) -> EventOut:
-        """From the core."""
-        return cls(uid=event.uid, summary=event.summary, start=event.start, end=event.end)
 
-
-class CoverOut(BaseModel):
-    """Somebody who could conduct instead of who is away, and why they."""
+class CoverOut(Out):
+    """Somebody who could conduct instead, and the reason for choosing them."""
 
     name: str
     reason: str
 
 
-class ConflictOut(BaseModel):
-    """One reason against a slot; `slot` is null where it may concern any."""
+class ConflictOut(Out):
+    """One reason against a slot; `slot` is null if it may concern any slot."""
 
     kind: Kind
     blocking: bool
     slot: str | None
     event: EventOut | None
     message: str
-    cover: list[CoverOut] = Field([], description="Who could conduct instead, where somebody is away.")
-
-    @classmethod
-    def of(cls, conflict: Conflict) -> ConflictOut:
-        """From the core."""
-        event = EventOut.of(conflict.event) if conflict.event else None
-        return cls(
-            kind=conflict.kind,
-            blocking=conflict.blocking,
-            slot=conflict.slot,
-            event=event,
-            message=conflict.message,
-            cover=[CoverOut(name=one.name, reason=one.reason) for one in conflict.cover],
-        )
+    cover: list[CoverOut] = Field([], description="Who could conduct instead, if the reason is that somebody is away.")
 
 
-class AlternativeOut(BaseModel):
+class AlternativeOut(Out):
     """A free place for the slot `instead_of`."""
 
     instead_of: str
@@ -70,14 +61,9 @@ class AlternativeOut(BaseModel):
     start: datetime
     end: datetime
 
-    @classmethod
-    def of(cls, free: Alternative) -> AlternativeOut:
-        """From the core."""
-        return cls(instead_of=free.instead_of, window=free.window, start=free.start, end=free.end)
 
-
-class SlotOut(BaseModel):
-    """One dated place of a window, in the window's own offset."""
+class SlotOut(Out):
+    """A window on one date; times have the offset of the window."""
 
     id: str = Field(examples=["2026-12-01-european"])
     window: str
@@ -87,16 +73,9 @@ class SlotOut(BaseModel):
     end: datetime
     uid: str
 
-    @classmethod
-    def of(cls, slot: Slot) -> SlotOut:
-        """From the core."""
-        return cls(
-            id=slot.id, window=slot.window, role=slot.role, stage=slot.stage, start=slot.start, end=slot.end, uid=slot.uid
-        )
 
-
-class SeatOut(BaseModel):
-    """A conductor, the window they sit in, and why."""
+class SeatOut(Out):
+    """A conductor, the window they sit in, and the reason for it."""
 
     name: str
     timezone: str
@@ -105,14 +84,18 @@ class SeatOut(BaseModel):
     reason: str
 
     @classmethod
-    def of(cls, person: Conductor, seat: Seat) -> SeatOut:
-        """From the core."""
+    def of(cls, conductor: Conductor, seat: Seat) -> SeatOut:
+        """Put a conductor and their seat together."""
         return cls(
-            name=person.name, timezone=person.timezone, hours=str(person.hours), window=seat.window, reason=seat.reason
+            name=conductor.name,
+            timezone=conductor.timezone,
+            hours=str(conductor.hours),
+            window=seat.window,
+            reason=seat.reason,
         )
 
 
-class ReservationOut(BaseModel):
+class ReservationOut(Out):
     """A train week on the calendar. `etag` and `url` are null in a dry run."""
 
     week: str
@@ -121,12 +104,12 @@ class ReservationOut(BaseModel):
     override: str | None
     spans_regions: bool
     state: Literal["complete", "changed", "released"]
-    changes: list[str] = Field(description="What people did to it on the calendar, in sentences.")
+    changes: list[str] = Field(description="What people did to the reservation on the calendar, in sentences.")
     primary: SeatOut
     backup: SeatOut
     responsible: str = Field(description="Who is responsible now: the primary, or who the train was handed to.")
     slots: list[SlotOut]
-    skipped: list[SlotOut] = Field(description="Slots of the week that are over already.")
+    skipped: list[SlotOut] = Field(description="Slots of the week that are already over.")
     cancelled: list[SlotOut] = Field(description="Slots that were given up.")
     warnings: list[ConflictOut]
     etag: str | None
@@ -134,30 +117,30 @@ class ReservationOut(BaseModel):
 
     @classmethod
     def of(cls, outcome: Outcome) -> ReservationOut:
-        """From the core."""
-        found = outcome.reservation
+        """Flatten an outcome and its reservation."""
+        reservation = outcome.reservation
         return cls(
-            week=str(found.week),
-            train=found.train,
-            ticket=found.ticket,
-            override=found.override,
-            spans_regions=found.spans_regions,
-            state="released" if found.released else "changed" if outcome.changes else "complete",
+            week=str(reservation.week),
+            train=reservation.train,
+            ticket=reservation.ticket,
+            override=reservation.override,
+            spans_regions=reservation.spans_regions,
+            state="released" if reservation.released else "changed" if outcome.changes else "complete",
             changes=list(outcome.changes),
-            primary=SeatOut.of(found.pair.primary, found.primary),
-            backup=SeatOut.of(found.pair.backup, found.backup),
-            responsible=found.in_charge.name,
-            slots=[SlotOut.of(slot) for slot in found.slots],
-            skipped=[SlotOut.of(slot) for slot in outcome.skipped],
-            cancelled=[SlotOut.of(slot) for slot in found.cancelled],
-            warnings=[ConflictOut.of(conflict) for conflict in outcome.warnings],
+            primary=SeatOut.of(reservation.pair.primary, reservation.primary),
+            backup=SeatOut.of(reservation.pair.backup, reservation.backup),
+            responsible=reservation.in_charge.name,
+            slots=[SlotOut.model_validate(slot) for slot in reservation.slots],
+            skipped=[SlotOut.model_validate(slot) for slot in outcome.skipped],
+            cancelled=[SlotOut.model_validate(slot) for slot in reservation.cancelled],
+            warnings=[ConflictOut.model_validate(conflict) for conflict in outcome.warnings],
             etag=outcome.etag or None,
-            url=f"/api/reservations/{found.week}" if outcome.etag else None,
+            url=f"/api/reservations/{reservation.week}" if outcome.etag else None,
         )
 
 
-class PlanOut(BaseModel):
-    """Who would sit where, and which slots that makes."""
+class PlanOut(Out):
+    """Who would sit where, and the slots to reserve for them."""
 
     week: str
     spans_regions: bool
@@ -168,45 +151,45 @@ class PlanOut(BaseModel):
 
     @classmethod
     def of(cls, plan: Plan) -> PlanOut:
-        """From the core."""
+        """Put the pair of a plan into their seats."""
         return cls(
             week=str(plan.week),
             spans_regions=plan.spans_regions,
             primary=SeatOut.of(plan.pair.primary, plan.primary),
             backup=SeatOut.of(plan.pair.backup, plan.backup),
-            slots=[SlotOut.of(slot) for slot in plan.slots],
-            skipped=[SlotOut.of(slot) for slot in plan.skipped],
+            slots=[SlotOut.model_validate(slot) for slot in plan.slots],
+            skipped=[SlotOut.model_validate(slot) for slot in plan.skipped],
         )
 
 
-_STALE = "How many seconds ago the calendar last answered, while it is away; null while it is here."
+_STALE = "While the calendar is away, how many seconds ago it last answered; null otherwise."
 
 
-class ConflictsOut(BaseModel):
-    """What was checked and every conflict found; `plan` and `alternatives` where a pair was given."""
+class ConflictsOut(Out):
+    """The slots that were checked, and every conflict; `plan` and `alternatives` if a pair was given."""
 
     slots: list[SlotOut]
     conflicts: list[ConflictOut]
     plan: PlanOut | None = None
     alternatives: list[AlternativeOut] = []
-    reserved: bool = Field(description="Whether a reservation holds the week.")
+    reserved: bool = Field(description="Whether the week is reserved.")
     stale: int | None = Field(None, description=_STALE)
 
     @classmethod
-    def of(cls, found: Check, stale: int | None = None) -> ConflictsOut:
-        """From the core's check of a request."""
+    def of(cls, check: Check, stale: int | None = None) -> ConflictsOut:
+        """Add `stale` to a check, and list its slots."""
         return cls(
-            slots=[SlotOut.of(slot) for slot in found.plan.slots],
-            conflicts=[ConflictOut.of(conflict) for conflict in found.conflicts],
-            plan=PlanOut.of(found.plan),
-            alternatives=[AlternativeOut.of(free) for free in found.alternatives],
-            reserved=found.holder is not None,
+            slots=[SlotOut.model_validate(slot) for slot in check.plan.slots],
+            conflicts=[ConflictOut.model_validate(conflict) for conflict in check.conflicts],
+            plan=PlanOut.of(check.plan),
+            alternatives=[AlternativeOut.model_validate(alternative) for alternative in check.alternatives],
+            reserved=check.holder is not None,
             stale=stale,
         )
 
 
-class WindowOut(BaseModel):
-    """A window, and its slots in the week asked for."""
+class WindowOut(Out):
+    """A window, and its slots in the week."""
 
     name: str
     title: str
@@ -216,37 +199,32 @@ class WindowOut(BaseModel):
     slots: list[SlotOut]
 
 
-class WindowsOut(BaseModel):
-    """The windows of a week; `no_train` says why it has no train, if it has none."""
+class WindowsOut(Out):
+    """The windows of a week; `no_train` is the reason if the week has no train."""
 
     week: str
     no_train: str | None
     windows: list[WindowOut]
 
 
-class DutyOut(BaseModel):
+class DutyOut(Out):
     """A slot that runs or comes, what it is for, and who is responsible."""
 
     summary: str
     slot: SlotOut
     responsible: list[str]
 
-    @classmethod
-    def of(cls, duty: Shift) -> DutyOut:
-        """From the core."""
-        return cls(summary=duty.summary, slot=SlotOut.of(duty.slot), responsible=list(duty.responsible))
 
-
-class PresenceOut(BaseModel):
+class PresenceOut(Out):
     """Whether a conductor is within their working hours, until when that is so, and how to reach them.
 
-    `away` is until when they are away, whatever their hours say, and `unknown` why nobody can tell whether they are.
-    Whoever has no `role` took the train over.
+    `away` is until when they are away, whatever their hours say. `unknown` is the reason if this is unknown. Somebody
+    without a `role` took the train over.
     """
 
-    name: str
+    name: str = Field(validation_alias=AliasPath("conductor", "name"))
     role: Role | None
-    timezone: str
+    timezone: str = Field(validation_alias=AliasPath("conductor", "timezone"))
     working: bool
     until: datetime
     away: datetime | None
@@ -254,25 +232,9 @@ class PresenceOut(BaseModel):
     irc: str | None
     video: str | None
 
-    @classmethod
-    def of(cls, found: OnCallStatus) -> PresenceOut:
-        """From the core."""
-        who = found.conductor
-        return cls(
-            name=who.name,
-            role=found.role,
-            timezone=who.timezone,
-            working=found.working,
-            until=found.until,
-            away=found.away,
-            unknown=found.unknown,
-            irc=found.irc,
-            video=found.video,
-        )
 
-
-class NowOut(BaseModel):
-    """What runs at `at`, what comes next, and the pair of the running or coming train."""
+class NowOut(Out):
+    """What runs at `at`, what comes next, and the pair of the train that runs or comes."""
 
     at: datetime
     running: list[DutyOut]
@@ -282,13 +244,13 @@ class NowOut(BaseModel):
     stale: int | None = Field(None, description=_STALE)
 
     @classmethod
-    def of(cls, found: Status, stale: int | None = None) -> NowOut:
-        """From the core."""
+    def of(cls, status: Status, stale: int | None = None) -> NowOut:
+        """Add `stale` to a status, and name its week."""
         return cls(
-            at=found.at,
-            running=[DutyOut.of(duty) for duty in found.running],
-            next=[DutyOut.of(duty) for duty in found.next],
-            week=str(found.reservation.week) if found.reservation else None,
-            conductors=[PresenceOut.of(one) for one in found.pair],
+            at=status.at,
+            running=[DutyOut.model_validate(shift) for shift in status.running],
+            next=[DutyOut.model_validate(shift) for shift in status.next],
+            week=str(status.reservation.week) if status.reservation else None,
+            conductors=[PresenceOut.model_validate(conductor) for conductor in status.pair],
             stale=stale,
         )

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date, datetime
 
-from pydantic import BaseModel, Field
+from pydantic import AliasPath, Field
 
 from calsync.booking.handoff import Handoff
 from calsync.booking.rotation import Result, WeekResult
 from calsync.core.delivery import Delivery, DeliveryState, Target
-from calsync.core.rotation import Tally, Turn, TurnState
+from calsync.core.rotation import Turn, TurnState
 from calsync.notifications.updates import Update
-from calsync.schedule.absences import AbsenceView, Source
+from calsync.schedule.absences import Source
 from calsync.schedule.rotation import Rotation
-from calsync.schemas.reservations import ConflictOut, ReservationOut
+from calsync.schemas.reservations import ConflictOut, Out, ReservationOut
 
 
-class TurnOut(BaseModel):
-    """One week of the rotation; `url` where it is reserved, `notes` what is unusual about it."""
+class TurnOut(Out):
+    """One week of the rotation; `url` is set if it is reserved, and `notes` say what is unusual about it."""
 
     week: str = Field(examples=["2026-W49"])
     state: TurnState
@@ -30,7 +30,7 @@ class TurnOut(BaseModel):
 
     @classmethod
     def of(cls, turn: Turn) -> TurnOut:
-        """From the core."""
+        """Add the address of the reservation to a turn."""
         return cls(
             week=str(turn.week),
             state=turn.state,
@@ -42,43 +42,38 @@ class TurnOut(BaseModel):
         )
 
 
-class TallyOut(BaseModel):
-    """How often somebody is primary; `reason` where that differs by more than one from others."""
+class TallyOut(Out):
+    """How often somebody is primary; `reason` is set if that differs by more than one from others."""
 
     name: str
     turns: int
     reason: str | None
 
-    @classmethod
-    def of(cls, tally: Tally) -> TallyOut:
-        """From the core."""
-        return cls(name=tally.name, turns=tally.turns, reason=tally.reason)
 
-
-class YearOut(BaseModel):
-    """The rotation's year of 52 weeks, from its `first` to its `last`, and everybody's turns in it."""
+class YearOut(Out):
+    """The rotation's year of 52 weeks, from `first` to `last`, and everybody's turns in it."""
 
     first: str
     last: str
     turns: list[TallyOut]
 
 
-class RotationOut(BaseModel):
+class RotationOut(Out):
     """The coming weeks of the rotation, and its year."""
 
     weeks: list[TurnOut]
     year: YearOut
 
     @classmethod
-    def of(cls, found: Rotation) -> RotationOut:
-        """From the core."""
-        turns = [TallyOut.of(tally) for tally in found.tallies]
-        year = YearOut(first=str(found.year[0]), last=str(found.year[1]), turns=turns)
-        return cls(weeks=[TurnOut.of(turn) for turn in found.turns], year=year)
+    def of(cls, rotation: Rotation) -> RotationOut:
+        """Put the tallies of a rotation into its year."""
+        tallies = [TallyOut.model_validate(tally) for tally in rotation.tallies]
+        year = YearOut(first=str(rotation.year[0]), last=str(rotation.year[1]), turns=tallies)
+        return cls(weeks=[TurnOut.of(turn) for turn in rotation.turns], year=year)
 
 
-class ReservedOut(BaseModel):
-    """What became of one week that was to be reserved."""
+class ReservedOut(Out):
+    """The result for one week of the rotation that was to be reserved."""
 
     week: str
     result: Result
@@ -87,50 +82,36 @@ class ReservedOut(BaseModel):
     conflicts: list[ConflictOut]
 
     @classmethod
-    def of(cls, found: WeekResult) -> ReservedOut:
-        """From the core."""
+    def of(cls, week: WeekResult) -> ReservedOut:
+        """Name the week of a result."""
         return cls(
-            week=str(found.turn.week),
-            result=found.result,
-            message=found.message,
-            reservation=ReservationOut.of(found.outcome) if found.outcome else None,
-            conflicts=[ConflictOut.of(conflict) for conflict in found.conflicts],
+            week=str(week.turn.week),
+            result=week.result,
+            message=week.message,
+            reservation=ReservationOut.of(week.outcome) if week.outcome else None,
+            conflicts=[ConflictOut.model_validate(conflict) for conflict in week.conflicts],
         )
 
 
-class AwayOut(BaseModel):
-    """An absence; `all_day` ones from one date to another, both included, on the clocks of `timezone`."""
+class AwayOut(Out):
+    """An absence. With `all_day`, `start` and `end` are dates, both included, on the clocks of `timezone`."""
 
-    id: str | None = Field(description="By which it is taken away; null for what somebody's own busy feed says.")
-    source: Source = Field(description="Whether it stands on the calendar, or in that person's own busy feed.")
-    conductor: str
-    timezone: str
+    id: str | None = Field(
+        validation_alias="name", description="The id to remove it by; null for an event from a busy feed."
+    )
+    source: Source = Field(description="The Deployments calendar, or the person's own busy feed.")
+    conductor: str = Field(validation_alias=AliasPath("away", "conductor"))
+    timezone: str = Field(validation_alias=AliasPath("away", "timezone"))
     start: datetime | date
     end: datetime | date
     all_day: bool
-    note: str | None
-    author: str | None
-    conflicts: list[ConflictOut] = Field(description="What it does to slots that are reserved, and who could cover.")
-
-    @classmethod
-    def of(cls, found: AbsenceView) -> AwayOut:
-        """From the core."""
-        return cls(
-            id=found.name,
-            source=found.source,
-            conductor=found.away.conductor,
-            timezone=found.away.timezone,
-            start=found.start,
-            end=found.end,
-            all_day=found.all_day,
-            note=found.away.note,
-            author=found.away.author,
-            conflicts=[ConflictOut.of(conflict) for conflict in found.conflicts],
-        )
+    note: str | None = Field(validation_alias=AliasPath("away", "note"))
+    author: str | None = Field(validation_alias=AliasPath("away", "author"))
+    conflicts: list[ConflictOut] = Field(description="Its conflicts with reserved slots, and who could cover.")
 
 
-class DeliveryOut(BaseModel):
-    """What became of one message. A pending one is tried again from `due` on; `about` names what it belongs to."""
+class DeliveryOut(Out):
+    """A message and its state. A pending one is retried from `due` on; `about` is the cause that several may share."""
 
     about: str
     target: Target
@@ -141,33 +122,35 @@ class DeliveryOut(BaseModel):
     due: datetime | None
 
     @classmethod
-    def of(cls, found: Delivery) -> DeliveryOut:
-        """From the core."""
+    def of(cls, delivery: Delivery) -> DeliveryOut:
+        """Leave out the time of the next attempt if there is none."""
         return cls(
-            about=found.correlation_id,
-            target=found.target,
-            text=found.text,
-            state=found.state,
-            detail=found.detail,
-            attempts=found.attempts,
-            due=found.not_before if found.state == "pending" else None,
+            about=delivery.correlation_id,
+            target=delivery.target,
+            text=delivery.text,
+            state=delivery.state,
+            detail=delivery.detail,
+            attempts=delivery.attempts,
+            due=delivery.not_before if delivery.state == "pending" else None,
         )
 
 
-class HandoffOut(BaseModel):
-    """A hand-off that stands on the calendar, and what became of telling it."""
+class HandoffOut(Out):
+    """A hand-off that is on the calendar, and the messages about it."""
 
     reservation: ReservationOut
     deliveries: list[DeliveryOut]
 
     @classmethod
-    def of(cls, found: Handoff, sent: Sequence[Delivery]) -> HandoffOut:
-        """From the core."""
-        return cls(reservation=ReservationOut.of(found.outcome), deliveries=[DeliveryOut.of(one) for one in sent])
+    def of(cls, handoff: Handoff, sent: Sequence[Delivery]) -> HandoffOut:
+        """Put a hand-off and its messages together."""
+        return cls(
+            reservation=ReservationOut.of(handoff.outcome), deliveries=[DeliveryOut.of(delivery) for delivery in sent]
+        )
 
 
-class UpdateOut(BaseModel):
-    """Where an update went, and why there."""
+class UpdateOut(Out):
+    """Where an update went, and the reason for it."""
 
     week: str
     to: list[Target]
@@ -175,11 +158,11 @@ class UpdateOut(BaseModel):
     deliveries: list[DeliveryOut]
 
     @classmethod
-    def of(cls, week: str, found: Update, sent: Sequence[Delivery]) -> UpdateOut:
-        """From the core."""
+    def of(cls, week: str, update: Update, sent: Sequence[Delivery]) -> UpdateOut:
+        """Put an update and its messages together."""
         return cls(
             week=week,
-            to=[one.target for one in sent if one.state != "skipped"],
-            reason=found.route.reason,
-            deliveries=[DeliveryOut.of(one) for one in sent],
+            to=[delivery.target for delivery in sent if delivery.state != "skipped"],
+            reason=update.route.reason,
+            deliveries=[DeliveryOut.of(delivery) for delivery in sent],
         )

@@ -98,8 +98,8 @@ def of(error: errors.CalsyncError | RequestValidationError) -> JSONResponse:
     if isinstance(error, errors.UnknownTimezone):
         extra["suggestions"] = list(error.suggestions)
     if isinstance(error, Conflicted):
-        extra["conflicts"] = [ConflictOut.of(conflict) for conflict in error.conflicts]
-        extra["alternatives"] = [AlternativeOut.of(alternative) for alternative in error.alternatives]
+        extra["conflicts"] = [ConflictOut.model_validate(conflict) for conflict in error.conflicts]
+        extra["alternatives"] = [AlternativeOut.model_validate(alternative) for alternative in error.alternatives]
     response = problem(status, name, title, str(error), **extra)
     if isinstance(error, errors.CalendarError) and status == 503:
         response.headers["Retry-After"] = str(getattr(error, "retry_after", 60))

@@ -83,8 +83,8 @@ def _conflicts(
         slots += wanted
         conflicts += conflicts_of(agenda, reservation, wanted) if reservation else check(agenda, wanted)
     return ConflictsOut(
-        slots=[SlotOut.of(slot) for slot in slots],
-        conflicts=[ConflictOut.of(conflict) for conflict in dict.fromkeys(conflicts)],
+        slots=[SlotOut.model_validate(slot) for slot in slots],
+        conflicts=[ConflictOut.model_validate(conflict) for conflict in dict.fromkeys(conflicts)],
         reserved=reserved,
         stale=stale,
     )
@@ -107,8 +107,8 @@ def check_conflicts(body: SlotsIn | ReservationIn, state: State) -> ConflictsOut
             raise Invalid(f"{slot.start:%Y-%m-%d} is outside the calendar's horizon; choose a nearer time.")
     found = check(agenda, slots, train=False)
     return ConflictsOut(
-        slots=[SlotOut.of(slot) for slot in slots],
-        conflicts=[ConflictOut.of(one) for one in found],
+        slots=[SlotOut.model_validate(slot) for slot in slots],
+        conflicts=[ConflictOut.model_validate(one) for one in found],
         reserved=False,
         stale=state.age(),
     )

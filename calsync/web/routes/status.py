@@ -48,7 +48,7 @@ def windows(query: Annotated[WeekQuery, Query()], state: State) -> WindowsOut:
                 timezone=window.timezone,
                 category=window.category,
                 train=window in trains,
-                slots=[SlotOut.of(window.on(week.day(day))) for day in window.days],
+                slots=[SlotOut.model_validate(window.on(week.day(day))) for day in window.days],
             )
             for window in (*trains, *config.recurring_windows)
         ],

@@ -76,7 +76,7 @@ def be_away(body: AwayIn, state: State, author: Writer, _query: Annotated[NoQuer
         state.sync, body.conductor, body.start, body.end, state.clock(), note=body.note, author=author
     )
     _log.info("away by %s: %s from %s to %s", author or "anybody", body.conductor, body.start, body.end)
-    return JSONResponse(AwayOut.of(found).model_dump(mode="json"), status_code=201 if found.created else 200)
+    return JSONResponse(AwayOut.model_validate(found).model_dump(mode="json"), status_code=201 if found.created else 200)
 
 
 @router.get("/api/away", responses=documented(503))
@@ -85,7 +85,7 @@ def list_away(state: State, _query: Annotated[NoQuery, Query()]) -> list[AwayOut
 
     Of whom nobody knows whether they are away, since their feed cannot be read, is told by conflicts and by `/api/now`.
     """
-    return [AwayOut.of(found) for found in list_absences(state.agenda, state.clock())]
+    return [AwayOut.model_validate(found) for found in list_absences(state.agenda, state.clock())]
 
 
 @router.delete("/api/away/{name}", status_code=204, responses=documented(401, 403, 404, 412, 413, 503))
