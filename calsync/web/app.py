@@ -1,4 +1,4 @@
-"""The FastAPI app: JSON API, feed, page, health. `create_app` puts it together around one calendar and one clock."""
+"""The FastAPI app: JSON API, feed, pages, health. `create_app` builds it around one calendar and one clock."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _log = logging.getLogger("calsync")
 
 
 def utc_now() -> datetime:
-    """The time, aware."""
+    """Return the time (aware)."""
     return datetime.now(UTC)
 
 
 def create_app(
     config: Config, calendar: Calendar, clock: Clock = utc_now, destinations: Destinations | None = None
 ) -> FastAPI:
-    """The app; it reads the calendar as it starts, follows it while it runs, and closes it when it stops.
+    """Return the app, which reads the calendar when it starts, follows it while it runs, and closes it when it stops.
 
-    Where the last known calendar is on disk, starting does not wait for the calendar's server. `destinations` are where
-    messages go; those of the configuration, if left out.
+    If the last known calendar is on disk, starting does not wait for the calendar's server. Messages go to `destinations`,
+    or to those of the configuration.
     """
     metrics = Metrics()
     sync = CalendarSync(calendar, config, clock(), open_cache(config))
@@ -56,8 +56,9 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         try:
             synced = await asyncio.to_thread(state.start)
-            following = _follow(state, state.config.calendar.interval if synced else timedelta())
-            tasks = [asyncio.create_task(one) for one in (following, _read_feeds(state, feeds), _deliver(state))]
+            wait = config.calendar.interval if synced else timedelta()
+            loops = (_follow(state, wait), _read_feeds(state, feeds), _deliver(state))
+            tasks = [asyncio.create_task(loop) for loop in loops]
             yield
             for task in tasks:
                 task.cancel()
@@ -73,7 +74,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        telemetry={"metrics": False, "logs": False},  # /metrics and the log are calsync's own
+        telemetry={"metrics": False, "logs": False},  # calsync has its own /metrics and log
         middleware=[
             Middleware(Guard, hosts=config.server.hosts, metrics=metrics, age=state.age),
             Middleware(AnswerCache, state=state),
@@ -91,34 +92,36 @@ def create_app(
 
 
 async def _follow(state: AppState, wait: timedelta) -> None:
+    """Take in what changes on the calendar; wait at first for `wait`."""
     while True:
         await asyncio.sleep(wait.total_seconds())
         try:
             await asyncio.to_thread(state.refresh)
-        except Exception:  # a defect must not freeze the agenda for good
-            _log.exception("the agenda was not refreshed")
+        except Exception:  # a defect must not end the loop
+            _log.exception("refreshing the agenda failed")
         wait = state.config.calendar.interval
 
 
 async def _read_feeds(state: AppState, feeds: Feeds) -> None:
+    """Refresh people's busy feeds."""
     while True:
         try:
             horizon = state.sync.agenda.horizon
             state.sync.busy = await asyncio.to_thread(feeds.refresh, horizon, state.clock())
         except Exception:  # as above
-            _log.exception("the busy feeds were not read")
+            _log.exception("reading the busy feeds failed")
         await asyncio.sleep(EVERY.total_seconds())
 
 
 async def _deliver(state: AppState) -> None:
-    """Send what could not be sent before, here or by a process that has ended."""
+    """Send the messages that are due, including those of processes that have ended."""
     while True:
         now = state.clock()
         try:
             await asyncio.to_thread(state.dispatcher.send_due, now)
         except CalendarError:
-            pass  # refresh says so
+            pass  # refresh logs it
         except Exception:  # as above
-            _log.exception("messages were not delivered")
+            _log.exception("delivering messages failed")
         pause = state.dispatcher.pause(now) - (state.clock() - now).total_seconds()
         await asyncio.sleep(max(0.0, pause))

@@ -15,29 +15,29 @@ from calsync.web.state import State
 _bearer = HTTPBearer(auto_error=False, description="A token from CALSYNC_TOKENS.")
 
 
-async def writer(  # one that is not async would be sent through a thread
+async def writer(  # async, because FastAPI would run a plain function in a thread
     request: Request, state: State, given: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> str | None:
-    """The name whose token came with the request; None on a loopback server without tokens."""
+    """Return the name that the request's token belongs to, or None on a loopback server without tokens."""
     origin = request.headers.get("origin")
     site = request.headers.get("sec-fetch-site", "same-origin")
     if site not in ("same-origin", "none") or (origin is not None and not _is_same(origin, request.headers.get("host"))):
         raise Forbidden(
-            "Another web site may not write through your browser; use calsync's own page, or a token and no browser."
+            "Another web site cannot write through your browser; use calsync's own page, or send a token without a browser."
         )
     tokens = state.config.tokens
     if not tokens:
         return None
     if given is None:
         raise Unauthorized("Writing needs a token; send it as Authorization: Bearer TOKEN.")
-    # Every token is compared, so that the time tells nothing about which one was close.
+    # Compare every token, so that the time tells nothing about which one was close.
     names = [
         name
         for name, token in tokens.items()
         if hmac.compare_digest(token.get_secret_value().encode(), given.credentials.encode())
     ]
     if not names:
-        raise Unauthorized("This token is not known; ask whoever runs calsync for one.")
+        raise Unauthorized("Unknown token; ask whoever runs calsync for one.")
     return names[0]
 
 

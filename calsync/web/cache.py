@@ -1,8 +1,7 @@
 """One bounded cache of whole answers, in front of the routes.
 
-Subscribers and bots ask the same again and again, and the same agenda gives the same answer. A route says with `keep_until`
-for how long its answer is right; the cache keeps it until then, or until the content of the agenda changes. It lives in the
-event loop, so only asking the app needs its lock: of many that ask for the same at once, one waits for the app.
+A route calls `keep_until` to say how long its answer is valid. The cache keeps the answer until then, or until the content
+of the agenda changes. It runs in the event loop. If many clients ask the same at once, the lock makes the app answer once.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from calsync.web.state import AppState
 METHODS = {"/deployments.ics": ("GET", "HEAD"), "/rotation.ics": ("GET", "HEAD"), "/api/conflicts": ("GET",)}
 MAX_ANSWERS, MAX_BYTES = 1_024, 64 * 2**20
 
-Key = tuple[str, bool, tuple[tuple[str, str], ...]]  # the path, whether the calendar is here, and the query in one order
+Key = tuple[str, bool, tuple[tuple[str, str], ...]]  # path, whether the calendar answers, sorted query
 
 
 def keep_until(request: Request, moment: datetime) -> None:
@@ -37,10 +36,9 @@ class AnswerCache:
         self._lock = asyncio.Lock()
         self._agenda: Agenda | None = None
         self._answers: dict[Key, Answer] = {}
-        self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, as ASGI has it."""
+        """Answer a request (ASGI)."""
         if scope["type"] != "http" or scope["method"] not in METHODS.get(scope["path"], ()):
             await self._app(scope, receive, send)
             return
@@ -48,36 +46,35 @@ class AnswerCache:
         key = (scope["path"], self._state.failure is None, tuple(sorted(query)))
         if (answer := self._get(key)) is None:
             async with self._lock:
-                answer = self._get(key) or await self._ask(key, scope, receive, send)
+                answer = self._get(key) or await self._call_app(key, scope, receive, send)
         if answer is not None:
             await answer.send(scope, send)
 
     def _get(self, key: Key) -> Answer | None:
         agenda = self._state.sync.agenda
         if self._agenda is None or not agenda.has_content_of(self._agenda):
-            self._answers, self._bytes = {}, 0
+            self._answers = {}
         self._agenda = agenda
         answer = self._answers.get(key)
         return answer if answer is not None and answer.until is not None and self._state.clock() < answer.until else None
 
-    async def _ask(self, key: Key, scope: Scope, receive: Receive, send: Send) -> Answer | None:
-        """Have the app answer in full; None for anything but a success, which goes out as it is."""
+    async def _call_app(self, key: Key, scope: Scope, receive: Receive, send: Send) -> Answer | None:
+        """Call the app for a whole answer and return it. Pass anything but a success on and return None."""
         messages: list[Message] = []
 
         async def collect(message: Message) -> None:
             messages.append(message)
 
-        agenda, noted = self._agenda, {**scope.get("state", {})}
-        asked = {**scope, "method": "GET", "headers": without_conditions(scope), "state": noted}
-        await self._app(asked, receive, collect)
+        agenda, state = self._agenda, {**scope.get("state", {})}
+        request = {**scope, "method": "GET", "headers": without_conditions(scope), "state": state}
+        await self._app(request, receive, collect)
         if messages[0]["status"] != 200:
             for message in messages:
                 await send(message)
             return None
-        answer = Answer.of(messages, noted.get("keep_until"))
+        answer = Answer.of(messages, state.get("keep_until"))
         if answer.until is not None and agenda is self._agenda and len(answer.body) <= MAX_BYTES:
-            self._bytes += len(answer.body) - len(self._answers[key].body if key in self._answers else b"")
             self._answers[key] = answer
-            while len(self._answers) > MAX_ANSWERS or self._bytes > MAX_BYTES:
-                self._bytes -= len(self._answers.pop(next(iter(self._answers))).body)
+            while len(self._answers) > MAX_ANSWERS or sum(len(kept.body) for kept in self._answers.values()) > MAX_BYTES:
+                del self._answers[next(iter(self._answers))]
         return answer

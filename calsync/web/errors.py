@@ -1,4 +1,4 @@
-"""Errors → problem+json (RFC 9457): the one place where calsync's error tree meets HTTP."""
+"""Errors → problem+json (RFC 9457): the one place that maps calsync's error tree to HTTP."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from calsync.schemas.reservations import AlternativeOut, ConflictOut
 _log = logging.getLogger("calsync")
 
 
-# The most special class first: the first that an error is an instance of, counts.
+# Subclasses come before their base class, because the first match counts.
 _MAPPING: tuple[tuple[type[errors.CalsyncError], int, str, str], ...] = (
-    (errors.UnknownTimezone, 422, "unknown-timezone", "This timezone does not exist"),
-    (errors.Invalid, 422, "invalid", "This makes no sense as it stands"),
-    (errors.NotReserved, 404, "not-reserved", "The week is not reserved"),
-    (errors.NotAway, 404, "not-away", "There is no such absence"),
-    (ReservedByAnother, 409, "reserved-by-another", "Another reservation holds the week"),
-    (Conflicted, 409, "conflict", "Conflicts stand in the way"),
-    (errors.Changed, 412, "changed", "The reservation was changed"),
-    (errors.Unreachable, 503, "calendar-away", "The calendar does not answer"),
-    (errors.Refused, 503, "calendar-refused", "The calendar refuses"),
-    (errors.Unauthorized, 401, "unauthorized", "Writing needs a token"),
-    (errors.Forbidden, 403, "forbidden", "This origin may not write"),
+    (errors.UnknownTimezone, 422, "unknown-timezone", "Unknown timezone"),
+    (errors.Invalid, 422, "invalid", "Invalid request"),
+    (errors.NotReserved, 404, "not-reserved", "Week not reserved"),
+    (errors.NotAway, 404, "not-away", "Absence not found"),
+    (ReservedByAnother, 409, "reserved-by-another", "Week already reserved"),
+    (Conflicted, 409, "conflict", "Blocking conflicts"),
+    (errors.Changed, 412, "changed", "Reservation changed"),
+    (errors.Unreachable, 503, "calendar-away", "Calendar unavailable"),
+    (errors.Refused, 503, "calendar-refused", "Calendar refused the request"),
+    (errors.Unauthorized, 401, "unauthorized", "Missing or unknown token"),
+    (errors.Forbidden, 403, "forbidden", "Origin not allowed"),
 )
 
-_FORMS = ("model_attributes_type", "string_type")
-"""What the framework calls it where a value is not an object, or not a text."""
+_WRONG_TYPE = ("model_attributes_type", "string_type")
+"""The validator's error types for a value that is no object, or no string."""
 
 
 # What the framework refuses by itself.
@@ -48,14 +48,14 @@ _HTTP = {
 
 
 class Mistake(BaseModel):
-    """One mistake in the input: where (`body/primary/timezone`) and what would be right."""
+    """One mistake in the input: where it is (`body/primary/timezone`), and what is wrong or would be right."""
 
     where: str
     detail: str
 
 
 class Problem(BaseModel):
-    """An error (RFC 9457). `type` is `urn:calsync:problem:NAME`, which tells problems apart; `detail` is for a person."""
+    """An error (RFC 9457). `type` is `urn:calsync:problem:NAME` and tells problems apart; `detail` is for people."""
 
     model_config = ConfigDict(title="Problem")
 
@@ -70,7 +70,7 @@ class Problem(BaseModel):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI description of these problem responses, for a route."""
+    """Return the OpenAPI description of these problem responses, for a route."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         status: {
@@ -83,16 +83,16 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def problem(status: int, name: str, title: str, detail: str, **extra: Any) -> JSONResponse:
-    """A problem as a response."""
+    """Return a problem as a response."""
     body = Problem(type=f"urn:calsync:problem:{name}", title=title, status=status, detail=detail, **extra)
     content = {name: value for name, value in body.model_dump(mode="json").items() if value is not None}
     return JSONResponse(content, status_code=status, media_type="application/problem+json")
 
 
 def of(error: errors.CalsyncError | RequestValidationError) -> JSONResponse:
-    """The response that an error of calsync's is, or input that no route takes."""
+    """Return the response to an error of calsync, or to invalid input."""
     if isinstance(error, RequestValidationError):
-        return problem(422, "invalid", "This makes no sense as it stands", detail(error), errors=_mistakes(error))
+        return problem(422, "invalid", "Invalid request", detail(error), errors=_mistakes(error))
     status, name, title = next((status, name, title) for kind, status, name, title in _MAPPING if isinstance(error, kind))
     extra: dict[str, Any] = {}
     if isinstance(error, errors.UnknownTimezone):
@@ -103,28 +103,28 @@ def of(error: errors.CalsyncError | RequestValidationError) -> JSONResponse:
     response = problem(status, name, title, str(error), **extra)
     if isinstance(error, errors.CalendarError) and status == 503:
         response.headers["Retry-After"] = str(getattr(error, "retry_after", 60))
-        _log.error("the calendar failed: %s", error)
+        _log.error("calendar error: %s", error)
     if isinstance(error, errors.Unauthorized):
         response.headers["WWW-Authenticate"] = 'Bearer realm="calsync"'
     return response
 
 
 def detail(error: errors.CalsyncError | RequestValidationError) -> str:
-    """What is wrong, for a person: the first five mistakes of an input."""
+    """Return what is wrong, for people; of invalid input, the first five mistakes."""
     if isinstance(error, RequestValidationError):
         return "; ".join(f"{mistake.where}: {mistake.detail}" for mistake in _mistakes(error)[:5]) + "."
     return str(error)
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of the app leave as a problem."""
+    """Turn every error of the app into a problem."""
     app.add_exception_handler(errors.CalsyncError, _calsync_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
 
 
 def describe(app: FastAPI) -> None:
-    """Put the schema of a problem, to which `documented` refers, into the app's OpenAPI document."""
+    """Add the schema of problems, to which `documented` refers, to the app's OpenAPI document."""
     document = app.openapi()
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
     schemas = document["components"]["schemas"]
@@ -134,12 +134,12 @@ def describe(app: FastAPI) -> None:
 
 
 async def _calsync_error(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, errors.CalsyncError)  # what it is installed for
+    assert isinstance(error, errors.CalsyncError)  # as installed
     return of(error)
 
 
 async def _http_error(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # what it is installed for
+    assert isinstance(error, HTTPException)  # as installed
     name, title = _HTTP.get(error.status_code, ("bad-request", "Bad request"))
     response = problem(error.status_code, name, title, str(error.detail))
     response.headers.update(error.headers or {})
@@ -147,38 +147,41 @@ async def _http_error(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _validation_error(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # what it is installed for
+    assert isinstance(error, RequestValidationError)  # as installed
     return of(error)
 
 
 def _mistakes(error: RequestValidationError) -> list[Mistake]:
-    found = [(_where(one["loc"]), one) for one in error.errors()]
-    told = {where for where, one in found if one["type"] not in _FORMS}
+    mistakes = [(_where(mistake["loc"]), mistake) for mistake in error.errors()]
+    specific = {where for where, mistake in mistakes if mistake["type"] not in _WRONG_TYPE}
 
     def is_meant(where: str) -> bool:
-        return where not in told and not any(other.startswith(f"{where}/") for other, _ in found)
+        return where not in specific and not any(other.startswith(f"{where}/") for other, _ in mistakes)
 
-    # Of two forms that are taken, such as a name or an object, only what is wrong in the one that was meant is news.
+    # The validator tries each form that a value may have, such as a name or an object. Keep only the mistakes in the form
+    # that was meant.
     return [
-        Mistake(where=where, detail=_sentence(one)) for where, one in found if one["type"] not in _FORMS or is_meant(where)
+        Mistake(where=where, detail=_sentence(mistake))
+        for where, mistake in mistakes
+        if mistake["type"] not in _WRONG_TYPE or is_meant(where)
     ]
 
 
 def _where(steps: tuple[str | int, ...]) -> str:
-    """The path to a value; the names of models and types, among which the validator chose, are no part of it."""
+    """Return the path to a value, without the names of models and types that the validator tried."""
     return "/".join(str(step) for step in steps if isinstance(step, int) or re.fullmatch(r"[a-z_]+", step))
 
 
 def _sentence(mistake: dict[str, Any]) -> str:
     if mistake["type"] == "extra_forbidden":
-        return "is not known here"
+        return "is unknown"
     if mistake["type"] == "missing":
         return "is missing"
     if mistake["type"] == "model_attributes_type":
         return "should be an object"
-    if mistake["type"] == "string_pattern_mismatch":  # the one pattern there is
-        return "has a line break or another control character; write it in one line of plain text"
-    said = str(mistake["msg"])
-    for beginning in ("Value error, ", "Input ", "String "):
-        said = said.removeprefix(beginning)
-    return said.encode("ascii", "replace").decode()[:300]
+    if mistake["type"] == "string_pattern_mismatch":  # there is only one pattern
+        return "has a line break or another control character; write it as one line of plain text"
+    message = str(mistake["msg"])
+    for prefix in ("Value error, ", "Input ", "String "):
+        message = message.removeprefix(prefix)
+    return message.encode("ascii", "replace").decode()[:300]

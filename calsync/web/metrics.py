@@ -1,10 +1,14 @@
-"""What /metrics tells (Prometheus text format), counted for one process."""
+"""The metrics of one process, in Prometheus' text format."""
 
 from __future__ import annotations
+
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from calsync.schedule.agenda import Agenda
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE"})
 
 
 class Metrics:
@@ -12,8 +16,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter("calsync_http_requests", "Requests answered.", ["method", "status"], registry=self.registry)
-        self.request_seconds = Histogram("calsync_http_request_seconds", "Time to answer.", registry=self.registry)
+        requests = Counter("calsync_http_requests", "Requests answered.", ["method", "status"], registry=self.registry)
+        self._requests = cache(requests.labels)
+        self._request_seconds = Histogram("calsync_http_request_seconds", "Time to answer.", registry=self.registry)
         self.writes = Counter(
             "calsync_writes", "Calls that reserve, change or release.", ["action", "outcome"], registry=self.registry
         )
@@ -31,13 +36,19 @@ class Metrics:
             "calsync_synced_timestamp_seconds", "When the agenda was last confirmed.", registry=self.registry
         )
 
-    def count(self, agenda: Agenda, conflicts: int) -> None:
-        """Take the gauges from an agenda."""
+    def count_request(self, method: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
+        self._requests(method if method in _METHODS else "other", status).inc()
+        self._request_seconds.observe(seconds)
+
+    def count_agenda(self, agenda: Agenda, conflicts: int) -> None:
+        """Set the gauges from an agenda, and from the number of its blocking conflicts."""
+        reservations = [stored.reservation for stored in agenda.reservations]
         self._resources.set(len(agenda.objects))
         self._defects.set(len(agenda.defects))
-        self._reservations.set(sum(1 for one in agenda.reservations if one.reservation and not one.reservation.released))
+        self._reservations.set(sum(1 for reservation in reservations if reservation and not reservation.released))
         self._conflicts.set(conflicts)
 
     def exposition(self) -> bytes:
-        """The metrics as text."""
+        """Return the metrics as text."""
         return generate_latest(self.registry)

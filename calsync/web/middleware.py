@@ -17,9 +17,9 @@ from calsync.web.metrics import Metrics
 _log = logging.getLogger("calsync")
 
 MAX_BODY = 65_536
-"""How long a request's body may be, in bytes."""
-_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+"""The size limit of a request's body, in bytes."""
 
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -29,15 +29,14 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-
-RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-"""What every answer has that has a body of its own, as ASGI wants it."""
+_RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 class Guard:
-    """Around the app: only known Host headers, bodies of up to `MAX_BODY` bytes, security headers, and request metrics.
+    """ASGI middleware: accept only known hosts and bodies of up to `MAX_BODY` bytes, add `HEADERS`, and count requests.
 
-    While the calendar is away, `age` tells how old the agenda is, and every answer has it as Age (RFC 9111, section 5.1).
+    While the calendar is away, `age` returns the agenda's age in seconds, and every answer carries it as Age (RFC 9111,
+    section 5.1).
     """
 
     def __init__(
@@ -45,16 +44,22 @@ class Guard:
     ) -> None:
         self._app, self._metrics, self._age = app, metrics, age
         self._hosts = {*_LOOPBACK_NAMES, *(host.lower() for host in hosts)}
+        self._is_known = lru_cache(maxsize=64)(self._check_host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, as ASGI has it."""
+        """Answer a request (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
         started = time.perf_counter()
         received = 0
         answered = False
+        host, length = b"", b""
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value
+            elif name == b"content-length":
+                length = value
 
         async def receive_measured() -> Message:
             nonlocal received
@@ -68,50 +73,36 @@ class Guard:
             nonlocal answered
             if message["type"] == "http.response.start":
                 answered = True
-                if message["status"] != 304:  # whoever has the answer has its headers (RFC 9110, section 15.4.5)
-                    given = {name for name, _ in message["headers"]}
-                    message["headers"] = [*message["headers"], *(one for one in RAW_HEADERS if one[0] not in given)]
+                if message["status"] != 304:  # the client has the headers with the answer (RFC 9110, section 15.4.5)
+                    message["headers"] = [*message["headers"], *_RAW_HEADERS]
                 if (age := self._age()) is not None:
                     message["headers"] = [*message["headers"], (b"age", str(age).encode())]
-                self._metrics.requests.labels(_method(scope["method"]), message["status"]).inc()
-                self._metrics.request_seconds.observe(time.perf_counter() - started)
+                self._metrics.count_request(scope["method"], message["status"], time.perf_counter() - started)
             await send(message)
 
-        length = headers.get(b"content-length", b"0")
-        if not self._knows(headers.get(b"host", b"").decode("latin-1")):
-            app: ASGIApp = problem(
+        app = self._app
+        if not self._is_known(host):
+            app = problem(
                 421,
                 "unknown-host",
                 "Unknown host",
-                "This server is not reached under this name; see server.hosts in windows.toml.",
+                "This server does not serve this host name; see server.hosts in windows.toml.",
             )
         elif length.isdigit() and int(length) > MAX_BODY:
             app = problem(413, "too-large", "Content too large", f"The body is longer than {MAX_BODY} bytes; send less.")
-        else:
-            app = self._app
         try:
             await app(scope, receive_measured, send_guarded)
-        except Exception:  # whatever failed, the client gets a problem and the log the rest
+        except Exception:  # a defect: the client gets a problem, and the log the traceback
             if answered:
                 raise
             _log.exception("%s %s failed", scope["method"], scope["path"])
-            failed = problem(
-                500, "defect", "A defect of calsync", "This should not happen; the log of the server says more."
-            )
+            failed = problem(500, "defect", "Internal error", "This is a defect of calsync; the server's log says more.")
             await failed(scope, receive, send_guarded)
 
-    def _knows(self, host: str) -> bool:
-        return (name := host_name(host)) is not None and ("*" in self._hosts or name in self._hosts)
-
-
-@lru_cache(maxsize=64)
-def host_name(host: str) -> str | None:
-    """The name in a Host header; None where there is no sense in it."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").lower()
-    except ValueError:
-        return None
-
-
-def _method(method: str) -> str:
-    return method if method in ("GET", "HEAD", "POST", "PATCH", "DELETE") else "other"
+    def _check_host(self, header: bytes) -> bool:
+        """Return whether a Host header has a name that the server accepts."""
+        try:
+            name = (urlsplit(f"//{header.decode('latin-1')}").hostname or "").lower()
+        except ValueError:
+            return False
+        return "*" in self._hosts or name in self._hosts

@@ -1,4 +1,4 @@
-"""What every route works with: the configuration, the agenda, the clock and the counters of one calsync process."""
+"""The state of one calsync process, which every route works with: configuration, agenda, clock and counters."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ from calsync.schedule.sync import CalendarSync
 from calsync.web.metrics import Metrics
 
 _log = logging.getLogger("calsync")
+
 WRITERS = 64
-"""How many calls may wait to write at a time, in threads of their own."""
+"""How many writes may wait at the same time, each in a thread."""
 Clock = Callable[[], datetime]
-"""Tells the time, aware."""
+"""Returns the time (aware)."""
 
 
 @dataclass
 class AppState:
-    """One calsync process; `clock` is the only one in it."""
+    """One calsync process; nothing in it reads another clock than `clock`."""
 
     config: Config
     sync: CalendarSync
@@ -40,7 +41,7 @@ class AppState:
     metrics: Metrics = field(default_factory=Metrics)
     destinations: Destinations = field(default_factory=Destinations)
     failure: CalendarError | None = None
-    """Why the last sync failed; None when it did not."""
+    """The error of the last sync, or None if it succeeded."""
 
     def __post_init__(self) -> None:
         self._unread = Unreachable("The calendar has not been read since the start.", retry_after=5)
@@ -50,9 +51,9 @@ class AppState:
 
     @property
     def agenda(self) -> Agenda:
-        """The agenda of this moment; asking for it waits for nothing.
+        """The current agenda, without waiting.
 
-        Raises `Unreachable` as long as the calendar was never read: an empty agenda would call every week free.
+        Raises `Unreachable` until the calendar has been read once, because an empty agenda would call every week free.
         """
         agenda = self.sync.agenda
         if agenda.token is None:
@@ -60,7 +61,7 @@ class AppState:
         return agenda
 
     def start(self) -> bool:
-        """Have an agenda to serve: the last known one, or else the calendar's own. Whether the calendar was asked."""
+        """Load the last known agenda, or else read the calendar; return whether the calendar was read."""
         recalled = self.sync.recall(self.clock()).token is not None
         if recalled:
             self.failure = self._unread
@@ -70,14 +71,14 @@ class AppState:
         return not recalled
 
     def age(self) -> int | None:
-        """How many seconds ago the agenda was last confirmed, while the calendar is away; None while it is here."""
+        """Return how many seconds ago the agenda was last confirmed, or None while the calendar answers."""
         if self.failure is None or self.sync.agenda.token is None:
             return None
         return max(0, round((self.clock() - self.sync.agenda.synced).total_seconds()))
 
     def refresh(self) -> None:
-        """Take in what changed on the calendar; a calendar that is away is remembered, counted and logged once."""
-        known, was_away = self.sync.agenda.horizon, self.failure not in (None, self._unread)
+        """Take in what changed on the calendar. A failure is kept, counted, and logged once."""
+        horizon, was_away = self.sync.agenda.horizon, self.failure not in (None, self._unread)
         try:
             with self.metrics.sync_seconds.time():
                 agenda = self.sync.refresh(self.clock())
@@ -87,36 +88,36 @@ class AppState:
             self.failure = error
             self.metrics.sync_failures.inc()
             return
-        except Exception:  # a defect: what is served is old, and everybody may know
-            self.failure = Unreachable("The calendar was not taken in; the log of the server says more.")
+        except Exception:  # a defect: answers tell that the agenda is old
+            self.failure = Unreachable("The calendar could not be processed; the server's log says more.")
             self.metrics.sync_failures.inc()
             raise
         if was_away:
             _log.info("the calendar is back")
         self.failure = None
         if self._counted[0] is not agenda.objects or self._counted[1] is not agenda.busy:
-            # Conflicts of reserved slots come and go with what stands on the calendar and in people's own feeds.
+            # Only events on the calendar and in busy feeds add or remove conflicts of reserved slots.
             self._counted = (agenda.objects, agenda.busy)
-            held = conflicts_of_reservations(agenda, self.clock())
-            self.metrics.count(agenda, sum(len(blocking(found)) for _, found in held))
+            reserved = conflicts_of_reservations(agenda, self.clock())
+            self.metrics.count_agenda(agenda, sum(len(blocking(conflicts)) for _, conflicts in reserved))
         self.metrics.synced.set(agenda.synced.timestamp())
-        if agenda.horizon is not known:  # a new day, for which everything was read anew
+        if agenda.horizon is not horizon:  # on a new day, sync reads the whole calendar
             malloc_trim()
 
 
 def malloc_trim() -> None:
-    """Return to the system what was freed but lies below what is in use, where the C library can (glibc: malloc_trim).
+    """Return freed memory to the system, if the C library can (glibc).
 
-    Reading a whole calendar takes as much memory for a moment as keeping it takes for good.
+    While a whole calendar is read, it takes twice the memory that it takes afterwards.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
-async def app_state(request: Request) -> AppState:  # one that is not async would be sent through a thread
-    """The service of the app that the request came to."""
-    found: AppState = request.app.state.calsync
-    return found
+async def app_state(request: Request) -> AppState:  # async, because FastAPI would run a plain function in a thread
+    """Return the state of the app that received the request."""
+    state: AppState = request.app.state.calsync
+    return state
 
 
 State = Annotated[AppState, Depends(app_state)]

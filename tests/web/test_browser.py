@@ -173,7 +173,7 @@ def test_the_token_is_kept_for_the_tab_alone_and_a_wrong_one_is_refused_in_words
     page = open_page(url)
     page.get_by_label("Your token").fill("not-the-token")
     page.get_by_role("button", name=f"Reserve {week}").click()
-    expect(page.locator("#reserved")).to_contain_text("This token is not known; ask whoever runs calsync for one.")
+    expect(page.locator("#reserved")).to_contain_text("Unknown token; ask whoever runs calsync for one.")
     page.reload()
     expect(page.get_by_label("Your token")).to_have_value("")
     page.get_by_label("Your token").fill(TOKEN)

@@ -248,8 +248,8 @@ def test_a_browser_is_refused_on_a_page_and_a_program_with_a_problem(readers):
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("/week/2026-W49?tzz=UTC", "query/tzz: is not known here."),
-        ("/plan?primry=ana", "query/primry: is not known here."),
+        ("/week/2026-W49?tzz=UTC", "query/tzz: is unknown."),
+        ("/plan?primry=ana", "query/primry: is unknown."),
         ("/subscribe?only=mine", "query/only: should be"),
     ],
 )

@@ -861,15 +861,15 @@ def test_a_number_is_no_day_and_no_instant(client, path):
     [
         (
             {"override": "two\nlines"},
-            "body/override: has a line break or another control character; write it in one line of plain text.",
+            "body/override: has a line break or another control character; write it as one line of plain text.",
         ),
         (
             {"primary": "a\tb"},
-            "body/primary: has a line break or another control character; write it in one line of plain text.",
+            "body/primary: has a line break or another control character; write it as one line of plain text.",
         ),
         (
             {"primary": {"name": "a\x07"}},
-            "body/primary/name: has a line break or another control character; write it in one line of plain text.",
+            "body/primary/name: has a line break or another control character; write it as one line of plain text.",
         ),
         ({"train": ""}, "body/train: should have at least 1 character."),
         ({"primary": 5}, "body/primary: should be an object; body/primary: should be a valid string."),

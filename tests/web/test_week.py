@@ -226,7 +226,7 @@ def test_the_api_takes_lists_and_gives_back_absences(client):
     assert str(feed[f"away-{found['id']}"]["SUMMARY"]) == "conductor-eu is away"
     assert client.delete(f"/api/away/{found['id']}").status_code == 204
     gone = problem(client.delete(f"/api/away/{found['id']}"), 404, "not-away")
-    assert gone["title"] == "There is no such absence"
+    assert gone["title"] == "Absence not found"
     assert gone["detail"].startswith(f'There is no absence called "{found["id"]}"')
     problem(client.post("/api/away", json=body | {"who": "ana"}), 422, "invalid")
     for start in ("2026-12-01T10:00:00", "2026-12-01T00:00:00", 1796774400, "1796774400", "20261201", None, True):

@@ -1,4 +1,4 @@
-"""The JSON API of conflicts: of what is reserved, of a pair's week, and of any span."""
+"""The JSON API of conflicts: of reserved slots, of a pair's week, and of any span."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ class ConflictsQuery(RangeQuery):
 
 @router.get("/conflicts", response_model=ConflictsOut)
 async def standing_conflicts(query: Annotated[ConflictsQuery, Query()], request: Request, state: State) -> ConflictsOut:
-    """The conflicts of the reserved slots in a week or from `start` to `end`; of all train slots in a week nobody holds."""
+    """List the conflicts in a week, or from `start` to `end`.
+
+    They are those of the reserved slots; in a free week, those of all train slots.
+    """
     agenda, stale = state.agenda, state.age()
     if query.week is not None and (query.start or query.end):
         raise Invalid("Give either a week, or start and end.")
@@ -62,10 +65,13 @@ def _conflicts(
     whole: bool = False,
     stale: int | None = None,
 ) -> ConflictsOut:
-    """The conflicts from `start` to `end` (UTC), of one week alone if it is given; `whole` stops where the horizon does."""
+    """Return the conflicts from `start` to `end` (UTC), or only those of `week`.
+
+    With `whole`, stop at the end of the horizon. Otherwise, a week beyond it is refused.
+    """
     first, last = Week.containing(start.date()), Week.containing((end - timedelta(seconds=1)).date())
     if not whole and (last.monday - first.monday).days > 7 * 60:
-        raise Invalid("From start to end is more than 60 weeks; ask for less.")
+        raise Invalid("start and end are more than 60 weeks apart; ask for a shorter range.")
     weeks = [week] if week else [first.shift(n) for n in range((last.monday - first.monday).days // 7 + 1)]
     slots: list[Slot] = []
     conflicts: list[Conflict] = []
@@ -74,8 +80,8 @@ def _conflicts(
         stored = agenda.reservation(week)
         reservation = stored.reservation if stored and stored.reservation and not stored.reservation.released else None
         reserved = reserved or reservation is not None
-        every = reservation.slots if reservation else train_slots(agenda.config, week)
-        wanted = [slot for slot in every if slot.start < end and start < slot.end]
+        all_slots = reservation.slots if reservation else train_slots(agenda.config, week)
+        wanted = [slot for slot in all_slots if slot.start < end and start < slot.end]
         if wanted and not agenda.covers(wanted[0].start, wanted[-1].end):
             if whole:
                 break
@@ -92,7 +98,7 @@ def _conflicts(
 
 @router.post("/conflicts", responses=documented(413))
 def check_conflicts(body: SlotsIn | ReservationIn, state: State) -> ConflictsOut:
-    """Check a pair's week, or any spans, against the agenda; writes nothing and needs no token."""
+    """Check a pair's week, or any spans, against the calendar. Writes nothing and needs no token."""
     agenda, config = state.agenda, state.config
     if isinstance(body, ReservationIn):
         return ConflictsOut.of(check_request(agenda, body.request(config), state.clock()), state.age())
@@ -105,10 +111,10 @@ def check_conflicts(body: SlotsIn | ReservationIn, state: State) -> ConflictsOut
     for slot in slots:
         if not agenda.covers(slot.start, slot.end):
             raise Invalid(f"{slot.start:%Y-%m-%d} is outside the calendar's horizon; choose a nearer time.")
-    found = check(agenda, slots, train=False)
+    conflicts = check(agenda, slots, train=False)
     return ConflictsOut(
         slots=[SlotOut.model_validate(slot) for slot in slots],
-        conflicts=[ConflictOut.model_validate(one) for one in found],
+        conflicts=[ConflictOut.model_validate(conflict) for conflict in conflicts],
         reserved=False,
         stale=state.age(),
     )

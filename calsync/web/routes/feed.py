@@ -27,7 +27,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = documented(421, 422) | {
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """One feed under each of the addresses by which calendars take it."""
+    """The addresses of one feed, for each kind of calendar."""
 
     feed: str
     webcal: str
@@ -37,7 +37,7 @@ class Addresses:
 
 
 def addresses(feed: str, name: str) -> Addresses:
-    """The addresses of the feed whose address (http or https) is `feed`; `name` is what Outlook calls it."""
+    """Return the addresses of the feed at `feed` (http or https); Outlook shows it under `name`."""
     webcal = f"webcal:{feed.partition(':')[2]}"
     outlook = urlencode({"url": feed, "name": name}, quote_via=quote)
     return Addresses(
@@ -56,17 +56,17 @@ def addresses(feed: str, name: str) -> Addresses:
     responses=_ANSWERS,
 )
 def feed(query: Annotated[FeedQuery, Query()], request: Request, state: State) -> Response:
-    """The Deployments calendar as an iCal feed to subscribe to."""
+    """Return the Deployments calendar as an iCal feed to subscribe to."""
     now = state.clock()
     return answer(render(state.agenda, now, query.filters(state.config)), request, now)
 
 
 def answer(feed: Feed, request: Request, now: datetime) -> Response:
-    """Return a feed as a response at `now` (aware), and have it kept for as long as it is right."""
+    """Return a feed as the response at `now` (aware), and keep it in the cache as long as it is valid."""
     headers = {"ETag": feed.etag, "Cache-Control": _CACHE}
     if feed.modified is not None:  # never later than Date (RFC 9110, section 8.8.2.1)
         headers["Last-Modified"] = format_datetime(min(feed.modified, now).astimezone(UTC), usegmt=True)
     if feed.modified is None or feed.modified <= now:
         keep_until(request, feed.expires)
-    # Never compressed, which Outlook refuses, and without Content-Disposition, so that clients subscribe and do not import.
+    # Not compressed, because Outlook refuses that, and without Content-Disposition, so that clients subscribe, not import.
     return Response(feed.body, media_type="text/calendar; charset=utf-8", headers=headers)

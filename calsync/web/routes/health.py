@@ -1,4 +1,4 @@
-"""For those who run it: /healthz, /readyz and /metrics."""
+"""The routes for operators: /healthz, /readyz and /metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The process can answer readers; `calendar` says whether it could write, `age` how old the agenda is in seconds."""
+    """The process can serve readers. Writes need a `calendar` that is `here`; `age` is the agenda's age in seconds."""
 
     status: Literal["ready"] = "ready"
     calendar: Literal["here", "away"]
@@ -31,13 +31,13 @@ class Readiness(BaseModel):
 
 @router.get("/healthz")
 async def healthz() -> Health:
-    """Whether the process lives."""
+    """Tell that the process is alive."""
     return Health()
 
 
 @router.get("/readyz", responses=documented(503))
 async def readyz(state: State) -> Readiness:
-    """Whether the process can serve readers: 503 until the calendar was read once, then 200, also without it."""
+    """Tell whether the process can serve readers: 503 until it has read the calendar once, then 200 for good."""
     agenda = state.agenda
     return Readiness(
         calendar="away" if state.failure else "here",
@@ -51,5 +51,5 @@ async def readyz(state: State) -> Readiness:
     "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 )
 def metrics(state: State) -> Response:
-    """The metrics of this process, for Prometheus."""
+    """Return the metrics of this process, for Prometheus."""
     return Response(state.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,4 +1,4 @@
-"""The JSON API under /api: reservations, windows, and what runs now."""
+"""The JSON API of reservations, and what other routes of the API share with it."""
 
 from __future__ import annotations
 
@@ -30,23 +30,26 @@ from calsync.web.state import AppState, State
 
 _log = logging.getLogger("calsync")
 router = APIRouter(prefix="/api", responses=documented(400, 421, 422))
-IfMatch = Annotated[str | None, Header(description="The etag, quoted; the call fails with 412 where it is another by now.")]
+IfMatch = Annotated[
+    str | None,
+    Header(description="The etag in quotes; the call fails with 412 if the reservation has another etag by now."),
+]
 WeekPath = Annotated[str, Path(description="An ISO week, or any date in it.", examples=["2026-W49"])]
-_STANDS: dict[int | str, dict[str, Any]] = {
-    200: {"model": ReservationOut, "description": "It stands already, or it was a dry run"}
+_EXISTS: dict[int | str, dict[str, Any]] = {
+    200: {"model": ReservationOut, "description": "It exists already, or it was a dry run"}
 }
 
 
 class StrictQuery(BaseModel):
-    """A query without unknown parameters: one that is misspelt is refused."""
+    """A query that refuses unknown parameters, so that a misspelt one is noticed."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class WriteQuery(StrictQuery):
-    """How to write: `dry_run` checks and answers the same, and writes nothing."""
+    """How to write."""
 
-    dry_run: bool = Field(False, description="Check and answer the same, and write nothing.")
+    dry_run: bool = Field(False, description="Check and answer the same, but write nothing.")
 
 
 class RangeQuery(StrictQuery):
@@ -56,7 +59,7 @@ class RangeQuery(StrictQuery):
     end: Day | None = None
 
     def span(self, agenda: Agenda, now: datetime) -> tuple[datetime, datetime]:
-        """The instants from which and until which, in UTC: from today to the end of the horizon where it says nothing."""
+        """Return the start and the end of the range, in UTC; by default, from today to the end of the horizon."""
         start = datetime.combine(self.start or now.date(), time(), UTC)
         try:
             end = datetime.combine(self.end, time(), UTC) + timedelta(days=1) if self.end else agenda.horizon.end
@@ -70,7 +73,7 @@ class RangeQuery(StrictQuery):
 
 
 def etags(if_match: str | None) -> tuple[str, ...] | None:
-    """The bare etags of an If-Match header (RFC 9110, section 13.1.1); `*` asks for no more than that there is one."""
+    """Return the etags of an If-Match header without quotes (RFC 9110, section 13.1.1); None if any etag will do (`*`)."""
     if if_match is None or if_match.strip() == "*":
         return None
     return tuple(etag.strip().removeprefix('"').removesuffix('"') for etag in if_match.split(","))
@@ -79,7 +82,7 @@ def etags(if_match: str | None) -> tuple[str, ...] | None:
 async def _write(
     state: AppState, action: str, author: str | None, call: Callable[[], Outcome], *, dry_run: bool
 ) -> Outcome:
-    """Run a write among the writers, so that those who wait hold up no reader; count it and log who did what."""
+    """Run a write in one of the writers' threads, so that waiting writers block no reader; count and log it."""
     if dry_run:
         return await to_thread.run_sync(call, limiter=state.writers)
     try:
@@ -90,7 +93,7 @@ async def _write(
         _log.info("%s by %s: %s", action, author or "anybody", error)
         raise
     state.metrics.writes.labels(action, "done").inc()
-    _log.info("%s by %s: %s is done", action, author or "anybody", outcome.reservation.week)
+    _log.info("%s by %s: %s done", action, author or "anybody", outcome.reservation.week)
     return outcome
 
 
@@ -106,7 +109,7 @@ def _answer(outcome: Outcome, *, status: int = 200) -> JSONResponse:
     "/reservations",
     status_code=201,
     response_model=ReservationOut,
-    responses=documented(401, 403, 409, 412, 413, 503) | _STANDS,
+    responses=documented(401, 403, 409, 412, 413, 503) | _EXISTS,
 )
 async def reserve(body: ReservationIn, state: State, author: Writer, query: Annotated[WriteQuery, Query()]) -> Response:
     """Reserve a train week for a pair: every slot of it, or none."""
@@ -121,7 +124,7 @@ async def reserve(body: ReservationIn, state: State, author: Writer, query: Anno
 
 @router.get("/reservations")
 def list_reservations(query: Annotated[RangeQuery, Query()], state: State) -> list[ReservationOut]:
-    """The reservations with a slot from `start` to `end`, by week; without them, all from today on."""
+    """List the reservations that have a slot from `start` to `end`, by week; without these, all from today on."""
     agenda = state.agenda
     start, end = query.span(agenda, state.clock())
     return [
@@ -135,7 +138,7 @@ def list_reservations(query: Annotated[RangeQuery, Query()], state: State) -> li
 
 @router.get("/reservations/{week}", responses=documented(404), response_model=ReservationOut)
 def get_reservation(week: WeekPath, state: State, _query: Annotated[StrictQuery, Query()]) -> Response:
-    """The week's reservation as it stands on the calendar."""
+    """Return the week's reservation."""
     agenda = state.agenda
     return _answer(_as_outcome(agenda, *require_reservation(agenda, Week.parse(week), None)))
 
@@ -156,14 +159,14 @@ async def change_reservation(
     query: Annotated[WriteQuery, Query()],
     if_match: IfMatch = None,
 ) -> Response:
-    """Change the week's reservation; slots that are over stay as they were."""
+    """Change the week's reservation. Slots that are over stay as they are."""
     which, now = Week.parse(week), state.clock()
 
     def call() -> Outcome:
         return reservations.change(
             state.sync,
             which,
-            lambda standing: body.request(state.config, standing),
+            lambda current: body.request(state.config, current),
             now,
             etags=etags(if_match),
             author=author,
@@ -181,7 +184,7 @@ async def release_reservation(
     query: Annotated[WriteQuery, Query()],
     if_match: IfMatch = None,
 ) -> Response:
-    """Give the week up; subscribers see its slots as cancelled until they are past. A train that is over stays."""
+    """Release the week. Subscribers see its slots as cancelled until they are over. A train that is over stays."""
     which = Week.parse(week)
 
     def call() -> Outcome:

@@ -1,4 +1,4 @@
-"""The JSON API of the windows of a week, and of what runs now."""
+"""The JSON API of a week's windows, and of what runs now."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ router = APIRouter(prefix="/api", responses=documented(400, 421, 422))
 
 
 class WeekQuery(StrictQuery):
-    """A week: an ISO week or any date in it; the next one whose train has not begun, if left out."""
+    """An ISO week, or any date in it; by default, the next week whose train has not begun."""
 
     week: str | None = None
 
 
 class AtQuery(StrictQuery):
-    """An instant with its offset; now, if left out."""
+    """A time with its offset; by default, now."""
 
     at: Instant | None = None
 
 
 @router.get("/windows")
 def windows(query: Annotated[WeekQuery, Query()], state: State) -> WindowsOut:
-    """Every window, and when it falls in the week."""
+    """List every window with its slots in the week."""
     config = state.config
     week = Week.parse(query.week) if query.week is not None else next_week(config, state.clock())
     trains = config.train_windows
@@ -57,7 +57,7 @@ def windows(query: Annotated[WeekQuery, Query()], state: State) -> WindowsOut:
 
 @router.get("/now")
 def now(query: Annotated[AtQuery, Query()], state: State) -> NowOut:
-    """What runs now and next, who is responsible, and whether each of the pair is within their working hours."""
+    """Tell what runs now and next, who is responsible, and whether each of the pair is within their working hours."""
     at = query.at or state.clock()
     if not state.agenda.covers(at, at):
         raise Invalid("at is outside the calendar's horizon; choose a nearer time.")

@@ -1,4 +1,4 @@
-"""The pair's week over HTTP: the rotation, absences, hand-offs and updates."""
+"""The JSON API of the pair's week: the rotation, absences, hand-offs and updates."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FEED: dict[int | str, dict[str, Any]] = documented(421, 422) | {
 
 
 class WeeksQuery(BaseModel):
-    """How many weeks, from this one or from the rotation's start on."""
+    """How many weeks of the rotation, from this week or from its start."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,21 +45,21 @@ class WeeksQuery(BaseModel):
 
 
 class NoQuery(BaseModel):
-    """No parameters: one that is misspelt is refused."""
+    """No parameters; any is refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 @router.get("/api/rotation", responses=documented(503))
 def get_rotation(query: Annotated[WeeksQuery, Query()], state: State) -> RotationOut:
-    """Who conducts in the coming weeks, and everybody's turns over the rotation's year."""
+    """Tell who conducts in the coming weeks, and everybody's turns over the rotation's year."""
     return RotationOut.of(rotation(state.agenda, state.clock(), query.weeks))
 
 
 @router.head("/rotation.ics", include_in_schema=False)
 @router.get("/rotation.ics", response_class=Response, responses=_FEED)
 def rotation_ics(query: Annotated[WeeksQuery, Query()], request: Request, state: State) -> Response:
-    """The rotation as an iCal feed to subscribe to; weeks that are not reserved yet are TENTATIVE."""
+    """Return the rotation as an iCal feed to subscribe to. Weeks that are not reserved yet are TENTATIVE."""
     now = state.clock()
     return answer(rotation_feed.render(state.agenda, now, query.weeks), request, now)
 
@@ -68,24 +68,26 @@ def rotation_ics(query: Annotated[WeeksQuery, Query()], request: Request, state:
     "/api/away",
     status_code=201,
     response_model=AwayOut,
-    responses=documented(401, 403, 412, 413, 503) | {200: {"model": AwayOut, "description": "It stands already"}},
+    responses=documented(401, 403, 412, 413, 503) | {200: {"model": AwayOut, "description": "It exists already"}},
 )
 def be_away(body: AwayIn, state: State, author: Writer, _query: Annotated[NoQuery, Query()]) -> Response:
-    """Put an absence on the calendar; the answer says which reserved slots it concerns, and who could cover."""
-    found = absences.add_absence(
+    """Add an absence to the calendar. The answer lists its conflicts with reserved slots, and who could cover."""
+    absence = absences.add_absence(
         state.sync, body.conductor, body.start, body.end, state.clock(), note=body.note, author=author
     )
     _log.info("away by %s: %s from %s to %s", author or "anybody", body.conductor, body.start, body.end)
-    return JSONResponse(AwayOut.model_validate(found).model_dump(mode="json"), status_code=201 if found.created else 200)
+    return JSONResponse(
+        AwayOut.model_validate(absence).model_dump(mode="json"), status_code=201 if absence.created else 200
+    )
 
 
 @router.get("/api/away", responses=documented(503))
 def list_away(state: State, _query: Annotated[NoQuery, Query()]) -> list[AwayOut]:
-    """The absences that are not over, by start: on the calendar, and of busy feeds what concerns reserved slots.
+    """List the absences that are not over, by start. Events of busy feeds count if they concern reserved slots.
 
-    Of whom nobody knows whether they are away, since their feed cannot be read, is told by conflicts and by `/api/now`.
+    Whose feed cannot be read is told by the conflicts and by `/api/now`.
     """
-    return [AwayOut.model_validate(found) for found in list_absences(state.agenda, state.clock())]
+    return [AwayOut.model_validate(absence) for absence in list_absences(state.agenda, state.clock())]
 
 
 @router.delete("/api/away/{name}", status_code=204, responses=documented(401, 403, 404, 412, 413, 503))
@@ -95,9 +97,9 @@ def be_present(
     author: Writer,
     _query: Annotated[NoQuery, Query()],
 ) -> Response:
-    """Take an absence away again."""
+    """Remove an absence."""
     absences.remove_absence(state.sync, name, state.clock())
-    _log.info("away by %s: %s is taken away", author or "anybody", name)
+    _log.info("away by %s: %s removed", author or "anybody", name)
     return Response(status_code=204)
 
 
@@ -113,31 +115,31 @@ def hand_over(
     _query: Annotated[NoQuery, Query()],
     if_match: IfMatch = None,
 ) -> HandoffOut:
-    """Hand the train to somebody else from now on; the calendar first, then the ticket and the operations channel."""
+    """Hand the train to somebody else from now on. Write the calendar first, then the ticket and the operations channel."""
     if not isinstance(body.to, str) and body.to.name is None:
         raise Invalid("to: give the name of who takes over.")
     to, now = conductor_of(state.config, body.to, "primary"), state.clock()
-    found = hand_off(
+    handoff = hand_off(
         state.sync, state.destinations.missing, Week.parse(week), to, body.note, now, etags=etags(if_match), author=author
     )
-    _log.info("handoff by %s: %s goes from %s to %s", author or "anybody", week, found.former, to.name)
-    return HandoffOut.of(*send_handoff(state.dispatcher, found, state.clock()))
+    _log.info("handoff by %s: %s goes from %s to %s", author or "anybody", week, handoff.former, to.name)
+    return HandoffOut.of(*send_handoff(state.dispatcher, handoff, state.clock()))
 
 
 @router.post("/api/reservations/{week}/updates", responses=documented(401, 403, 404, 412, 413, 503))
 def tell(week: WeekPath, body: UpdateIn, state: State, author: Writer, _query: Annotated[NoQuery, Query()]) -> UpdateOut:
-    """Tell the partner where they are reached now; a decision goes onto the ticket and into the log."""
+    """Send news to the partner, to wherever they can be reached now. A decision goes to the ticket and the log."""
     now, which = state.clock(), Week.parse(week)
-    found = post_update(state.dispatcher, which, body.sender, body.text, now, decision=body.decision)
+    update = post_update(state.dispatcher, which, body.sender, body.text, now, decision=body.decision)
     _log.info("update by %s: %s from %s", author or "anybody", which, body.sender)
-    return UpdateOut.of(str(which), found, state.dispatcher.deliver(found.href, found.correlation_id, state.clock()))
+    return UpdateOut.of(str(which), update, state.dispatcher.deliver(update.href, update.correlation_id, state.clock()))
 
 
 @router.get("/api/reservations/{week}/deliveries", responses=documented(404, 503))
 def list_deliveries(week: WeekPath, state: State, _query: Annotated[NoQuery, Query()]) -> list[DeliveryOut]:
-    """The messages about a week, and what became of each; also of one that was released."""
+    """List the messages about a week and the state of each, even if the week was released."""
     which = Week.parse(week)
-    entry = state.agenda.reservation(which)
-    if entry is None:
+    stored = state.agenda.reservation(which)
+    if stored is None:
         raise NotReserved(f"{which} is not reserved.")
-    return [DeliveryOut.of(one) for one in entry.deliveries]
+    return [DeliveryOut.of(delivery) for delivery in stored.deliveries]
