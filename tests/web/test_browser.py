@@ -199,10 +199,10 @@ def test_a_conflict_is_shown_before_and_refused_in_words(site, open_page):
     expect(said).to_contain_text(f"A conflict blocks {week}: “Database maintenance”")
     assert site.client.get(f"/api/reservations/{week}").status_code == 404
     page.reload()
-    expect(page.locator("#plan-said")).to_contain_text("1 conflict stands in the way")
+    expect(page.locator("#plan-said")).to_contain_text("1 conflict blocks the reservation")
     expect(page.locator("#plan-result ul.conflicts")).to_contain_text("“Database maintenance”")
     expect(page.locator("#plan-result ul.alternatives li")).not_to_have_count(0)
-    page.get_by_label("Reserve all the same, because").fill("the maintenance waits for us")
+    page.get_by_label("Reserve despite the conflicts, because").fill("the maintenance waits for us")
     page.get_by_role("button", name=f"Reserve {week}").click()
     expect(said).to_contain_text(f"{week} is reserved")
     assert site.client.get(f"/api/reservations/{week}").json()["override"] == "the maintenance waits for us"
@@ -471,7 +471,7 @@ def test_the_page_can_be_read_and_used_without_javascript(crowded, open_page):
     page.get_by_label("Backup", exact=True).fill("ana@America/Chicago")
     page.get_by_label("Week", exact=True).select_option(site.free)
     page.get_by_role("button", name="Plan", exact=True).click()
-    expect(page.locator("#plan-said")).to_contain_text("1 conflict stands in the way")
+    expect(page.locator("#plan-said")).to_contain_text("1 conflict blocks the reservation")
     assert (
         f"<code>calsync reserve conductor-eu ana@America/Chicago --week {site.free}</code></p></noscript>" in page.content()
     )

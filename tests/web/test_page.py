@@ -85,7 +85,7 @@ def reserve(client, **more):
     assert client.post("/api/reservations", json=PAIR | more).status_code == 201
 
 
-def happening(start, end, title="an event"):
+def event(start, end, title="an event"):
     return TimelineEvent("event", title, start, end)
 
 
@@ -110,7 +110,7 @@ def day_of(days, date):
 def test_a_day_is_as_long_as_the_clocks_make_it(week, date, timezone, hours):
     day = day_of(lay_out(Week.parse(week), timezone, [], [], NOW), date)
     assert day.steps == hours * 12
-    assert day.is_odd == (hours != 24)
+    assert day.clocks_change == (hours != 24)
     assert all(0 <= step < day.steps for step, _ in day.hours)
 
 
@@ -128,7 +128,7 @@ def test_a_day_that_never_was_is_left_out():
 
 
 def test_an_event_lies_on_each_day_it_touches_and_says_when_it_is_there():
-    days = lay_out(W49, "UTC", [happening(utc(2026, 12, 1, 22), utc(2026, 12, 3, 1, 30))], [], NOW)
+    days = lay_out(W49, "UTC", [event(utc(2026, 12, 1, 22), utc(2026, 12, 3, 1, 30))], [], NOW)
     assert [(str(day.date), bar.when, bar.begins) for day in days for bar in day.bars] == [
         ("2026-12-01", "22:00–24:00", True),
         ("2026-12-02", "all day", False),
@@ -137,7 +137,7 @@ def test_an_event_lies_on_each_day_it_touches_and_says_when_it_is_there():
 
 
 def test_what_ends_as_the_day_begins_is_not_in_it():
-    days = lay_out(W49, "UTC", [happening(utc(2026, 12, 1, 22), utc(2026, 12, 2))], [], NOW)
+    days = lay_out(W49, "UTC", [event(utc(2026, 12, 1, 22), utc(2026, 12, 2))], [], NOW)
     assert [str(day.date) for day in days if day.bars] == ["2026-12-01"]
 
 
@@ -146,7 +146,7 @@ def test_the_present_is_in_one_day_of_its_own_week_alone():
         ("2026-11-30", 9 * 12 + 5)
     ]
     assert all(day.now is None for day in lay_out(W49.shift(1), "UTC", [], [], NOW))
-    running = lay_out(W49, "UTC", [happening(NOW, NOW + timedelta(hours=1))], [], NOW)[0].bars[0]
+    running = lay_out(W49, "UTC", [event(NOW, NOW + timedelta(hours=1))], [], NOW)[0].bars[0]
     assert running.running
 
 
@@ -170,11 +170,11 @@ WEEKS = st.sampled_from([W49, Week(2026, 43), Week(2026, 44), Week(2026, 13), We
 @given(SPANS, ZONES, WEEKS)
 def test_nothing_covers_anything_and_everything_is_where_it_belongs(spans, timezone, week):
     start, end = week_span(week, timezone)
-    happenings = [
-        happening(start + timedelta(minutes=at), start + timedelta(minutes=at + length), str(n))
+    events = [
+        event(start + timedelta(minutes=at), start + timedelta(minutes=at + length), str(n))
         for n, (at, length) in enumerate(spans)
     ]
-    days = lay_out(week, timezone, happenings, [], NOW)
+    days = lay_out(week, timezone, events, [], NOW)
     assert days[0].start == start
     assert days[-1].end == end
     assert all(day.end == following.start for day, following in itertools.pairwise(days))
@@ -186,7 +186,7 @@ def test_nothing_covers_anything_and_everything_is_where_it_belongs(spans, timez
         assert 0 <= bar.lane < day.lanes <= len(day.bars)
         for other in day.bars:
             assert other is bar or other.lane != bar.lane or other.right <= bar.left or bar.right <= other.left
-    for one in happenings:
+    for one in events:
         touched = [day for day in days if one.start < day.end and day.start < one.end]
         assert [day for day, bar in shown if bar.what is one] == touched
     for day in days:
@@ -497,7 +497,7 @@ def test_a_plan_says_what_conflicts_and_what_is_free_instead(client, calendar):
     put(client, calendar, *MAINTENANCE)
     asked = client.post("/api/conflicts", json=PAIR).json()
     text = client.get("/plan?primary=conductor-eu&backup=conductor-us&week=2026-W49&tz=America/Los_Angeles").text
-    assert "1 conflict stands in the way" in text
+    assert "1 conflict blocks the reservation" in text
     assert [one["message"] for one in asked["conflicts"]] == re.findall(
         r'<li class="blocking"><strong>overlap</strong> <bdi>([^<]*)</bdi>', text
     )
@@ -553,11 +553,11 @@ def test_of_a_week_that_is_held_it_is_said_that_it_is_not_that_it_would_be_reser
     theirs = client.get("/plan?primary=conductor-eu&backup=conductor-us&week=2026-W49").text
     assert "would be reserved" not in theirs
     assert (theirs.count("bar planned"), theirs.count("bar slot")) == (0, 6)
-    assert "<caption>What this pair holds</caption>" in theirs
+    assert "<caption>Reserved for this pair</caption>" in theirs
     others = client.get("/plan?primary=ana@Europe/Paris&backup=conductor-us&week=2026-W49").text
     assert "would be reserved" not in others
-    assert others.count("· the week is held</bdi>") == 6
-    assert "<caption>What this pair would hold if the week were free</caption>" in others
+    assert others.count("· the week is reserved</bdi>") == 6
+    assert "<caption>What would be reserved if the week were free</caption>" in others
 
 
 def test_a_token_is_asked_for_only_where_there_is_one(calendar, readers):

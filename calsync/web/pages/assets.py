@@ -1,4 +1,4 @@
-"""What pages are made of beside their HTML: style sheets, scripts, the icon, the list of timezones; and GET /docs."""
+"""What pages need beside their HTML: style sheets, scripts, the icon, the list of timezones; and GET /docs."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ swagger = StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"
 
 @router.get("/docs")
 def docs(request: Request) -> Response:
-    """The API, to read and to try out."""
+    """Return the page with the API's reference, to try it out."""
     return templates.TemplateResponse(request, "docs.html")
 
 
 @router.get("/grid.css")
 def grid() -> Response:
-    """Where each step of the timeline is: a style sheet, since the page may have no style attributes."""
+    """Return the style sheet with a class for each step of the timeline, because pages may have no style attributes."""
     return Response(_grid(), media_type="text/css", headers={"Cache-Control": "public, max-age=86400"})
 
 
 @router.head("/favicon.ico")
 @router.get("/favicon.ico")
 def favicon() -> Response:
-    """The icon, for those who look for it beside what is no page, such as a picture or a feed."""
+    """Return the icon, which browsers look for here if they show no page, but a picture or a feed."""
     return FileResponse(_STATIC / "icon.svg", headers={"Cache-Control": "public, max-age=86400"})
 
 
 @router.get("/zones.json")
 def zones() -> Response:
-    """The timezones to choose from, for the page's fields."""
+    """Return the timezones that the fields of the pages offer."""
     return Response(_zones(), media_type="application/json", headers={"Cache-Control": "public, max-age=86400"})
 
 
@@ -52,7 +52,7 @@ def _grid() -> str:
     names = {"a": "first", "b": "last", "l": "left", "r": "right", "n": "steps"}
     steps = range(MOST_STEPS + 1)
     places = "".join(f".{short}{step}{{--{name}:{step}}}" for short, name in names.items() for step in steps)
-    # A lane beyond these is found by the browser, which packs a grid as densely as it can.
+    # Lanes beyond these need no class: the browser packs the grid densely.
     return places + "".join(f".w{lane}{{grid-row:{lane + 1}}}" for lane in steps)
 
 

@@ -1,4 +1,4 @@
-"""What all pages share: their templates, what stands around them, and how a refusal looks to a browser."""
+"""What all pages share: their templates, what these need, and errors as pages."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from calsync.web.state import AppState
 
 _WEB = Path(__file__).parent.parent
 _WEEKS_TO_PLAN = 26
-"""How many weeks ahead the form for a pair offers."""
+"""How many weeks the form for a pair offers."""
 
 
 class PageRoute(APIRoute):
-    """A route for people: what calsync refuses comes as a page to a browser, and as a problem to everybody else."""
+    """A route for people: browsers get an error as a page, all other clients as a problem."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler of the route, as FastAPI has it."""
+        """Wrap FastAPI's handler of the route."""
         handler = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
@@ -45,7 +45,7 @@ class PageRoute(APIRoute):
             except (CalsyncError, RequestValidationError) as error:
                 if "text/html" not in request.headers.get("accept", ""):
                     raise
-                return _refused(request, error)
+                return _error_page(request, error)
 
         return answer
 
@@ -56,7 +56,7 @@ templates.env.filters |= {
     "visible": visible,
     "fitted": fitted,
     "clock": lambda moment: f"{moment:%H:%M}",
-    "span": lambda one, tz: format_span(one.start.astimezone(tz), one.end.astimezone(tz)),
+    "span": lambda place, tz: format_span(place.start.astimezone(tz), place.end.astimezone(tz)),
 }
 
 
@@ -68,14 +68,25 @@ class ViewQuery(BaseModel):
     tz: str = "UTC"
 
 
-def view(request: Request, state: AppState, timezone: str) -> dict[str, Any]:
-    """What every page of the week shows: its frame, the header of now, the timezones, the feed."""
+def base_context(request: Request, config: Config, timezone: str) -> dict[str, Any]:
+    """Return what `base.html` needs: the calendar's name, the timezone and the path of the page, and the feed."""
+    feed = str(request.url_for("feed"))
+    return {
+        "config": config,
+        "tz": timezone,
+        "path": request.url.path.removesuffix(".svg"),
+        "feed": feed,
+        "addresses": addresses(feed, config.calendar.name),
+    }
+
+
+def page_context(request: Request, state: AppState, timezone: str) -> dict[str, Any]:
+    """Return what every page needs besides: what runs now, the timezones to choose from, and the weeks to plan."""
     config, now = state.config, state.clock().astimezone(UTC)
-    found = status_at(state.agenda, now)
     people = (conductor.timezone for conductor in config.conductors)
     windows = (window.timezone for window in config.train_windows)
     others = [(name, value) for name, value in request.query_params.multi_items() if name != "tz"]
-    context = page_frame(request, config, timezone)
+    context = base_context(request, config, timezone)
     path = context["path"]
 
     def in_zone(name: str) -> str:
@@ -87,48 +98,36 @@ def view(request: Request, state: AppState, timezone: str) -> dict[str, Any]:
         "in_zone": in_zone,
         "others": others,
         "now": now,
-        "watch": found,
+        "status": status_at(state.agenda, now),
         "away": state.failure,
-        "weeks": plannable(config, state, now),
+        "weeks": _weeks_to_plan(state, now),
     }
 
 
-def plannable(config: Config, state: AppState, now: datetime) -> list[tuple[Week, date, str | None]]:
-    """The weeks that a pair may be planned for: each with its Monday, and why it has no train, if it has none."""
-    first = next_week(config, now)
+def _weeks_to_plan(state: AppState, now: datetime) -> list[tuple[Week, date, str | None]]:
+    """Return the weeks to plan a pair for, each with its Monday and the reason if it has no train."""
+    first = next_week(state.config, now)
     weeks = (neighbour(first, n) for n in range(_WEEKS_TO_PLAN))
     until = state.agenda.horizon.end.date()
-    return [(week, week.monday, config.declined.get(week)) for week in weeks if week and week.shift(1).monday <= until]
+    declined = state.config.declined
+    return [(week, week.monday, declined.get(week)) for week in weeks if week and week.shift(1).monday <= until]
 
 
-def page_frame(request: Request, config: Config, timezone: str) -> dict[str, Any]:
-    """What stands around every page: its name, the way to the others, the feed."""
-    feed = str(request.url_for("feed"))
-    return {
-        "config": config,
-        "tz": timezone,
-        "path": request.url.path.removesuffix(".svg"),
-        "feed": feed,
-        "addresses": addresses(feed, config.calendar.name),
-    }
-
-
-def _refused(request: Request, error: CalsyncError | RequestValidationError) -> Response:
+def _error_page(request: Request, error: CalsyncError | RequestValidationError) -> Response:
     answer = errors.of(error)
-    wanted = request.query_params.get("tz", "UTC")
-    context = page_frame(
-        request, request.app.state.calsync.config, wanted if wanted in pytz.all_timezones_set else "UTC"
-    ) | {
+    asked = request.query_params.get("tz", "UTC")
+    timezone = asked if asked in pytz.all_timezones_set else "UTC"
+    context = base_context(request, request.app.state.calsync.config, timezone) | {
         "message": errors.detail(error),
         "suggestions": error.suggestions if isinstance(error, UnknownTimezone) else (),
         "again": lambda name: f"{request.url.path}?{request.url.include_query_params(tz=name).query}",
     }
-    kept = {name: value for name, value in answer.headers.items() if name == "retry-after"}
-    return templates.TemplateResponse(request, "refused.html", context, status_code=answer.status_code, headers=kept)
+    headers = {name: value for name, value in answer.headers.items() if name == "retry-after"}
+    return templates.TemplateResponse(request, "refused.html", context, status_code=answer.status_code, headers=headers)
 
 
 def neighbour(week: Week, weeks: int) -> Week | None:
-    """Return the week that many weeks later; None beyond the first and the last week there is."""
+    """Return the week that is `weeks` later, or None before the first and after the last possible week."""
     try:
         return week.shift(weeks)
     except Invalid:

@@ -1,4 +1,4 @@
-"""GET /plan: what a pair's week would come to, as a page. The same checks as the API's, and nothing is written."""
+"""GET /plan: the plan and the conflicts of a pair's week, as a page. It checks what the API checks, and writes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from calsync.core.weeks import Week
 from calsync.core.windows import Role, Slot
 from calsync.schedule.check import Check, ReservationRequest, check_request
 from calsync.web.errors import documented
-from calsync.web.pages.base import PageRoute, ViewQuery, templates, view
+from calsync.web.pages.base import PageRoute, ViewQuery, page_context, templates
 from calsync.web.pages.timeline import lay_out
 from calsync.web.pages.week_view import week_events, working_days
 from calsync.web.state import AppState, State
@@ -26,7 +26,7 @@ router = APIRouter(include_in_schema=False, responses=documented(421, 422), rout
 
 
 class PlanQuery(ViewQuery):
-    """The form: two people as `planning.person` reads them, a week, and what else a reservation says; "" says nothing."""
+    """The fields of the form; an empty one is not set. `core.conductors.person` parses the two people."""
 
     model_config = ConfigDict(str_strip_whitespace=True)
 
@@ -39,7 +39,7 @@ class PlanQuery(ViewQuery):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A slot that would be reserved, and when it is on the clocks of the viewer, the primary and the backup."""
+    """A slot of the plan, with its time on the clocks of the viewer, the primary and the backup."""
 
     slot: Slot
     clocks: tuple[str, ...]
@@ -49,9 +49,9 @@ class Row:
 @router.head("/plan")
 @router.get("/plan")
 def plan_page(query: Annotated[PlanQuery, Query()], request: Request, state: State) -> Response:
-    """Who would sit where, what would be reserved, what conflicts, and what is free instead."""
+    """Return the page with the form and, if it names a pair, with their plan, its conflicts and free alternatives."""
     zone(query.tz)
-    context = view(request, state, query.tz) | {"chosen": query.model_dump()}
+    context = page_context(request, state, query.tz) | {"chosen": query.model_dump()}
     status = 200
     if query.primary or query.backup:
         try:
@@ -71,33 +71,33 @@ def _plan(state: AppState, query: PlanQuery) -> dict[str, Any]:
         raise Invalid("Name two people: a primary and a backup.")
     pair = Pair(person(config, query.primary, "primary"), person(config, query.backup, "backup"))
     week = Week.parse(query.week) if query.week else None
-    found = check_request(agenda, ReservationRequest(pair, week), state.clock())
-    shown = week_events(agenda, found.plan.week, query.tz, found)
+    check = check_request(agenda, ReservationRequest(pair, week), state.clock())
+    shown = week_events(agenda, check.plan.week, query.tz, check)
     working = working_days(pair, shown.start, shown.end)
-    days = lay_out(found.plan.week, query.tz, shown.happenings, working, state.clock())
-    holder = found.holder.reservation if found.holder else None
+    days = lay_out(check.plan.week, query.tz, shown.events, working, state.clock())
+    holder = check.holder.reservation if check.holder else None
     return {
-        "found": found,
-        "plan": found.plan,
-        "rows": _rows(found, query.tz),
+        "check": check,
+        "plan": check.plan,
+        "rows": _rows(check, query.tz),
         "clocks": (query.tz, pair.primary.timezone, pair.backup.timezone),
-        "days": [day for day in days if any(bar.what.kind in ("planned", "open", "slot") for bar in day.bars)],
+        "days": [day for day in days if any(bar.event.kind in ("planned", "open", "slot") for bar in day.bars)],
         "holder": holder,
         "same": holder is not None and holder.pair == pair,
-        "blocked": blocking(found.conflicts),
-        "body": _body(found.plan),
+        "blocked": blocking(check.conflicts),
+        "body": _body(check.plan),
     }
 
 
-def _rows(found: Check, timezone: str) -> list[Row]:
-    pair = found.plan.pair
-    blocked = {conflict.slot for conflict in blocking(found.conflicts)}
+def _rows(check: Check, timezone: str) -> list[Row]:
+    pair = check.plan.pair
+    blocked = {conflict.slot for conflict in blocking(check.conflicts)}
     zones = (timezone, pair.primary.timezone, pair.backup.timezone)
-    return [Row(slot, tuple(clock_spans([slot], name) for name in zones), slot.id in blocked) for slot in found.plan.slots]
+    return [Row(slot, tuple(clock_spans([slot], name) for name in zones), slot.id in blocked) for slot in check.plan.slots]
 
 
 def _body(plan: Plan) -> dict[str, Any]:
-    """What the page sends to POST /api/reservations to reserve this."""
+    """Return what the page sends to POST /api/reservations."""
     return {
         "week": str(plan.week),
         "primary": _person(plan.pair.primary, "primary"),

@@ -1,7 +1,7 @@
-"""Where the days of a timeline lie in its picture, in pixels.
+"""The places of a timeline's days in its picture, in pixels.
 
-The picture is for places where calsync's page is not: a wiki, a ticket. Its size is its own, and it has no style sheet,
-since neither they nor the page's own policy would take one.
+The picture is for other places than calsync's page, such as a wiki or a ticket. It has a fixed size and no style sheet,
+because neither they nor calsync's Content-Security-Policy allow one in a picture.
 """
 
 from __future__ import annotations
@@ -12,32 +12,34 @@ from dataclasses import dataclass
 from calsync.web.pages.timeline import Band, Bar, Day
 
 LEFT, TRACK, TOP = 84, 1296, 66
-"""The room for the names of the days, the width of a day's hours, and the room above the first day."""
+"""The width of the days' names, the width of a day's hours, and the space above the first day."""
 LANE, BAND, MARGIN, AXIS = 36, 14, 8, 16
-"""The height of a lane and of a conductor's band; the room around them; that of the hours of a day that has its own."""
+"""The heights of a lane, of a conductor's band, of the margin around them, and of the axis of a day that has its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class BarBox:
-    """A bar's place in its day: the room of its label from `x` on, `width` wide, where the bar goes from `begin` to `end`.
-
-    `text` is where its text begins, or ends where it `precedes` the bar, and `space` how wide that may be.
-    """
+    """A bar's place in its day: a box at `x` and `y` that has room for the bar and its label."""
 
     bar: Bar
     x: float
     y: float
     width: float
     begin: float
+    """The left edge of the bar itself, from `x`."""
     end: float
+    """The right edge of the bar itself, from `x`."""
     precedes: bool
+    """Whether the label is before the bar."""
     text: float
+    """Where the label begins, or ends if it precedes the bar, from `x`."""
     space: float
+    """How wide the label may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class DayBox:
-    """A day's place in the picture. All else in it is measured from its own top."""
+    """A day's place in the picture; everything in it is measured from its top."""
 
     day: Day
     y: float
@@ -50,16 +52,16 @@ class DayBox:
 
 
 def day_boxes(days: Sequence[Day]) -> tuple[DayBox, ...]:
-    """The days one below the other."""
-    found: list[DayBox] = []
+    """Place the days one below the other."""
+    boxes: list[DayBox] = []
     for day in days:
-        found.append(_frame(day, found[-1].y + found[-1].height if found else TOP))
-    return tuple(found)
+        boxes.append(_day_box(day, boxes[-1].y + boxes[-1].height if boxes else TOP))
+    return tuple(boxes)
 
 
-def _frame(day: Day, y: float) -> DayBox:
+def _day_box(day: Day, y: float) -> DayBox:
     scale = TRACK / day.steps
-    top = MARGIN + (AXIS if day.is_odd else 0)
+    top = MARGIN + (AXIS if day.clocks_change else 0)
     bands = tuple(
         (band, LEFT + band.first * scale, top + (BAND if band.role == "backup" else 0), (band.last - band.first) * scale)
         for band in day.bands
@@ -71,12 +73,12 @@ def _frame(day: Day, y: float) -> DayBox:
         height=lanes + max(day.lanes, 1) * LANE + MARGIN,
         hours=tuple((LEFT + step * scale, hour) for step, hour in day.hours),
         bands=bands,
-        bars=tuple(_sketch(bar, scale, lanes) for bar in day.bars),
+        bars=tuple(_bar_box(bar, scale, lanes) for bar in day.bars),
         now=None if day.now is None else LEFT + day.now * scale,
     )
 
 
-def _sketch(bar: Bar, scale: float, lanes: float) -> BarBox:
+def _bar_box(bar: Bar, scale: float, lanes: float) -> BarBox:
     width, begin, end = ((step - bar.left) * scale for step in (bar.right, bar.first, bar.last))
     precedes = bar.left < bar.first
     return BarBox(

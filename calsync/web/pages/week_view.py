@@ -1,4 +1,4 @@
-"""What happens in a week, for people to look at: slots, windows, freezes, other people's events, and who works when."""
+"""The events of a week's timeline: slots, windows, freezes, other people's events; and the working days of the pair."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ from calsync.web.pages.timeline import Kind, TimelineEvent, WorkingDay, visible,
 
 @dataclass(frozen=True, slots=True)
 class WeekEvents:
-    """A week to look at, from `start` to `end` (aware): what happens in it, and the conflicts of its reserved slots."""
+    """The events from `start` to `end` (aware), and the conflicts of the reserved slots among them."""
 
     start: datetime
     end: datetime
-    happenings: tuple[TimelineEvent, ...]
+    events: tuple[TimelineEvent, ...]
     conflicts: tuple[Conflict, ...]
 
 
 @dataclass(slots=True)
-class _Held:
-    """The slots that are held around a week, by id, and what speaks against them."""
+class _Reserved:
+    """The reserved slots around a week, by id, and their conflicts."""
 
     slots: dict[str, tuple[Reservation, Slot]] = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
 
 
-def week_events(agenda: Agenda, week: Week, timezone: str, planned: Check | None = None) -> WeekEvents:
-    """What happens in the week as seen in `timezone`; with what `planned` would reserve laid over it."""
+def week_events(agenda: Agenda, week: Week, timezone: str, check: Check | None = None) -> WeekEvents:
+    """Return the events of the week as seen in `timezone`, with the plan and the alternatives of `check` laid over them."""
     start, end = week_span(week, timezone)
-    held = _held(agenda, week, start, end)
-    found = [
-        _happening(agenda.config, held, occurrence, begin, finish)
+    reserved = _reserved(agenda, week, start, end)
+    events = [
+        _event(agenda.config, reserved, occurrence, begin, finish)
         for occurrence, begin, finish in agenda.overlapping(start, end, timezone)
     ]
-    proposed = {slot.id for slot in planned.plan.slots} if planned else set()
-    found += _open(agenda, week, {*held.slots, *proposed})
-    if planned:
-        found += _planned(agenda.config, planned)
-    return WeekEvents(start, end, tuple(found), tuple(held.conflicts))
+    planned = {slot.id for slot in check.plan.slots} if check else set()
+    events += _open_windows(agenda, week, {*reserved.slots, *planned})
+    if check:
+        events += _planned(agenda.config, check)
+    return WeekEvents(start, end, tuple(events), tuple(reserved.conflicts))
 
 
 def working_days(pair: Pair, start: datetime, end: datetime) -> tuple[WorkingDay, ...]:
-    """When the two work from `start` to `end` (aware)."""
+    """Return the working days of the two that overlap the span from `start` to `end` (aware)."""
     people: tuple[tuple[Role, Conductor], ...] = (("primary", pair.primary), ("backup", pair.backup))
     return tuple(
         WorkingDay(role, visible(person.name), opens, closes)
@@ -67,54 +67,55 @@ def working_days(pair: Pair, start: datetime, end: datetime) -> tuple[WorkingDay
     )
 
 
-def _held(agenda: Agenda, week: Week, start: datetime, end: datetime) -> _Held:
-    held = _Held()
+def _reserved(agenda: Agenda, week: Week, start: datetime, end: datetime) -> _Reserved:
+    reserved = _Reserved()
     for near in _around(week):
-        entry = agenda.reservation(near)
-        if entry is None or entry.reservation is None or entry.reservation.released:
+        stored = agenda.reservation(near)
+        if stored is None or stored.reservation is None or stored.reservation.released:
             continue
-        slots = [slot for slot in entry.reservation.slots if slot.start < end and start < slot.end]
-        held.slots |= {slot.id: (entry.reservation, slot) for slot in slots}
-        found = conflicts_of(agenda, entry.reservation, slots) if slots else ()
-        held.conflicts += (conflict for conflict in found if conflict not in held.conflicts)
-    return held
+        slots = [slot for slot in stored.reservation.slots if slot.start < end and start < slot.end]
+        reserved.slots |= {slot.id: (stored.reservation, slot) for slot in slots}
+        conflicts = conflicts_of(agenda, stored.reservation, slots) if slots else ()
+        reserved.conflicts += (conflict for conflict in conflicts if conflict not in reserved.conflicts)
+    return reserved
 
 
 def _around(week: Week) -> Iterator[Week]:
-    """The week and its neighbours: a slot may lie in one week for the train and in another for the viewer."""
+    """Yield the week and its neighbours, because a slot may be in one week of the train and in another of the viewer."""
     for weeks in (-1, 0, 1):
         try:
             yield week.shift(weeks)
-        except Invalid:  # before the first or after the last there is
+        except Invalid:  # before the first or after the last possible week
             continue
 
 
-def _against(conflicts: Sequence[Conflict], slot: Slot) -> tuple[tuple[str, ...], bool]:
-    found = [conflict for conflict in conflicts if conflict.slot == slot.id]
-    return tuple(visible(conflict.message) for conflict in found), any(conflict.blocking for conflict in found)
+def _conflicts(conflicts: Sequence[Conflict], slot: Slot) -> tuple[tuple[str, ...], bool]:
+    """Return the conflicts of a slot in sentences, and whether any of them blocks."""
+    of_slot = [conflict for conflict in conflicts if conflict.slot == slot.id]
+    return tuple(visible(conflict.message) for conflict in of_slot), any(conflict.blocking for conflict in of_slot)
 
 
-def _happening(config: Config, held: _Held, found: Occurrence, start: datetime, end: datetime) -> TimelineEvent:
-    if found.kind == "slot" and found.busy and found.slot in held.slots:
-        reservation, slot = held.slots[found.slot]
-        return _reserved(config, reservation, slot, start, end, *_against(held.conflicts, slot))
-    kind: Kind = found.kind
-    if not found.certain:
+def _event(config: Config, reserved: _Reserved, occurrence: Occurrence, start: datetime, end: datetime) -> TimelineEvent:
+    if occurrence.kind == "slot" and occurrence.busy and occurrence.slot in reserved.slots:
+        reservation, slot = reserved.slots[occurrence.slot]
+        return _reserved_slot(config, reservation, slot, start, end, *_conflicts(reserved.conflicts, slot))
+    kind: Kind = occurrence.kind
+    if not occurrence.certain:
         kind = "unknown"
-    elif found.kind == "slot" and not found.busy:
+    elif occurrence.kind == "slot" and not occurrence.busy:
         kind = "cancelled"
     notes = {"unknown": "cannot be read in full", "cancelled": "given up"}
-    free = "" if found.busy or kind == "cancelled" else "keeps nobody busy"
-    return TimelineEvent(kind, visible(found.summary), start, end, notes.get(kind, free))
+    free = "" if occurrence.busy or kind == "cancelled" else "blocks no time"
+    return TimelineEvent(kind, visible(occurrence.summary), start, end, notes.get(kind, free))
 
 
-def _reserved(
+def _reserved_slot(
     config: Config,
     reservation: Reservation,
     slot: Slot,
     start: datetime,
     end: datetime,
-    against: tuple[str, ...],
+    conflicts: tuple[str, ...],
     blocked: bool,
 ) -> TimelineEvent:
     link = ticket_link(reservation.ticket, config.train.ticket_url)
@@ -130,7 +131,7 @@ def _reserved(
         end,
         _who(reservation, slot),
         tuple(visible(fact) for fact in facts),
-        against,
+        conflicts,
         blocked,
         slot.role,
         slot.id,
@@ -140,52 +141,53 @@ def _reserved(
 def _who(reservation: Reservation, slot: Slot) -> str:
     if reservation.responsible is not None and not slot.who:
         return f"{visible(reservation.responsible.name)} · took over"
-    return _sits(reservation.names(slot), slot.role, together=not reservation.spans_regions)
+    return _names(reservation.names(slot), slot.role, together=not reservation.spans_regions)
 
 
-def _sits(names: Sequence[str], role: Role | None, *, together: bool) -> str:
-    said = "primary and backup" if together else "secondary" if role == "backup" else "primary"
-    return f"{visible(', '.join(names))} · {said}"
+def _names(names: Sequence[str], role: Role | None, *, together: bool) -> str:
+    roles = "primary and backup" if together else "secondary" if role == "backup" else "primary"
+    return f"{visible(', '.join(names))} · {roles}"
 
 
 def _title(config: Config, window: str) -> str:
     return config.windows[window].title if window in config.windows else window
 
 
-def _open(agenda: Agenda, week: Week, taken: set[str]) -> Iterator[TimelineEvent]:
-    """The train windows of the week that nobody holds, in weeks that have a train."""
+def _open_windows(agenda: Agenda, week: Week, taken: set[str]) -> Iterator[TimelineEvent]:
+    """Yield the train windows that nobody has reserved, in weeks that have a train."""
     for near in _around(week):
         if near in agenda.config.declined:
             continue
-        entry = agenda.reservation(near)
-        held = entry is not None and not (entry.reservation and entry.reservation.released)
+        stored = agenda.reservation(near)
+        is_reserved = stored is not None and not (stored.reservation and stored.reservation.released)
         for slot in train_slots(agenda.config, near):
             if slot.id not in taken:
-                note = "not used by this train" if held else "not reserved"
+                note = "not used by this train" if is_reserved else "not reserved"
                 facts = (f"Stage {slot.stage}",)
                 yield TimelineEvent("open", _title(agenda.config, slot.window), slot.start, slot.end, note, facts)
 
 
-def _planned(config: Config, planned: Check) -> Iterator[TimelineEvent]:
-    plan = planned.plan
-    holder = planned.holder.reservation if planned.holder is not None else None
-    said = "would be reserved" if planned.holder is None else "the week is held"
-    # What the pair holds already is there as its reserved slots.
+def _planned(config: Config, check: Check) -> Iterator[TimelineEvent]:
+    """Yield the slots of the plan and the free alternatives."""
+    plan = check.plan
+    holder = check.holder.reservation if check.holder is not None else None
+    note = "would be reserved" if check.holder is None else "the week is reserved"
+    # If the pair has reserved the week, the reserved slots show it.
     for slot in plan.slots if holder is None or holder.pair != plan.pair else ():
         names = [conductor.name for conductor in plan.conductors(slot)]
         yield TimelineEvent(
             "planned",
-            f"{slot.stage} · {said}",
+            f"{slot.stage} · {note}",
             slot.start,
             slot.end,
-            _sits(names, slot.role, together=not plan.spans_regions),
+            _names(names, slot.role, together=not plan.spans_regions),
             (_title(config, slot.window),),
-            *_against(planned.conflicts, slot),
+            *_conflicts(check.conflicts, slot),
             slot.role,
             f"new-{slot.id}",
         )
     seen = set()
-    for free in planned.alternatives:
+    for free in check.alternatives:
         if (free.window, free.start) not in seen:
             seen.add((free.window, free.start))
             note = f"instead of {free.instead_of}"

@@ -1,11 +1,10 @@
-// What the page does by itself: it looks for news every minute, and the arrow keys turn the weeks. All of it can be
-// read without this file.
+// Refreshes the page every minute, and lets the arrow keys turn the weeks. The page can be read without this file.
 import { offerPlan } from "./plan.js";
 import { offerSubscription } from "./subscribe.js";
 
 const EVERY = 60_000;
 
-/** Take in the parts of this page that have news; what somebody points at or stands on is left alone until later. */
+/** Replace the parts of this page that have changed, but not while the pointer or the focus is on them. */
 export async function refresh() {
   let fresh;
   try {
@@ -13,7 +12,7 @@ export async function refresh() {
     if (!answer.ok) return;
     fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   } catch {
-    return; // the next minute will tell
+    return; // retried in a minute
   }
   for (const part of document.querySelectorAll("[data-live]")) {
     const next = fresh.getElementById(part.id);
@@ -27,18 +26,18 @@ function typing(target) {
   return target.closest("input, select, textarea, [contenteditable], .scroll") !== null;
 }
 
-/** The arrow keys turn the weeks, and Escape puts the card of an entry away. */
+/** The arrow keys turn the weeks, and Escape closes the card of an event. */
 function press(event) {
   if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || typing(event.target)) return;
   const link = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
   if (link) document.querySelector(`a[rel=${link}]`)?.click();
   if (event.key === "Escape") {
     if (document.activeElement.matches(".text")) document.activeElement.blur();
-    document.body.classList.add("quiet"); // a card under the pointer goes away until the pointer or the focus moves on
+    document.body.classList.add("quiet"); // hides a card under the pointer until the pointer or the focus moves
   }
 }
 
-/** The timezones to choose from are loaded when somebody is about to choose. */
+/** Load the timezones to choose from. */
 async function suggestZones() {
   const answer = await fetch("/zones.json");
   if (!answer.ok) return;

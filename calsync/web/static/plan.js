@@ -1,48 +1,48 @@
-// Planning a pair at once, as its names and week are chosen, and reserving it. The server plans and checks; this file
-// only asks it and shows what it says.
+// Plans a pair while its names and week are chosen, and reserves it. The server plans and checks; this file only shows the
+// answers.
 
 const TOKEN = "calsync-token";
 const PAUSE = 250;
 
-/** Make the form answer at once; `reserved` is called when a week was reserved. */
+/** Plan whenever the form changes; call `reserved` after a week was reserved. */
 export function offerPlan(reserved) {
   const form = document.getElementById("plan");
   if (!form) return;
   let timer;
   form.addEventListener("input", (event) => {
     if (!["primary", "backup", "week"].includes(event.target.name)) return;
-    allow(false); // what is shown is of other names
+    allow(false); // the plan on the page is for other names
     clearTimeout(timer);
     timer = setTimeout(() => plan(form, reserved), PAUSE);
   });
   offerReserve(form, reserved);
 }
 
-/** Let the pair be reserved that is shown, or not while another one is asked for. */
+/** Enable the button to reserve the pair on the page, or disable it while another plan is on its way. */
 function allow(allowed) {
   const submit = document.querySelector("#reserve [type=submit]");
   if (submit) submit.disabled = !allowed;
 }
 
-let asked = 0;
+let requests = 0;
 
 async function plan(form, reserved) {
   const fields = new FormData(form);
   if (!fields.get("primary").trim() || !fields.get("backup").trim()) return;
   const address = `${form.action}?${new URLSearchParams(fields)}`;
-  const turn = ++asked;
+  const turn = ++requests;
   let text;
   try {
     text = await (await fetch(address, { headers: { Accept: "text/html" } })).text();
   } catch {
     return; // the button still works
   }
-  if (turn !== asked) return; // somebody typed on
+  if (turn !== requests) return; // the form has changed since
   const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("plan-result");
-  if (!fresh) return; // no plan came, so that the old one stays, which cannot be reserved any more
+  if (!fresh) return; // without a plan in the answer, the old one stays, with its button disabled
   const result = document.getElementById("plan-result");
   result.innerHTML = fresh.innerHTML;
-  // Who cannot see the result hears its first line, not all of it at every letter.
+  // A screen reader reads the first line of the result, not all of it at every letter.
   document.getElementById("plan-news").textContent = result.querySelector("#plan-said, #refusal")?.textContent ?? "";
   if (location.pathname === new URL(form.action).pathname) history.replaceState(null, "", address);
   offerReserve(form, reserved);
@@ -61,7 +61,7 @@ function offerReserve(form, reserved) {
 }
 
 async function reserve(form, button, reserved) {
-  const said = document.getElementById("reserved");
+  const news = document.getElementById("reserved");
   const body = JSON.parse(button.dataset.body);
   for (const [name, field] of [["train", form.elements.train], ["ticket", form.elements.ticket], ["override", button.elements.override]])
     if (field?.value.trim()) body[name] = field.value.trim();
@@ -71,42 +71,42 @@ async function reserve(form, button, reserved) {
     sessionStorage.setItem(TOKEN, token.value);
     headers.Authorization = `Bearer ${token.value}`;
   }
-  asked++; // an answer that is still on its way does not take this one's place
+  requests++; // a plan that is still on its way must not replace this answer
   const submit = button.querySelector("[type=submit]");
   submit.disabled = true;
-  said.replaceChildren();
+  news.replaceChildren();
   try {
     const answer = await fetch("/api/reservations", { method: "POST", headers, body: JSON.stringify(body) });
-    const told = await answer.json();
+    const result = await answer.json();
     if (answer.ok) {
       button.hidden = true;
-      said.replaceChildren(...success(told, form.elements.tz.value));
+      news.replaceChildren(...success(result, form.elements.tz.value));
       reserved();
     } else {
-      said.replaceChildren(...refusal(told));
+      news.replaceChildren(...refusal(result));
       if (answer.status === 401) {
         sessionStorage.removeItem(TOKEN);
         token?.focus();
       }
     }
   } catch {
-    said.replaceChildren(element("p", "The server did not answer; nothing is known to be reserved. Try again.", "warning"));
+    news.replaceChildren(element("p", "The server did not answer, so it is unknown whether the week is reserved. Try again.", "warning"));
   } finally {
     submit.disabled = false;
   }
 }
 
-function success(told, tz) {
-  const line = element("p", `${told.week} is reserved, with ${told.slots.length} slots. `, "said");
+function success(reservation, tz) {
+  const line = element("p", `${reservation.week} is reserved, with ${reservation.slots.length} slots. `, "said");
   const link = element("a", "See the week");
-  link.href = `/week/${told.week}?tz=${encodeURIComponent(tz)}`;
+  link.href = `/week/${reservation.week}?tz=${encodeURIComponent(tz)}`;
   line.append(link);
-  return [line, ...told.warnings.map((warning) => element("p", warning.message, "hint"))];
+  return [line, ...reservation.warnings.map((warning) => element("p", warning.message, "hint"))];
 }
 
-function refusal(told) {
-  const shown = [element("p", told.detail ?? told.title, "warning")];
-  const reasons = (told.conflicts ?? []).filter((conflict) => !told.detail?.includes(conflict.message));
+function refusal(problem) {
+  const shown = [element("p", problem.detail ?? problem.title, "warning")];
+  const reasons = (problem.conflicts ?? []).filter((conflict) => !problem.detail?.includes(conflict.message));
   if (reasons.length) {
     const list = element("ul", "", "conflicts");
     list.append(...reasons.map((conflict) => element("li", conflict.message, conflict.blocking ? "blocking" : "warns")));

@@ -1,6 +1,6 @@
-// The feed's address follows the choices as they are made, and can be copied.
+// Keeps the feed's address in step with the form, and copies it.
 
-/** Make the form of the feed's filters answer at once. */
+/** Update the address whenever the form changes. */
 export function offerSubscription() {
   const form = document.getElementById("subscribe");
   if (!form) return;
@@ -15,13 +15,13 @@ export function offerSubscription() {
   const copy = document.getElementById("copy");
   copy.hidden = !navigator.clipboard;
   copy.addEventListener("click", async () => {
-    const said = document.getElementById("copied");
+    const news = document.getElementById("copied");
     try {
       await navigator.clipboard.writeText(shown.value);
-      said.textContent = "Copied.";
+      news.textContent = "Copied.";
     } catch {
       shown.select();
-      said.textContent = "Press Ctrl+C to copy.";
+      news.textContent = "Press Ctrl+C to copy.";
     }
   });
 }
