@@ -19,9 +19,9 @@ commands = typer.Typer()
 
 @commands.command(epilog="Example: calsync doctor --config /etc/calsync/windows.toml")
 def doctor(context: typer.Context, file: ConfigFile = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Check configuration, calendar, channels and busy feeds, and say what is wrong; exits with 1 where it needs care.
+    """Check configuration, calendar, channels and busy feeds, and say what is wrong; exit with 1 if something is.
 
-    A CalDAV server is tried out with a few events of the year 2000, which are removed again.
+    On a CalDAV server, this writes a few events of the year 2000 and removes them again.
     """
     with open_session(context, file, needs="calendar") as session:
         config, agenda = session.config, session.sync.agenda

@@ -1,4 +1,4 @@
-"""Errors → exit codes: the one place where calsync's error tree meets the command line."""
+"""Errors → exit codes: the one place that maps calsync's error tree to the command line."""
 
 from __future__ import annotations
 

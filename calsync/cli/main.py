@@ -47,13 +47,13 @@ def _root(
 
 
 def main(arguments: Sequence[str] | None = None, clock: Callable[[], datetime] | None = None) -> NoReturn:
-    """Run the command line; `clock` (aware) stands in for the time of day."""
+    """Run the command line; tests pass a `clock` that returns the time (aware)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         app(arguments, obj=clock, prog_name="calsync", standalone_mode=True)
     except CalsyncError as error:
         fail(error, as_json="--json" in arguments)
-    except Exception:  # a script must not take a defect for a conflict, and exit code 1 is Python's for both
+    except Exception:  # Python's own exit code, 1, would look like a conflict
         err.print_exception()
         raise SystemExit(DEFECT) from None
     raise SystemExit(DONE)

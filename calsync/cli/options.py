@@ -16,7 +16,7 @@ Backup = Annotated[str, typer.Argument(help=f"The backup conductor. {PERSON}", s
 BackupHours = Annotated[str | None, typer.Option(help="Working hours of the backup.")]
 BackupWindow = Annotated[str | None, typer.Option(help="The window the backup sits in.")]
 ConfigFile = Annotated[Path, typer.Option("--config", help="The configuration.", show_default=True)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and say the same, and write nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and print the same, but write nothing.")]
 IfMatch = Annotated[str | None, typer.Option("--if-match", help="Fail if the reservation has another etag by now.")]
 Override = Annotated[str | None, typer.Option(help="Why conflicts are accepted; recorded on the events.")]
 Primary = Annotated[str, typer.Argument(help=f"The primary conductor. {PERSON}", show_default=False)]
@@ -26,5 +26,5 @@ Ticket = Annotated[str | None, typer.Option(help="The train blocker ticket, such
 Train = Annotated[str | None, typer.Option(help="The version, such as 1.46.0-wmf.5.")]
 WeekArgument = Annotated[str, typer.Argument(help=WEEK)]
 WeekOption = Annotated[
-    str | None, typer.Option("--week", help="An ISO week or a date in it; the next train week, if left out.")
+    str | None, typer.Option("--week", help="An ISO week or a date in it; by default, the next train week.")
 ]

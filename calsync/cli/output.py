@@ -1,4 +1,4 @@
-"""What the command line shows to people: seats, slots and conflicts, in words and tables."""
+"""Terminal output: what commands print for people, in sentences and tables, and JSON for scripts."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from calsync.schemas.reservations import ReservationOut
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 _UNBOUNDED = 1_000_000
 _FOLDED = 8
-"""How narrow a column may fold, in cells."""
+"""The least width of a column that folds, in cells."""
 
 
 def plain(text: str) -> str:
-    """Other people's text for a terminal: no markup, and nothing that moves the cursor or turns the writing round."""
+    """Return other people's text for a terminal, without markup, and without characters that control it."""
     return escape("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text))
 
 
 def new_table(*columns: str, fold: Container[str]) -> Table:
-    """A table of those columns; in a narrow terminal the texts in those of `fold` go on in the next line."""
+    """Return a table with these columns; in a narrow terminal, those of `fold` break their text into lines."""
     heads = (Column(name, overflow="fold", no_wrap=name not in fold) for name in columns)
     return Table(*heads, box=SIMPLE_HEAD, show_edge=False, padding=(0, 0))
 
 
 def show_table(table: Table) -> None:
-    """Print a table with nothing cut: folded where it has to be for a terminal, as wide as it has to be elsewhere."""
+    """Print a table without cutting anything: folded in a terminal if it must be, as wide as it must be elsewhere."""
     unbounded, least = out.options.update(max_width=_UNBOUNDED), len(table.columns) - 1
     for column in table.columns:
         width = max(Measurement.get(out, unbounded, cell).maximum for cell in (column.header, *column.cells))
@@ -63,23 +63,23 @@ def print_json(body: BaseModel | Sequence[BaseModel] | Mapping[str, object]) -> 
     sys.stdout.write(to_json(body, indent=2).decode() + "\n")
 
 
-def show_outcome(outcome: Outcome, said: str, *, as_json: bool) -> None:
-    """A reservation, what became of it, and what to know about it."""
+def show_outcome(outcome: Outcome, result: str, *, as_json: bool) -> None:
+    """Print a reservation, its warnings, and the `result` of the command."""
     if as_json:
         print_json(ReservationOut.of(outcome))
         return
-    found = outcome.reservation
-    show_seats(found.week, found.pair, found.primary, found.backup)
-    show_slots(found.slots, found.pair, outcome.skipped)
+    reservation = outcome.reservation
+    show_seats(reservation.week, reservation.pair, reservation.primary, reservation.backup)
+    show_slots(reservation.slots, reservation.pair, outcome.skipped)
     show_conflicts(outcome.warnings, ())
     for line in outcome.changes:
         out.print(f"[yellow]![/] {plain(line)}")
-    train = found.train_title
-    out.print(f"[green]{found.week} {said}[/] for {plain(train)}" + (f", {plain(found.ticket)}." if found.ticket else "."))
+    ticket = f", {plain(reservation.ticket)}" if reservation.ticket else ""
+    out.print(f"[green]{reservation.week} {result}[/] for {plain(reservation.train_title)}{ticket}.")
 
 
 def show_seats(week: Week, pair: Pair, primary: Seat, backup: Seat) -> None:
-    """Who sits where, and why."""
+    """Print who sits in which window, and the reason."""
     spans = "the pair spans regions" if primary.window != backup.window else "the pair shares a window"
     out.print(f"[bold]{week}[/]: {spans}")
     for role, who, seat in (("primary", pair.primary, primary), ("backup", pair.backup, backup)):
@@ -88,7 +88,7 @@ def show_seats(week: Week, pair: Pair, primary: Seat, backup: Seat) -> None:
 
 
 def show_slots(slots: Sequence[Slot], pair: Pair, skipped: Sequence[Slot]) -> None:
-    """The slots by start, each on the clocks of the pair and in UTC."""
+    """Print the slots by start, on the clocks of the pair and in UTC."""
     zones = list(dict.fromkeys([pair.primary.timezone, pair.backup.timezone, "UTC"]))
     cities = (name.rpartition("/")[2].replace("_", " ") for name in zones)
     table = new_table("Day", "Stage", "Window", "For", *cities, fold=("Stage", "Window"))
@@ -97,7 +97,7 @@ def show_slots(slots: Sequence[Slot], pair: Pair, skipped: Sequence[Slot]) -> No
         table.add_row(_day(slot.start), plain(slot.stage or ""), slot.window, slot.role, *clocks)
     show_table(table)
     for slot in skipped:
-        out.print(f"[dim]{slot.id} is over already and left out.[/]")
+        out.print(f"[dim]{slot.id} is already over and left out.[/]")
 
 
 def _day(moment: datetime) -> str:
@@ -105,13 +105,13 @@ def _day(moment: datetime) -> str:
 
 
 def _clock(slot: Slot, day: date, timezone: str) -> str:
-    """The slot on the clocks of a timezone, with the weekday where that is not `day`."""
+    """Return the slot's time in a timezone, with the weekday if that is not the one of `day`."""
     start, end = (edge.astimezone(zone(timezone)) for edge in (slot.start, slot.end))
     return (f"{start:%a} " if start.date() != day else "") + f"{start:%H:%M}–{end:%H:%M}"
 
 
 def show_conflicts(conflicts: Sequence[Conflict], alternatives: Sequence[Alternative]) -> None:
-    """Each conflict with its kind and reason, then the free places."""
+    """Print the conflicts, then the free alternatives."""
     for conflict in conflicts:
         mark = "[red]✗" if conflict.blocking else "[yellow]!"
         out.print(f"{mark} {conflict.kind}[/]: {plain(conflict.message)}", soft_wrap=True)
@@ -124,89 +124,89 @@ def show_conflicts(conflicts: Sequence[Conflict], alternatives: Sequence[Alterna
 
 
 def show_capabilities(capabilities: Sequence[Capability]) -> None:
-    """Print what the calendar's server was found to guarantee, and what not."""
+    """Print what the calendar's server guarantees, and what not."""
     for capability in capabilities:
         mark = "[green]✓[/]" if capability.holds else "[yellow]![/]"
         out.print(f"{mark} {plain(capability.sentence)}.", soft_wrap=True)
 
 
-def show_diagnosis(found: Diagnosis) -> None:
-    """What needs care, a line each, and that nothing does."""
-    for href, defects in found.defects.items():
+def show_diagnosis(diagnosis: Diagnosis) -> None:
+    """Print what needs care, or that nothing does."""
+    for href, defects in diagnosis.defects.items():
         for defect in defects:
             out.print(f"[red]✗[/] {plain(href)}: {plain(defect)}", soft_wrap=True)
-    for change in found.changes:
+    for change in diagnosis.changes:
         out.print(f"[yellow]![/] {plain(change)}", soft_wrap=True)
-    show_conflicts(found.conflicts, ())
-    for fault in found.channels:
+    show_conflicts(diagnosis.conflicts, ())
+    for fault in diagnosis.channels:
         out.print(f"[red]✗[/] {plain(fault)}", soft_wrap=True)
-    for name, why in found.feeds.items():
+    for name, why in diagnosis.feeds.items():
         out.print(f"[yellow]![/] {plain(name)}: {plain(why)}.", soft_wrap=True)
-    states = {"failed": "did not arrive", "unknown": "may have arrived or not"}
-    for week, message in found.messages:
+    states = {"failed": "did not arrive", "unknown": "may or may not have arrived"}
+    for week, message in diagnosis.messages:
         detail = f" ({message.detail})" if message.detail else ""
-        pending = f"did not arrive yet, and is tried again from {message.not_before:%H:%M:%S} UTC on"
+        pending = f"did not arrive yet; next attempt at {message.not_before:%H:%M:%S} UTC"
         state = states.get(message.state, pending)
         mark = "[yellow]![/]" if message.state == "pending" else "[red]✗[/]"
         line = f"{week}: a message ({message.target}) {state}{detail}: {message.text}"
         out.print(f"{mark} {plain(' '.join(line.split()))}", soft_wrap=True)
-    if found.is_clean:
+    if diagnosis.is_clean:
         out.print("[green]✓[/] Everything on it can be read, and nothing conflicts with a reserved slot.")
 
 
 _STATES = {"reserved": "reserved", "planned": "planned", "open": "[red]open[/]", "no-train": "[dim]no train[/]"}
 
 
-def show_rotation(found: Rotation) -> None:
-    """The weeks, what is unusual about them, and everybody's turns over the year."""
+def show_rotation(rotation: Rotation) -> None:
+    """Print the weeks with their notes, and everybody's turns over the year."""
     table = new_table("Week", "Monday", "Primary", "Backup", "", fold=("Primary", "Backup"))
-    for turn in found.turns:
+    for turn in rotation.turns:
         monday = turn.week.monday
         nobody = "[red]nobody[/]" if turn.state == "open" else ""
         names = (plain(name) if name else nobody for name in (turn.primary, turn.backup))
         table.add_row(str(turn.week), f"{monday.day} {monday:%b}", *names, _STATES[turn.state])
     show_table(table)
-    for turn in found.turns:
+    for turn in rotation.turns:
         for note in turn.notes:
             out.print(f"[yellow]![/] {turn.week}: {plain(note)}", soft_wrap=True)
-    turns = ", ".join(f"{one.name} {one.turns}" for one in found.tallies)
-    out.print(f"Turns from {found.year[0]} to {found.year[1]}: {plain(turns)}.", soft_wrap=True)
-    for one in found.tallies:
-        if one.reason:
-            out.print(f"[yellow]![/] {plain(one.name)} has {one.turns}: {plain(one.reason)}.", soft_wrap=True)
+    turns = ", ".join(f"{tally.name} {tally.turns}" for tally in rotation.tallies)
+    out.print(f"Turns from {rotation.year[0]} to {rotation.year[1]}: {plain(turns)}.", soft_wrap=True)
+    for tally in rotation.tallies:
+        if tally.reason:
+            out.print(f"[yellow]![/] {plain(tally.name)} has {tally.turns}: {plain(tally.reason)}.", soft_wrap=True)
 
 
-def show_reserved(found: WeekResult) -> None:
-    """What became of one week."""
-    mark = "[red]✗[/]" if found.result in FAILED else "[green]✓[/]" if found.result == "reserved" else "[dim]·[/]"
-    out.print(f"{mark} {plain(found.message)}", soft_wrap=True)
-    show_conflicts(found.conflicts, ())
+def show_reserved(week: WeekResult) -> None:
+    """Print the result for one week of the rotation."""
+    mark = "[red]✗[/]" if week.result in FAILED else "[green]✓[/]" if week.result == "reserved" else "[dim]·[/]"
+    out.print(f"{mark} {plain(week.message)}", soft_wrap=True)
+    show_conflicts(week.conflicts, ())
 
 
-def show_away(found: AbsenceView) -> None:
-    """An absence, and what it does to reserved slots."""
-    note = f": {' '.join(found.away.note.split())}" if found.away.note else ""
-    if isinstance(found.start, datetime) and isinstance(found.end, datetime):
-        span = f"{format_span(found.start, found.end)} {found.away.timezone}"
+def show_away(absence: AbsenceView) -> None:
+    """Print an absence, its conflicts with reserved slots, and who could cover."""
+    away, start, end = absence.away, absence.start, absence.end
+    note = f": {' '.join(away.note.split())}" if away.note else ""
+    if isinstance(start, datetime) and isinstance(end, datetime):
+        span = f"{format_span(start, end)} {away.timezone}"
     else:
-        span = f"{found.start:%a %Y-%m-%d}" + (f" to {found.end:%a %Y-%m-%d}" if found.end > found.start else "")
-    by = found.name or "from their busy feed"
-    out.print(f"{plain(found.away.conductor)} is away {span}{plain(note)} [dim]({plain(by)})[/]", soft_wrap=True)
-    show_conflicts(found.conflicts, ())
-    for conflict in found.conflicts:
-        for one in conflict.cover:
-            out.print(f"[green]cover[/] for {conflict.slot}: {plain(one.reason)}", soft_wrap=True)
+        span = f"{start:%a %Y-%m-%d}" + (f" to {end:%a %Y-%m-%d}" if end > start else "")
+    source = absence.name or "from their busy feed"
+    out.print(f"{plain(away.conductor)} is away {span}{plain(note)} [dim]({plain(source)})[/]", soft_wrap=True)
+    show_conflicts(absence.conflicts, ())
+    for conflict in absence.conflicts:
+        for cover in conflict.cover:
+            out.print(f"[green]cover[/] for {conflict.slot}: {plain(cover.reason)}", soft_wrap=True)
 
 
-def show_deliveries(found: Sequence[Delivery]) -> None:
-    """What became of messages."""
+def show_deliveries(deliveries: Sequence[Delivery]) -> None:
+    """Print messages and their states."""
     places = {"ticket": "ticket", "log": "operations channel", "updates": "channel"}
     marks = {"sent": "[green]✓[/]", "skipped": "[dim]·[/]", "pending": "[yellow]![/]", "claimed": "[yellow]![/]"}
-    states = {"pending": "not sent yet, and tried again", "claimed": "being sent", "unknown": "may have arrived or not"}
-    for one in found:
-        place = plain(f"{places.get(one.target, one.target)}{f' {one.ticket}' if one.ticket else ''}")
-        detail = f": {plain(one.detail)}" if one.detail else ""
-        out.print(
-            f"{marks.get(one.state, '[red]✗[/]')} {place}: {states.get(one.state, one.state)}{detail}",
-            soft_wrap=True,
-        )
+    states = {"pending": "not sent yet; will be retried", "claimed": "being sent", "unknown": "may or may not have arrived"}
+    for delivery in deliveries:
+        ticket = f" {delivery.ticket}" if delivery.ticket else ""
+        place = plain(places.get(delivery.target, delivery.target) + ticket)
+        mark = marks.get(delivery.state, "[red]✗[/]")
+        detail = f": {plain(delivery.detail)}" if delivery.detail else ""
+        out.print(f"{mark} {place}: {states.get(delivery.state, delivery.state)}{detail}", soft_wrap=True)

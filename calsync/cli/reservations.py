@@ -55,7 +55,7 @@ def plan(
     file: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Say who sits in which window, and why; looks at no calendar."""
+    """Say who sits in which window, and why, without reading the calendar."""
     config = load(file, os.environ)
     pair = Pair(
         conductor(config, primary, "primary", primary_hours, primary_window),
@@ -82,7 +82,7 @@ def check(
     file: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Plan the week and check it against the calendar; exits with 1 where something blocks it. Writes nothing."""
+    """Plan the week and check it against the calendar, without writing; exit with 1 if something blocks it."""
     with open_session(context, file, needs="copy") as session:
         pair = Pair(
             conductor(session.config, primary, "primary", primary_hours, primary_window),
@@ -99,7 +99,7 @@ def check(
         show_seats(plan.week, plan.pair, plan.primary, plan.backup)
         show_slots(plan.slots, plan.pair, plan.skipped)
         if check.holder is not None:
-            out.print(f"[yellow]{plan.week} is reserved already, {'for another' if another else 'for this'} pair.[/]")
+            out.print(f"[yellow]{plan.week} is already reserved, {'for another' if another else 'for this'} pair.[/]")
         show_conflicts(check.conflicts, check.alternatives)
         if not check.conflicts and not another:
             out.print("[green]No conflicts.[/]")
@@ -132,7 +132,7 @@ def reserve(
         )
         request = ReservationRequest(pair, Week.parse(week) if week else None, train, ticket, override)
         outcome = reservations.reserve(session.sync, request, session.now, author=author(), dry_run=dry_run)
-    result = "could be reserved" if dry_run else "is reserved" if outcome.created else "is reserved already"
+    result = "could be reserved" if dry_run else "is reserved" if outcome.created else "is already reserved"
     show_outcome(outcome, result, as_json=as_json)
 
 
@@ -150,7 +150,7 @@ def change(
     file: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Change a week's reservation; slots that are over stay as they were."""
+    """Change a week's reservation; slots that are over stay as they are."""
     with open_session(context, file, needs="nothing") as session:
         which = Week.parse(week)
 
@@ -172,7 +172,7 @@ def change(
             author=author(),
             dry_run=dry_run,
         )
-    show_outcome(outcome, "could be changed so" if dry_run else "stands as asked", as_json=as_json)
+    show_outcome(outcome, "could be reserved as requested" if dry_run else "is reserved as requested", as_json=as_json)
 
 
 @commands.command(epilog="Example: calsync release 2026-W49")
@@ -184,7 +184,7 @@ def release(
     file: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Give a week up; subscribers see its slots as cancelled until they are past."""
+    """Release a week; subscribers see its slots as cancelled until they are over."""
     with open_session(context, file, needs="nothing", refresh_feeds=False) as session:
         outcome = reservations.release(
             session.sync,

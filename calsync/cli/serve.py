@@ -30,26 +30,26 @@ _WORKERS_CONFIG = "CALSYNC_WORKERS_CONFIG"
 @commands.command(epilog="Example: calsync serve --port 8080")
 def serve(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="The address to listen on; others than loopback need tokens.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address to listen on; any but loopback needs tokens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")] = 8080,
     workers: Annotated[int, typer.Option(min=1, max=64, help="How many processes share the port.")] = 1,
-    log_format: Annotated[str, typer.Option(help="text, or json with one object a line.")] = "text",
+    log_format: Annotated[str, typer.Option(help="text, or json with one object per line.")] = "text",
     file: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Serve page, API and feed until it is told to stop."""
+    """Serve page, API and feed until stopped."""
     import uvicorn  # like the web app, it takes half a second of processor time, and no other command needs it
 
     if log_format not in ("text", "json"):
-        raise Invalid('--log-format is "text" or "json".')
+        raise Invalid('Set --log-format to "text" or "json".')
     config = load(file, os.environ)
     check_listening(host, tokens=config.tokens, hosts=config.server.hosts)
-    open_calendar(config).close()  # what can be said of it without asking a server is said before anything starts
+    open_calendar(config).close()  # fail before anything starts, if no server is needed to notice
     if log_format == "text":
         err.print(
             f"calsync serves [bold]http://{host}:{port}/[/] and the feed http://{host}:{port}/deployments.ics",
             soft_wrap=True,
         )
-    # uvicorn stops gracefully and then raises the signal again, which would end the process as if it had been killed.
+    # uvicorn stops gracefully and then raises the signal again; without a handler, the process would end as if killed.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
     os.environ[_WORKERS_CONFIG] = str(file)
     uvicorn.run(
@@ -73,19 +73,19 @@ def worker(clock: Callable[[], datetime] | None = None) -> FastAPI:
 
 
 def check_listening(host: str, *, tokens: Iterable[str], hosts: Iterable[str]) -> None:
-    """Refuse to listen where strangers could write, or where no Host header would be accepted."""
+    """Raise `Invalid` if anybody could write, or if no Host header would be accepted."""
     names = [name for name in hosts if not _is_loopback(name)]
     if _is_loopback(host) and not names:
         return
     if not list(tokens):
         reached = host if not _is_loopback(host) else names[0]
         raise Invalid(
-            f"Without tokens anybody who reaches {reached} could write; set CALSYNC_TOKENS (name:token pairs), "
+            f"Without tokens, anybody who reaches {reached} can write; set CALSYNC_TOKENS (name:token pairs), "
             "or listen on 127.0.0.1 and leave server.hosts empty."
         )
     if not names:
         raise Invalid(
-            f"Say under which names calsync is reached when it listens on {host}: set server.hosts in windows.toml or "
+            f"calsync listens on {host} and needs to know its host names; set server.hosts in windows.toml or "
             'CALSYNC_SERVER_HOSTS, such as ["calsync.example.org"].'
         )
 

@@ -64,7 +64,7 @@ def open_session(
                 if needs == "calendar" or copy.token is None:
                     raise
                 err.print(f"[yellow]calsync:[/] {plain(str(error))}", soft_wrap=True)
-                err.print(f"[yellow]calsync:[/] This is what was known at {copy.synced:%Y-%m-%d %H:%M:%S} UTC.")
+                err.print(f"[yellow]calsync:[/] Using the last known copy, of {copy.synced:%Y-%m-%d %H:%M:%S} UTC.")
         yield Session(config, sync, feeds, now)
     finally:
         calendar.close()

@@ -53,7 +53,7 @@ def rotation_command(
     file: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Say who conducts in the coming weeks, or reserve those; exits with 1 where a week could not be reserved."""
+    """Say who conducts in the coming weeks, or reserve these weeks; exit with 1 if a week could not be reserved."""
     check_weeks(weeks)
     with open_session(context, file, needs="nothing" if reserve else "copy") as session:
         if not reserve:
@@ -82,19 +82,19 @@ def away_command(
     who: Annotated[str | None, typer.Argument(help="A name of the roster or of a pair.", show_default=False)] = None,
     start: Annotated[str | None, typer.Argument(help="A date, a week, or a time such as 2026-12-01T14:00.")] = None,
     end: Annotated[str | None, typer.Argument(help="The last day, a week for its last day, or the end.")] = None,
-    note: Annotated[str | None, typer.Option(help="Why, for people to read.")] = None,
-    remove: Annotated[str | None, typer.Option(help="Take the absence of this id away.", metavar="ID")] = None,
+    note: Annotated[str | None, typer.Option(help="The reason, for people to read.")] = None,
+    remove: Annotated[str | None, typer.Option(help="Remove the absence with this id.", metavar="ID")] = None,
     file: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Put an absence on the calendar, and say who could cover; without a start, list the absences."""
+    """Add an absence to the calendar, and say who could cover; without a start, list the absences."""
     with open_session(context, file, needs="copy" if start is None and remove is None else "calendar") as session:
         if remove is not None:
             absences.remove_absence(session.sync, remove, session.now)
             if as_json:
                 print_json({"id": remove, "removed": True})
             else:
-                out.print(f"[green]The absence {plain(remove)} is taken away.[/]")
+                out.print(f"[green]The absence {plain(remove)} is removed.[/]")
             return
         unknown: Sequence[str] = ()
         person = known_person(session.sync.agenda, who) if who is not None else None
@@ -125,14 +125,14 @@ def handoff_command(
     context: typer.Context,
     week: WeekArgument,
     to: Annotated[str, typer.Argument(help="Who takes over: a name of the roster, or NAME@TIMEZONE.")],
-    note: Annotated[str, typer.Option(help="What they have to know; goes onto the ticket and into the log.")],
+    note: Annotated[str, typer.Option(help="What they have to know; goes to the ticket and the log.")],
     file: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Hand the train to somebody else from now on; the calendar first, then the ticket and the operations channel."""
+    """Hand the train to somebody else from now on: on the calendar, the ticket and the operations channel."""
     with open_session(context, file, needs="nothing", refresh_feeds=False) as session:
         destinations, which = Destinations.of(session.config), Week.parse(week)
-        nameless = Invalid("Give the name of who takes over; a timezone alone is nobody.")
+        nameless = Invalid("Give the name of who takes over; a timezone alone is not enough.")
         if not to.strip("@ "):
             raise nameless
         person = conductor(session.config, to, "primary")
@@ -144,7 +144,7 @@ def handoff_command(
         print_json(HandoffOut.of(handoff, sent))
         return
     show_conflicts(handoff.outcome.warnings, ())
-    out.print(f"[green]{person.name} is responsible for {which} now.[/]")
+    out.print(f"[green]{person.name} is now responsible for {which}.[/]")
     show_deliveries(sent)
 
 
@@ -153,12 +153,14 @@ def update_command(
     context: typer.Context,
     week: WeekArgument,
     text: Annotated[str, typer.Argument(help="The news.")],
-    sender: Annotated[str, typer.Option("--from", help="Who of the pair tells it.")],
-    decision: Annotated[bool, typer.Option("--decision", help="It decides something: ticket and log.")] = False,
+    sender: Annotated[str, typer.Option("--from", help="Who of the pair sends it.")],
+    decision: Annotated[
+        bool, typer.Option("--decision", help="It decides something, so it goes to the ticket and the log.")
+    ] = False,
     file: ConfigFile = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Tell the partner where they are reached now: in the channel, or on the ticket outside their working hours."""
+    """Send news to the partner: to the channel, or to the ticket outside their working hours."""
     with open_session(context, file, needs="nothing") as session:
         dispatcher, which = Dispatcher(session.sync, Destinations.of(session.config)), Week.parse(week)
         update = post_update(dispatcher, which, sender, _line(text), session.now, decision=decision)
@@ -173,10 +175,10 @@ def update_command(
 @commands.command(epilog="Example: calsync announce --before 10m")
 def announce(
     context: typer.Context,
-    before: Annotated[str, typer.Option(help="How long before each slot, too; 0m announces starts alone.")] = "10m",
+    before: Annotated[str, typer.Option(help="Also announce each slot that long before; 0m for starts only.")] = "10m",
     file: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Tell the operations channel when a reserved slot starts, until it is told to stop; retries what was not sent."""
+    """Announce the start of each reserved slot in the operations channel until stopped; retry unsent messages."""
     try:
         ahead = parse_duration(before)
     except ValueError as error:
@@ -188,7 +190,7 @@ def announce(
     with open_session(context, file, needs="nothing", refresh_feeds=False) as session:
         destinations = Destinations.of(session.config)
         if destinations.channels.operations is None:
-            raise Invalid("There is no channel to announce in; set notify.operations or CALSYNC_NOTIFY_OPERATIONS.")
+            raise Invalid("There is no channel for announcements; set notify.operations or CALSYNC_NOTIFY_OPERATIONS.")
         for sentence in missing_secrets(session.config):
             logging.getLogger("calsync").warning("%s", sentence)
         dispatcher = Dispatcher(session.sync, destinations)
@@ -196,30 +198,30 @@ def announce(
 
 
 def _line(text: str) -> str:
-    """A text that a shell may have broken into lines."""
+    """Return a text that a shell may have broken into lines as one line."""
     return " ".join(text.split())
 
 
 def _span(start: str, end: str | None, timezone: str) -> tuple[date, date]:
-    """From when until when, both included where they are dates: a day, a week from Monday to Sunday, or what `end` adds."""
+    """Return the start and the end of an absence: dates, both included, or times. Without `end`, a day or a whole week."""
     first, last = _edges(start, timezone)
     if end is not None:
         last = _edges(end, timezone)[1]
         _check_clocks(start, first, end, last, timezone)
         return first, last
     if isinstance(first, datetime):
-        raise Invalid("A time needs an end; write it behind the start, such as 2026-12-01T14:00 2026-12-01T15:30.")
+        raise Invalid("A time needs an end; write it after the start, such as 2026-12-01T14:00 2026-12-01T15:30.")
     return first, last
 
 
 def _check_clocks(start: str, first: date, end: str, last: date, timezone: str) -> None:
-    """Refuse two times that differ as they are written, and of which by the clocks the end is no later."""
+    """Refuse a span that is in order as written, but is not on the clocks, because they skip its start."""
     if start == end or not isinstance(first, datetime) or not isinstance(last, datetime) or first < last:
         return
     wall = datetime.fromisoformat(start)
     if wall.tzinfo is None and resolve(wall, zone(timezone))[1] == "skipped":
         raise Invalid(
-            f"The clocks of {timezone} skip {start}, which counts as {first:%H:%M}, and {end} is no later; "
+            f"The clocks of {timezone} skip {start}, so it counts as {first:%H:%M}, and {end} is not later; "
             "choose a later end."
         )
     if first == last:
@@ -227,7 +229,7 @@ def _check_clocks(start: str, first: date, end: str, last: date, timezone: str) 
 
 
 def _edges(text: str, timezone: str) -> tuple[date, date]:
-    """The first and the last day of a week; of anything else, that itself twice."""
+    """Return the first and the last day of a week, or a date or time twice."""
     if re.fullmatch(r"\d{4}-?W\d{2}", text, re.ASCII | re.IGNORECASE):
         week = Week.parse(text)
         return week.monday, week.day("sun")
@@ -236,11 +238,13 @@ def _edges(text: str, timezone: str) -> tuple[date, date]:
 
 
 def _moment(text: str, timezone: str) -> date:
-    """A date, or a time: aware, on the clocks of `timezone` where it has no offset."""
+    """Parse a date or a time; a time without an offset is on the clocks of `timezone`."""
     try:
         if len(text) <= 10:
             return date.fromisoformat(text)
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise Invalid(f'"{text[:40]}" is no date, week or time; write 2026-12-01, 2026-W49 or 2026-12-01T14:00.') from None
+        raise Invalid(
+            f'"{text[:40]}" is not a date, a week or a time; write 2026-12-01, 2026-W49 or 2026-12-01T14:00.'
+        ) from None
     return moment if moment.tzinfo is not None else resolve(moment, zone(timezone))[0]

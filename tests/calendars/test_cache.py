@@ -447,10 +447,10 @@ def test_feed_and_check_go_on_from_what_was_known_with_a_warning_and_writes_do_n
     assert code == 0
     assert "2026-12-01-european" in feed
     assert "does not answer" in said
-    assert "This is what was known at 2026-11-24 11:00:00 UTC." in said
+    assert "Using the last known copy, of 2026-11-24 11:00:00 UTC." in said
     code, out, said = run("check", *week, away=True)
-    assert (code, "is reserved already" in " ".join(out.split())) == (0, True)
-    assert "This is what was known at" in said
+    assert (code, "is already reserved" in " ".join(out.split())) == (0, True)
+    assert "Using the last known copy, of" in said
     for command in (("reserve", *week[:3], "2026-W50"), ("release", "2026-W49"), ("doctor",)):
         code, _, said = run(*command, away=True)
         assert code not in (0, 1)

@@ -105,9 +105,9 @@ def test_check_exits_with_1_and_names_conflicts_and_free_places(run, calendar):
 def test_check_tells_whose_the_week_is(run):
     run("reserve", *W49)
     same = run("check", *W49)
-    assert (same.code, "reserved already, for this pair" in same.out) == (0, True)
+    assert (same.code, "already reserved, for this pair" in same.out) == (0, True)
     another = run("check", "ana@Europe/Rome", "ben@America/Denver", "--week", "2026-W49")
-    assert (another.code, "reserved already, for another pair" in another.out) == (1, True)
+    assert (another.code, "already reserved, for another pair" in another.out) == (1, True)
 
 
 def test_reserve_reserves_once(run, calendar):
@@ -115,7 +115,7 @@ def test_reserve_reserves_once(run, calendar):
     assert (said.code, said.err) == (0, "")
     assert "2026-W49 is reserved for MediaWiki train 1.46.0-wmf.5, T400001." in said.out
     again = run("reserve", *W49)
-    assert (again.code, "is reserved already" in again.out) == (0, True)
+    assert (again.code, "is already reserved" in again.out) == (0, True)
     (resource,) = calendar.changes(None).changed
     assert resource.href == "train-2026-W49.ics"
     assert b"Reserved by: ana" in resource.ics.replace(b"\r\n ", b"")
@@ -163,14 +163,14 @@ def test_change_keeps_what_it_is_not_told(run):
     wrong = run("change", "2026-W49", "--ticket", "T2", "--if-match", "another")
     assert (wrong.code, "read it again" in wrong.err) == (1, True)
     dry = run("change", "2026-W49", "--ticket", "T2", "--dry-run")
-    assert (dry.code, "could be changed so" in dry.out) == (0, True)
+    assert (dry.code, "could be reserved as requested" in dry.out) == (0, True)
     said = run("change", "2026-W49", "--ticket", "T2", "--if-match", first["etag"], "--json")
     assert said.code == 0
     assert said.json | {"etag": "", "ticket": ""} == first | {"etag": "", "ticket": ""}
     assert said.json["ticket"] == "T2"
     other = run("change", "2026-W49", "--backup", "ana@Europe/Rome", "--json").json
     assert (other["backup"]["name"], other["spans_regions"], other["ticket"]) == ("ana", False, "T2")
-    assert "2026-W49 stands as asked" in run("change", "2026-W49", "--ticket", "T2").out
+    assert "2026-W49 is reserved as requested" in run("change", "2026-W49", "--ticket", "T2").out
 
 
 def test_release_gives_the_week_up(run, calendar):
@@ -293,7 +293,7 @@ def test_doctor_lists_messages_that_are_tried_again_and_calls_for_nobody(run, ca
     calendar.put(resource.href, write_deliveries(resource.ics, both), etag=resource.etag)
     said, body = run("doctor"), run("doctor", "--json")
     assert (said.code, body.code) == (0, 0)
-    told = "! 2026-W49: a message (updates) did not arrive yet, and is tried again from 12:00:05 UTC on ([bold] 404): !log"
+    told = "! 2026-W49: a message (updates) did not arrive yet; next attempt at 12:00:05 UTC ([bold] 404): !log"
     assert told in said.out
     assert "second" not in said.out  # nobody has tried to send it
     assert [(one["about"], one["state"], one["attempts"]) for one in body.json["messages"]] == [("update-1", "pending", 1)]
@@ -324,8 +324,8 @@ def test_every_command_is_tested_here():
             ["plan", "conductor-eu", " @"],
             "The backup has no name",
         ),
-        (["handoff", "2026-W49", "", "--note", "x"], "Give the name of who takes over; a timezone alone is nobody."),
-        (["handoff", "2026-W49", "@", "--note", "x"], "Give the name of who takes over; a timezone alone is nobody."),
+        (["handoff", "2026-W49", "", "--note", "x"], "Give the name of who takes over; a timezone alone is not enough."),
+        (["handoff", "2026-W49", "@", "--note", "x"], "Give the name of who takes over; a timezone alone is not enough."),
         (["handoff", "2026-W49", " @Europe/Paris", "--note", "x"], "Give the name of who takes over; a timezone alone is"),
         (["plan", "conductor-eu", "conductor-eu"], "name two people"),
         (["plan", *PAIR, "--week", "soon"], "is not a week"),

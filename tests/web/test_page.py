@@ -181,14 +181,14 @@ def test_nothing_covers_anything_and_everything_is_where_it_belongs(spans, timez
     shown = [(day, bar) for day in days for bar in day.bars]
     for day, bar in shown:
         assert 0 <= bar.left <= bar.first < bar.last <= bar.right <= day.steps
-        assert day.start + bar.first * STEP <= max(bar.what.start, day.start) < day.start + (bar.first + 1) * STEP
-        assert day.start + (bar.last - 1) * STEP < min(bar.what.end, day.end) <= day.start + bar.last * STEP
+        assert day.start + bar.first * STEP <= max(bar.event.start, day.start) < day.start + (bar.first + 1) * STEP
+        assert day.start + (bar.last - 1) * STEP < min(bar.event.end, day.end) <= day.start + bar.last * STEP
         assert 0 <= bar.lane < day.lanes <= len(day.bars)
         for other in day.bars:
             assert other is bar or other.lane != bar.lane or other.right <= bar.left or bar.right <= other.left
     for one in events:
         touched = [day for day in days if one.start < day.end and day.start < one.end]
-        assert [day for day, bar in shown if bar.what is one] == touched
+        assert [day for day, bar in shown if bar.event is one] == touched
     for day in days:
         assert [bar.first for bar in day.bars] == sorted(bar.first for bar in day.bars)
 
@@ -329,7 +329,7 @@ def test_a_week_nobody_holds_shows_its_train_windows_as_free(client):
 def test_a_week_whose_reservation_cannot_be_read_is_not_called_free(client, calendar):
     put(client, calendar, *MAINTENANCE, href="train-2026-W49.ics")
     text = client.get("/week/2026-W49").text
-    assert "held by a reservation that cannot be read" in text
+    assert "has a reservation that cannot be read" in text
     assert "Nobody has reserved" not in text
     assert "a pair that cannot be read" in client.get("/plan?primary=conductor-eu&backup=conductor-us&week=2026-W49").text
 
@@ -509,10 +509,10 @@ def test_a_plan_says_what_conflicts_and_what_is_free_instead(client, calendar):
 def test_a_plan_of_a_held_week_names_its_pair_and_offers_nothing(client):
     reserve(client)
     others = client.get("/plan?primary=Europe/Berlin&backup=America/Chicago&week=2026-W49").text
-    assert "<bdi>conductor-eu</bdi> and <bdi>conductor-us</bdi> already" in others
+    assert "<bdi>conductor-eu</bdi> and <bdi>conductor-us</bdi>" in others
     assert 'id="reserve"' not in others
     assert (
-        "reserved for this pair already" in client.get("/plan?primary=conductor-eu&backup=conductor-us&week=2026-W49").text
+        "already reserved for this pair" in client.get("/plan?primary=conductor-eu&backup=conductor-us&week=2026-W49").text
     )
 
 
@@ -557,7 +557,7 @@ def test_of_a_week_that_is_held_it_is_said_that_it_is_not_that_it_would_be_reser
     others = client.get("/plan?primary=ana@Europe/Paris&backup=conductor-us&week=2026-W49").text
     assert "would be reserved" not in others
     assert others.count("· the week is reserved</bdi>") == 6
-    assert "<caption>What would be reserved if the week were free</caption>" in others
+    assert "<caption>Slots of this pair if the week were free</caption>" in others
 
 
 def test_a_token_is_asked_for_only_where_there_is_one(calendar, readers):
