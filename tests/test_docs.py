@@ -5,7 +5,7 @@ import tomllib
 from datetime import UTC, datetime
 
 import pytest
-from typer.main import get_command
+from typer.main import get_group
 
 from calsync.calendars.sql import SqlCalendar
 from calsync.cli.errors import exit_code
@@ -122,7 +122,7 @@ def test_the_most_special_error_is_mapped_first():
         assert not any(issubclass(later, kind) for later in kinds[at + 1 :]), kind
 
 
-@pytest.mark.parametrize("command", get_command(app).commands)
+@pytest.mark.parametrize("command", get_group(app).commands)
 def test_every_command_is_documented(command):
     assert re.search(rf"(?:calsync|scripts/run) {command}\b", everything())
 

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from icalendar import Calendar
 from starlette.testclient import TestClient
-from typer.main import get_command
+from typer.main import get_group
 from uvicorn.importer import import_from_string
 
 from calsync import __version__
@@ -307,7 +307,7 @@ def test_the_help_of_each_command_has_an_example(run, command):
 
 
 def test_every_command_is_tested_here():
-    assert set(get_command(app).commands) == set(COMMANDS)
+    assert set(get_group(app).commands) == set(COMMANDS)
 
 
 @pytest.mark.parametrize(
