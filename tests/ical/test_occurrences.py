@@ -5,9 +5,10 @@ import pytest
 from dateutil.rrule import rrulestr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from icalendar import vRecur
 
 from calsync.ical import recurrence
-from calsync.ical.recurrence import TimeRange
+from calsync.ical.recurrence import TimeRange, last_start
 from calsync.ical.vtimezone import vtimezone
 from support.samples import event, ics, own_zone, read, utc
 
@@ -398,3 +399,32 @@ def test_what_lies_outside_the_horizon_is_left_out():
     assert date(2026, 12, 1) in {
         start.date() for start, _ in seen(ics("DTSTART:20201201T100000Z", "DURATION:PT1H", "RRULE:FREQ=YEARLY"))
     }
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from(["Own", "Other"]), st.none() | st.integers(-11, 12)), min_size=1, max_size=8))
+def test_a_timezone_that_was_met_before_means_in_each_resource_what_that_says(resources):
+    horizon = TimeRange(utc(2026, 11, 24), utc(2026, 12, 24))
+    for tzid, hours in resources:
+        before = own_zone(f"{hours:+03}00", tzid) if hours is not None else ""
+        clock = [f"{name};TZID={tzid}:20261201T{hour}0000" for name, hour in (("DTSTART", 10), ("DTEND", 12))]
+        (found,) = read(ics(*clock, before=before), "e.ics", horizon).occurrences
+        assert found.certain == (hours is not None)
+        if hours is not None:
+            assert found.start == utc(2026, 12, 1, 10) - timedelta(hours=hours)
+            assert found.end - found.start == timedelta(hours=2)
+
+
+@given(
+    st.sampled_from(["HOURLY", "DAILY", "WEEKLY"]),
+    st.integers(1, 60),
+    st.integers(1, 5),
+    st.sets(st.sampled_from(["MO", "TU", "WE", "TH", "FR", "SA", "SU"])),
+    st.datetimes(utc(2020, 1, 1).replace(tzinfo=None), utc(2030, 1, 1).replace(tzinfo=None)),
+)
+def test_a_counted_rule_starts_nothing_after_it_is_said_to_be_over(frequency, instances, interval, days, first):
+    by = f";BYDAY={','.join(sorted(days))}" if days and frequency == "WEEKLY" else ""
+    rule = f"FREQ={frequency};COUNT={instances};INTERVAL={interval}{by}"
+    every = list(rrulestr(rule, dtstart=first))
+    assert len(every) == instances
+    assert every[-1].replace(tzinfo=UTC) <= last_start(vRecur.from_ical(rule), first.replace(tzinfo=UTC))

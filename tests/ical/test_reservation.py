@@ -12,6 +12,7 @@ from icalendar import Calendar
 from calsync.core.conductors import Pair
 from calsync.core.planning import plan
 from calsync.core.weeks import Week
+from calsync.ical import recurrence
 from calsync.ical.merge import apply_edits
 from calsync.ical.recurrence import TimeRange
 from calsync.ical.reservation import (
@@ -172,3 +173,17 @@ def test_a_ticket_cannot_break_out_of_its_link():
 def test_only_a_weeks_own_href_is_a_reservations(name):
     assert week_of(name) is None
     assert week_of(reservation_href(Week(2026, 49))) == Week(2026, 49)
+
+
+@settings(max_examples=40)
+@given(some, st.integers(-3, 12))
+def test_a_week_whose_slots_are_read_as_overrides_is_what_expanding_it_gives(reservation, shift):
+    resource = encode_reservation(CONFIG, reservation, "mark")
+    monday = utc(*reservation.week.monday.timetuple()[:3]) + timedelta(days=shift)
+    horizon = TimeRange(monday - timedelta(days=9), monday + timedelta(days=9))
+    quick = read(resource, "w.ics", horizon)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recurrence, "_overrides_of_all", lambda _events: None)
+        plain = read(resource, "w.ics", horizon)
+    assert sorted(quick.occurrences, key=repr) == sorted(plain.occurrences, key=repr)
+    assert replace(quick, occurrences=()) == replace(plain, occurrences=())
