@@ -384,8 +384,7 @@ def test_an_event_over_a_slot_that_has_been_does_not_undo_a_change(sync, calenda
 
 
 @pytest.mark.parametrize(
-    "record",
-    [{}, [], {"version": 1}, {"week": "2026-W49", "primary": {"name": 5}}, {"modified": "00010101T000000Z"}],
+    "record", [{}, [], {"version": 1}, {"week": "2026-W49", "primary": {"name": 5}}, {"modified": "00010101T000000Z"}]
 )
 def test_a_record_that_somebody_else_wrote_holds_the_week_and_stops_nothing(sync, calendar, now, record):
     token = base64.urlsafe_b64encode(json.dumps(record).encode()).decode()

@@ -316,14 +316,8 @@ def test_every_command_is_tested_here():
         (["plan", "nobody-known", "conductor-us"], '"nobody-known" is not in the roster'),
         (["plan", "Europe/Pariss", "conductor-us"], "Europe/Paris"),
         (["plan", "ana@Europe/Pariss", "conductor-us"], 'did you mean "Europe/Paris"'),
-        (
-            ["reserve", "", "conductor-us"],
-            "The primary has no name",
-        ),
-        (
-            ["plan", "conductor-eu", " @"],
-            "The backup has no name",
-        ),
+        (["reserve", "", "conductor-us"], "The primary has no name"),
+        (["plan", "conductor-eu", " @"], "The backup has no name"),
         (["handoff", "2026-W49", "", "--note", "x"], "Give the name of who takes over; a timezone alone is not enough."),
         (["handoff", "2026-W49", "@", "--note", "x"], "Give the name of who takes over; a timezone alone is not enough."),
         (["handoff", "2026-W49", " @Europe/Paris", "--note", "x"], "Give the name of who takes over; a timezone alone is"),

@@ -15,14 +15,7 @@ from calsync.core.weeks import Week
 from calsync.ical import recurrence
 from calsync.ical.merge import apply_edits
 from calsync.ical.recurrence import TimeRange
-from calsync.ical.reservation import (
-    Written,
-    encode_reservation,
-    reservation_href,
-    summary,
-    ticket_link,
-    week_of,
-)
+from calsync.ical.reservation import Written, encode_reservation, reservation_href, summary, ticket_link, week_of
 from support.samples import EU, PAIR, US, configured, decoded, person, read, reserved, utc
 from support.strategies import some
 

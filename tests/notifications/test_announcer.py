@@ -43,12 +43,7 @@ def step(calendar, config, room, at, before=TEN):
     """One round of an announcer that was just started."""
     sync = CalendarSync(calendar, config, at)
     rounds = iter([False, True])
-    announcer.run(
-        Dispatcher(sync, Destinations(channels=Channels(room, room))),
-        lambda: at,
-        lambda _: next(rounds),
-        before,
-    )
+    announcer.run(Dispatcher(sync, Destinations(channels=Channels(room, room))), lambda: at, lambda _: next(rounds), before)
 
 
 class Time:

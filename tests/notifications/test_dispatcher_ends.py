@@ -97,14 +97,7 @@ def mortal(*arguments, **options):
 @pytest.mark.heavy
 @pytest.mark.parametrize("step", DEADLY)
 def test_a_hand_off_whose_process_is_killed_at_a_step_is_told_once_at_the_most(
-    known,
-    calendar,
-    tmp_path,
-    team,
-    server,
-    destinations,
-    room,
-    step,
+    known, calendar, tmp_path, team, server, destinations, room, step
 ):
     said = tmp_path / "said"
     said.touch()

@@ -50,10 +50,7 @@ RULES = ["", "RRULE:FREQ=WEEKLY;COUNT=4", "RRULE:FREQ=WEEKLY;COUNT=3;INTERVAL=2;
 
 
 @settings(max_examples=40)
-@given(
-    st.lists(st.tuples(past, st.sampled_from(RULES)), max_size=8),
-    st.integers(0, 200),
-)
+@given(st.lists(st.tuples(past, st.sampled_from(RULES)), max_size=8), st.integers(0, 200))
 def test_history_that_was_left_out_changes_nothing_that_anybody_sees(tmp_path_factory, events, later):
     file = tmp_path_factory.mktemp("town") / "deployments.db"
     town = Town(file)

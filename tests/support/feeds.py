@@ -34,12 +34,7 @@ def reservation(config, week="2026-W49", pair=PAIR, now=NOW, **more):
     planned = plan(config, pair, Week.parse(week), now)
     values = {"cancelled": (), "slots": planned.slots, "modified": now, **more}
     return Reservation(
-        week=planned.week,
-        title=config.train.title,
-        pair=pair,
-        primary=planned.primary,
-        backup=planned.backup,
-        **values,
+        week=planned.week, title=config.train.title, pair=pair, primary=planned.primary, backup=planned.backup, **values
     )
 
 

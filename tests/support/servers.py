@@ -194,12 +194,7 @@ def process(command, log, cwd=None, how=signal.SIGKILL):
     """The process of a command, with what it says in the file `log`; the signal `how` ends it."""
     with log.open("wb") as said:
         running = subprocess.Popen(
-            list(map(str, command)),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            env=environment(),
+            list(map(str, command)), cwd=cwd, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment()
         )
     try:
         yield running
