@@ -8,6 +8,7 @@ import pytest
 from calsync.core.errors import CalendarError
 from support.actions import QUICK, WEEKS, act, act_and_die, connect, prepare, state
 from support.engines import SERVERS, Place
+from support.processes import PATIENCE
 from support.samples import configured
 
 pytestmark = pytest.mark.heavy
@@ -78,11 +79,15 @@ def killed(processes, action, config, ignores_preconditions, week, at=lambda kil
     ready, go = processes.Event(), processes.Event()
     victim = processes.Process(target=act_and_die, args=(action, config, ignores_preconditions, week, ready, go, n))
     victim.start()
-    assert ready.wait(30)
-    at(victim.kill)
-    go.set()
-    victim.join(30)
-    return victim.exitcode
+    try:
+        assert ready.wait(PATIENCE)
+        at(victim.kill)
+        go.set()
+        victim.join(PATIENCE)
+        return victim.exitcode
+    finally:
+        victim.kill()
+        victim.join()
 
 
 @pytest.mark.parametrize("action", ACTIONS)

@@ -6,14 +6,13 @@ from datetime import timedelta
 
 import pytest
 from icalendar import Alarm, Calendar
-from starlette.testclient import TestClient
 
 from calsync.booking.reservations import change, release, reserve
 from calsync.core.errors import Refused
 from calsync.core.weeks import Week
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.sync import CalendarSync
-from calsync.web.app import create_app
+from support import site
 from support.engines import each_engine
 from support.processes import until
 from support.samples import PAIR, decoded, ics
@@ -95,8 +94,7 @@ def test_what_people_put_on_a_slot_survives_a_change_and_a_release(caldav, now):
 @contextmanager
 def served(place, now, **changes):
     """The service on this calendar with the week reserved, as a test client whose `app` is not followed in between."""
-    config = place.config(calendar={"refresh": "1h"}, **changes)
-    with TestClient(create_app(config, place.open(), lambda: now), base_url="http://localhost") as client:
+    with site.served(place.config(**changes), place.open(), now) as client:
         body = {"week": "2026-W49", "primary": "conductor-eu", "backup": "conductor-us", "ticket": "T400001"}
         answer = client.post("/api/reservations", json=body)
         assert answer.status_code == 201, answer.text

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -25,7 +26,7 @@ from calsync.schedule.check import ReservationRequest
 from calsync.schedule.sync import CalendarSync
 from calsync.web.app import create_app
 from support.engines import Place, each_engine
-from support.processes import until
+from support.processes import PATIENCE, until
 from support.samples import PAIR, SHIPPED, configured, ics, utc
 
 WEEK = Week(2026, 49)
@@ -54,7 +55,7 @@ def known(place, at=THEN):
 @contextmanager
 def served(place, proxy, now):
     config = place.config(proxy.through(place.url), calendar={"refresh": "1s", "cache": str(place.folder / "a.cache")})
-    calendar = place.open(config.calendar.url, timeout=1)
+    calendar = place.open(config.calendar.url)
     with TestClient(create_app(config, calendar, lambda: now), base_url="http://localhost") as client:
         yield client
 
@@ -406,12 +407,10 @@ for round_ in range(20):
 
 @pytest.mark.heavy
 def test_a_file_that_processes_write_at_once_is_the_calendar_of_its_token(tmp_path):
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, tmp_path / "a.cache", str(n)], stderr=subprocess.PIPE)
-        for n in range(3)
-    ]
-    said = [writer.communicate(timeout=60)[1] for writer in writers]
-    assert said == 3 * [b""]
+    command = [sys.executable, "-c", WRITER, tmp_path / "a.cache"]
+    with ThreadPoolExecutor(3) as pool:
+        ends = pool.map(lambda n: subprocess.run([*command, str(n)], stderr=subprocess.PIPE, timeout=PATIENCE), range(3))
+    assert [end.stderr for end in ends] == 3 * [b""]
     changes, _ = CalendarCache(tmp_path / "a.cache", "calendar").load()
     token = changes.token.removesuffix("+")
     parts = range(changes.token != token, 3)

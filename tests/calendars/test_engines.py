@@ -10,7 +10,7 @@ from icalendar import Calendar
 
 from calsync.core.errors import CalendarError, Changed, Refused, Unreachable
 from support.engines import SERVERS, Mirror, each_engine, settle, standing
-from support.processes import until
+from support.processes import PATIENCE, until
 from support.samples import ics
 
 on_servers = pytest.mark.parametrize("place", each_engine(*SERVERS), indirect=True)
@@ -242,10 +242,10 @@ def test_a_server_that_is_away_when_calsync_starts_is_found_once_it_is_there(pla
 @on_servers
 def test_a_server_that_does_not_answer_in_time_is_unreachable(place):
     proxy = place.proxy()
-    calendar = place.open(proxy.through(place.url), timeout=1)
+    calendar = place.open(proxy.through(place.url), timeout=3)
     mirror = Mirror(calendar)
     mirror.follow()
-    proxy.plan(1, "delay", 30, lasting=True)
+    proxy.plan(1, "delay", PATIENCE, lasting=True)
     with pytest.raises(Unreachable):
         mirror.follow()
     proxy.heal()

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydantic import SecretStr
@@ -10,7 +12,7 @@ from pydantic import SecretStr
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.errors import Refused, Unreachable
 from support.engines import Place, standing
-from support.processes import until
+from support.processes import PATIENCE, until
 
 CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 LEAVE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
@@ -20,6 +22,7 @@ from datetime import timedelta
 from pydantic import SecretStr
 from calsync.calendars.sql import SqlCalendar
 url, username, password, name = sys.argv[1:]
+print("ready", flush=True)
 sys.stdin.read()
 calendar = SqlCalendar.postgresql(url, username, SecretStr(password), timedelta(seconds=10))
 calendar.put(name, b"bytes", etag=None)
@@ -42,17 +45,17 @@ def database(place):
 
 def test_replicas_that_start_together_on_an_empty_database_make_one_schema(place):
     command = [sys.executable, "-c", REPLICA, place.url, place.username, place.password]
-    replicas = [
-        subprocess.Popen([*command, f"{n}.ics"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for n in range(4)
-    ]
-    said = []
-    for replica in replicas:
-        replica.stdin.close()
-    for replica in replicas:
-        said.append(replica.stderr.read())
-        replica.stderr.close()
-        replica.wait(30)
-    assert [replica.returncode for replica in replicas] == 4 * [0], said
+    ready = threading.Barrier(4)
+
+    def replica(n):
+        with subprocess.Popen([*command, f"{n}.ics"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            ready.wait(PATIENCE)
+            process.communicate()
+        return process.returncode
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(replica, range(4))) == 4 * [0]
     assert standing(place.open()).keys() == {f"{n}.ics" for n in range(4)}
     assert place.server.run("SELECT count(*), max(schema_version) FROM calendar", database(place)) == "1|1\n"
 
@@ -93,7 +96,7 @@ def test_a_server_that_stops_is_unreachable_and_once_it_is_back_used_again(place
 
 def test_a_server_that_hangs_in_a_write_is_cut_off_and_the_write_is_done_or_not(place):
     proxy = place.proxy()
-    calendar = place.open(proxy.through(place.url), timeout=1)
+    calendar = place.open(proxy.through(place.url), timeout=3)
     first = calendar.put("a.ics", b"1", etag=None)
     before = len(proxy.requests)
     second = calendar.put("a.ics", b"2", etag=first.etag)
@@ -102,7 +105,7 @@ def test_a_server_that_hangs_in_a_write_is_cut_off_and_the_write_is_done_or_not(
         begun = time.monotonic()
         with pytest.raises(Unreachable, match="away or busy"):
             calendar.put("a.ics", b"3", etag=second.etag)
-        assert time.monotonic() - begun < 8
+        assert time.monotonic() - begun < 30
         proxy.heal()
         until(lambda: place.server.run(CONNECTIONS, database(place)) == "0\n", "no connection is left")
         found = standing(calendar)["a.ics"]

@@ -9,7 +9,8 @@ import pytest
 
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.errors import Refused, Unreachable
-from support.samples import ROOT, TESTS, decoded
+from support.processes import environment
+from support.samples import decoded
 
 
 def hrefs(changes):
@@ -109,14 +110,8 @@ for n in range(100_000):
 
 @pytest.mark.parametrize("lines", [1, 7, 40])
 def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, lines):
-    environment = {"PYTHONPATH": f"{ROOT}:{TESTS}", "PATH": ""}
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path / "a.db")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
+    command, pipe = [sys.executable, "-c", WRITER, str(tmp_path / "a.db")], subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment())
     acknowledged = [process.stdout.readline() for _ in range(lines)]
     process.kill()
     rest, said = process.communicate()

@@ -18,9 +18,8 @@ from calsync.core.config import load
 from calsync.core.delivery import new_delivery
 from calsync.ical.delivery import write_deliveries
 from calsync.schemas import reservations
-from calsync.web.app import create_app
 from support.samples import SHIPPED, ics
-from support.site import MAINTENANCE
+from support.site import MAINTENANCE, served
 
 PAIR = ("conductor-eu", "conductor-us")
 W49 = (*PAIR, "--week", "2026-W49")
@@ -206,7 +205,7 @@ def test_the_feed_is_the_same_bytes_as_over_http(run, folder, calendar, now, opt
     calendar.put("other.ics", ics(*MAINTENANCE), etag=None)
     said = run("feed", *options)
     config = load(folder / "windows.toml", {})
-    with TestClient(create_app(config, calendar, clock=lambda: now), base_url="http://localhost") as client:
+    with served(config, calendar, now) as client:
         assert said.raw.encode() == client.get(f"/deployments.ics{query}").content
     assert said.code == 0
 

@@ -170,7 +170,7 @@ def test_a_handshake_that_drips_is_cut(monkeypatch):
     begun = time.monotonic()
     with Dripping(record) as server, pytest.raises(NotSent, match="cannot be reached"):
         IrcChannel(f"ircs://calsync@127.0.0.1:{server.port}/#operations").send("!log never")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
 
 
 class Vanishing(threading.Thread):
@@ -277,11 +277,11 @@ def test_what_one_of_several_targets_has_is_not_sent_again(hook):
 
 
 def test_a_service_that_drips_is_given_up(monkeypatch):
-    monkeypatch.setattr(channels, "SECONDS", 0.3)
+    monkeypatch.setattr(channels, "SECONDS", 1)
     with Dripping(b"HTTP/1.1 200 OK\r\n", b"X-Slow: ") as server:
         with pytest.raises(Unsure):
             AppriseChannel(f"json://127.0.0.1:{server.port}/").send("!log perhaps")
-        assert server.asked == 1
+        until(lambda: server.asked == 1, "it was asked once")
 
 
 @pytest.fixture

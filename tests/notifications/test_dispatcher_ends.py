@@ -1,6 +1,5 @@
 """A dispatcher that ends at any step, or many at once: each message arrives once at the most."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from calsync.notifications.dispatcher import Dispatcher
 from calsync.schedule.sync import CalendarSync
 from support.failing import Ended, Fuse
 from support.pair import BEN, MIDWEEK, handed, outcomes, settled, standing
-from support.samples import ROOT, TESTS
+from support.processes import ended, environment
 
 STEPS = 34
 """At how many places a hand-off can end: before and after each call to calendar, ticket system and channel."""
@@ -86,12 +85,7 @@ DEADLY = {
 
 
 def mortal(*arguments, **options):
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("CALSYNC_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "support.mortal", *map(str, arguments)],
-        env=kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}"},
-        **options,
-    )
+    return subprocess.Popen([sys.executable, "-m", "support.mortal", *map(str, arguments)], env=environment(), **options)
 
 
 @pytest.mark.heavy
@@ -102,7 +96,7 @@ def test_a_hand_off_whose_process_is_killed_at_a_step_is_told_once_at_the_most(
     said = tmp_path / "said"
     said.touch()
     process = mortal("handoff", tmp_path / "deployments.db", server.url, said, *DEADLY[step])
-    assert process.wait(60) == -signal.SIGKILL
+    assert ended(process) == -signal.SIGKILL
     landed = standing(known).reservation.responsible == BEN
     assert landed == (step != "before the calendar is written")
     found = outcomes(settled(known, destinations, MIDWEEK + timedelta(seconds=1), rounds=4))
@@ -128,7 +122,7 @@ def test_of_any_number_of_processes_one_sends_each_message(known, tmp_path, team
         for process in processes:
             process.stdin.write("go\n")
             process.stdin.flush()
-        assert [process.wait(60) for process in processes] == [0] * 3
+        assert [ended(process) for process in processes] == [0] * 3
     finally:
         for process in processes:
             process.kill()

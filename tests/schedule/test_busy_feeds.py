@@ -28,6 +28,7 @@ from calsync.schedule.sync import CalendarSync
 from support.dripping import Dripping
 from support.feed_server import MEETING, freebusy
 from support.pair import ANA, BEN, CEM, TEAM, W49, december
+from support.processes import until
 from support.samples import configured, event, ics
 
 
@@ -225,7 +226,7 @@ def test_behind_the_span_of_free_busy_time_nothing_is_known(fed, feeding, feed, 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n"])
 def test_a_feed_that_drips_is_cut_and_keeps_nobody_elses_back(feed, tmp_path, now, monkeypatch, head):
-    monkeypatch.setattr(busy_feeds, "MAX_SECONDS", 1.0)
+    monkeypatch.setattr(busy_feeds, "MAX_SECONDS", 3)
     feed.body = ics(*MEETING)
     with Dripping(head, b"X-Slow: x") as slow:
         urls = (f"{slow.url}/secret", feed.url, f"{slow.url}/secret")
@@ -233,16 +234,13 @@ def test_a_feed_that_drips_is_cut_and_keeps_nobody_elses_back(feed, tmp_path, no
         feeds = Feeds(config, tmp_path / "copies")
         horizon = CalendarSync(None, config, now).agenda.horizon
         asking = threading.Thread(target=feeds.refresh, args=(horizon, now))
-        begun = time.monotonic()
         asking.start()
-        while feeds.known(horizon, now)["ben"].unknown and time.monotonic() - begun < 10:
-            time.sleep(0.02)
+        until(lambda: not feeds.known(horizon, now)["ben"].unknown, "ben's feed is read")
         assert asking.is_alive()  # the others are still waited for
         asking.join()
-        assert time.monotonic() - begun < 8
         found = feeds.known(horizon, now)
         assert [one.uid for one in found["ben"].occurrences]
-        assert "(it does not answer within 1 s)" in found["ana"].unknown
+        assert "(it does not answer within 3 s)" in found["ana"].unknown
         assert found["cem"].unknown == found["ana"].unknown
 
 

@@ -16,11 +16,12 @@ from calsync.core.weeks import Week
 from calsync.schedule.check import ReservationRequest
 from calsync.schedule.sync import CalendarSync
 from calsync.web.app import create_app
+from support.processes import PATIENCE
 from support.samples import PAIR, US, person
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 WEEKS = [Week(2027, 1).shift(n) for n in range(50)]
-QUICK = {"timeout": "20s", "refresh": "1s"}
+QUICK = {"timeout": "60s", "refresh": "1s"}
 ANA = person("ana", "Europe/Berlin")
 
 
@@ -77,7 +78,7 @@ def act_and_die(action, config, ignores_preconditions, week, ready, go, n=0):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     ready.set()
-    go.wait(30)
+    go.wait(PATIENCE)
     act(action, sync, week)
 
 

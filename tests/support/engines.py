@@ -18,7 +18,7 @@ CALDAV = ("radicale", "xandikos", "unruly")
 SERVERS = ("postgresql", *CALDAV)
 ENGINES = ("sqlite", *SERVERS)
 IN_THE_FAST_LANE = ("sqlite", "unruly")
-SETTLING = 0.3  # seconds that pass between writers who are tried against each other on the unruly server
+SETTLING = 2  # seconds that pass between writers who are tried against each other on the unruly server
 
 
 def each_engine(*names):

@@ -39,6 +39,11 @@ def stop(process, how=signal.SIGTERM):
     """End a process, unless it has ended, and wait for it; its exit code."""
     if process.poll() is None:
         process.send_signal(how)
+    return ended(process)
+
+
+def ended(process):
+    """The exit code of a process that ends by itself; it is killed if that takes too long."""
     try:
         return process.wait(PATIENCE)
     except subprocess.TimeoutExpired:

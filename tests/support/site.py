@@ -3,6 +3,7 @@
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from icalendar import Calendar
 from starlette.testclient import TestClient
@@ -24,8 +25,10 @@ def wish(week, n):
 
 @contextmanager
 def served(config, calendar, now, destinations=None, **options):
-    """A client of the app."""
-    app = create_app(config, calendar, clock=lambda: now, destinations=destinations)
+    """A client of the app, which follows the calendar only when it is told to; `now` is a moment, or tells it."""
+    seldom = config.calendar.model_copy(update={"refresh": timedelta(hours=1)})
+    config, clock = config.model_copy(update={"calendar": seldom}), now if callable(now) else lambda: now
+    app = create_app(config, calendar, clock, destinations)
     with TestClient(app, base_url="http://localhost", **options) as client:
         yield client
 

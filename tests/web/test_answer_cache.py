@@ -5,11 +5,9 @@ from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.testclient import TestClient
 
-from calsync.calendars.sql import SqlCalendar
-from calsync.web.app import create_app
 from calsync.web.cache import AnswerCache
+from support.site import served
 from support.town import CONFIG, NOW, Town, changes
 
 
@@ -25,11 +23,10 @@ def cache_of(app):
 @given(st.lists(changes, min_size=1, max_size=3))
 def test_an_answer_from_the_cache_is_the_one_the_app_would_give(tmp_path_factory, story):
     town = Town(tmp_path_factory.mktemp("town") / "deployments.db")
-    app = create_app(CONFIG, town.calendar, lambda: town.now)
-    with TestClient(app, base_url="http://localhost") as client:
-        state = app.state.calsync
+    with served(CONFIG, town.calendar, lambda: town.now) as client:
+        state = client.app.state.calsync
         client.get("/deployments.ics")
-        cache, etags = cache_of(app), set()
+        cache, etags = cache_of(client.app), set()
         for change in story:
             town.now += timedelta(minutes=1)
             town.apply(change)
@@ -49,11 +46,10 @@ def test_an_answer_from_the_cache_is_the_one_the_app_would_give(tmp_path_factory
                         assert dict(one.headers) == dict(other.headers)
 
 
-def test_the_cache_is_bounded_in_answers_and_in_bytes_and_takes_a_query_in_any_order(tmp_path, monkeypatch):
-    app = create_app(CONFIG, SqlCalendar.sqlite(tmp_path / "deployments.db"), lambda: NOW)
-    with TestClient(app, base_url="http://localhost") as client:
+def test_the_cache_is_bounded_in_answers_and_in_bytes_and_takes_a_query_in_any_order(calendar, monkeypatch):
+    with served(CONFIG, calendar, NOW) as client:
         size = len(client.get("/deployments.ics?alarm=1s").content)
-        cache = cache_of(app)
+        cache = cache_of(client.app)
         monkeypatch.setattr("calsync.web.cache.MAX_ANSWERS", 5)
         for seconds in range(10):
             client.get(f"/deployments.ics?alarm={seconds}s")
@@ -67,16 +63,14 @@ def test_the_cache_is_bounded_in_answers_and_in_bytes_and_takes_a_query_in_any_o
         assert len(cache._answers) == kept
 
 
-def test_feeds_asked_for_by_many_at_once_are_all_answered(tmp_path):
-    app = create_app(CONFIG, SqlCalendar.sqlite(tmp_path / "deployments.db"), lambda: NOW)
-    with TestClient(app, base_url="http://localhost") as client, ThreadPoolExecutor(20) as crowd:
+def test_feeds_asked_for_by_many_at_once_are_all_answered(calendar):
+    with served(CONFIG, calendar, NOW) as client, ThreadPoolExecutor(20) as crowd:
         urls = [f"/deployments.ics?alarm={n % 60}s" for n in range(300)]
         assert {answer.status_code for answer in crowd.map(client.get, urls)} == {200}
 
 
-def test_an_answer_is_not_given_again_under_a_name_that_the_server_does_not_have(tmp_path):
-    app = create_app(CONFIG, SqlCalendar.sqlite(tmp_path / "deployments.db"), lambda: NOW)
-    with TestClient(app, base_url="http://localhost") as client:
+def test_an_answer_is_not_given_again_under_a_name_that_the_server_does_not_have(calendar):
+    with served(CONFIG, calendar, NOW) as client:
         assert [client.get("/deployments.ics").status_code for _ in range(3)] == [200] * 3
         assert client.get("/deployments.ics", headers={"Host": "elsewhere.example"}).status_code == 421
         assert client.get("/deployments.ics?windw=x").status_code == 422

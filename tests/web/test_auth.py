@@ -4,12 +4,11 @@ import logging
 
 import pytest
 from icalendar import Calendar
-from starlette.testclient import TestClient
 
 from calsync.core.config import load
-from calsync.web.app import create_app
 from calsync.web.middleware import MAX_BODY
 from support.samples import SHIPPED
+from support.site import served
 
 BODY = {"week": "2026-W49", "primary": "conductor-eu", "backup": "conductor-us"}
 URL = "/api/reservations"
@@ -20,14 +19,14 @@ BEN = {"Authorization": "Bearer secret-of-ben"}
 def client(calendar, now):
     """A server with two tokens."""
     config = load(SHIPPED, {"CALSYNC_TOKENS": "ana:secret-of-ana ben:secret-of-ben"})
-    with TestClient(create_app(config, calendar, clock=lambda: now), base_url="http://localhost") as client:
+    with served(config, calendar, now) as client:
         yield client
 
 
 @pytest.fixture
 def open_client(config, calendar, now):
     """A server without tokens."""
-    with TestClient(create_app(config, calendar, clock=lambda: now), base_url="http://localhost") as client:
+    with served(config, calendar, now) as client:
         yield client
 
 

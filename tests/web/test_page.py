@@ -13,14 +13,13 @@ import pytest
 import pytz
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.testclient import TestClient
 
 from calsync.calendars.sql import SqlCalendar
 from calsync.core.config import load
 from calsync.core.errors import Unreachable
 from calsync.core.weeks import Week
-from calsync.web.app import create_app
 from calsync.web.pages.timeline import STEP, TimelineEvent, WorkingDay, fitted, lay_out, visible, week_span
+from support import site
 from support.samples import SHIPPED, ics, utc
 
 W49 = Week(2026, 49)
@@ -56,9 +55,7 @@ class Elements(HTMLParser):
 
 @contextmanager
 def served(calendar, now=NOW, environ=None):
-    with TestClient(
-        create_app(load(SHIPPED, environ or {}), calendar, clock=lambda: now), base_url="http://localhost"
-    ) as client:
+    with site.served(load(SHIPPED, environ or {}), calendar, now) as client:
         yield client
 
 
