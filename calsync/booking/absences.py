@@ -21,7 +21,7 @@ from calsync.core.weeks import FIRST_YEAR, LAST_YEAR
 from calsync.ical.absence import absence_href, encode_absence
 from calsync.schedule.absences import (
     AbsenceView,
-    conflicts_by_absence,
+    absence_conflicts,
     known_person,
     span_of_absence,
     view_of_absence,
@@ -58,16 +58,16 @@ def add_absence(
         _check_span(agenda, person, start, end, now)
         name, stored = _find_place(agenda, who, start, end)
         exists = stored is not None and span_of_absence(stored) is not None
-        if exists and stored is not None and stored.away is not None and stored.away.note == note:
-            return view_of_absence(sync.config, conflicts_by_absence(agenda, now), stored)
+        if exists and stored is not None and stored.absence is not None and stored.absence.note == note:
+            return view_of_absence(sync.config, absence_conflicts(agenda, now), stored)
         record = AbsenceRecord(who, person.timezone, note, author)
         ics = encode_absence(record, name, start, end, now)
 
         def is_this_write(written: CalendarObject) -> bool:
-            return written.away == record and span_of_absence(written) == (start, end)
+            return written.absence == record and span_of_absence(written) == (start, end)
 
         written = put(sync, absence_href(name), ics, stored, now, is_this_write)
-        return view_of_absence(sync.config, conflicts_by_absence(sync.agenda, now), written, created=not exists)
+        return view_of_absence(sync.config, absence_conflicts(sync.agenda, now), written, created=not exists)
 
     return retry_write(sync, attempt)
 
@@ -78,10 +78,10 @@ def remove_absence(sync: CalendarSync, name: str, now: datetime) -> None:
     def attempt() -> None:
         stored = sync.refresh(now).objects.get(absence_href(name))
         span = span_of_absence(stored) if stored is not None else None
-        if stored is None or stored.away is None or span is None:
+        if stored is None or stored.absence is None or span is None:
             raise NotAway(f'There is no absence called "{name[:60]}"; GET /api/away and calsync away list them.')
-        ics = encode_absence(stored.away, name, *span, now, cancelled=True)
-        put(sync, stored.href, ics, stored, now, lambda written: written.away is None)
+        ics = encode_absence(stored.absence, name, *span, now, cancelled=True)
+        put(sync, stored.href, ics, stored, now, lambda written: written.absence is None)
 
     retry_write(sync, attempt)
 

@@ -185,14 +185,14 @@ def show_reserved(week: WeekResult) -> None:
 
 def show_away(absence: AbsenceView) -> None:
     """Print an absence, its conflicts with reserved slots, and who could cover."""
-    away, start, end = absence.away, absence.start, absence.end
-    note = f": {' '.join(away.note.split())}" if away.note else ""
+    record, start, end = absence.record, absence.start, absence.end
+    note = f": {' '.join(record.note.split())}" if record.note else ""
     if isinstance(start, datetime) and isinstance(end, datetime):
-        span = f"{format_span(start, end)} {away.timezone}"
+        span = f"{format_span(start, end)} {record.timezone}"
     else:
         span = f"{start:%a %Y-%m-%d}" + (f" to {end:%a %Y-%m-%d}" if end > start else "")
     source = absence.name or "from their busy feed"
-    out.print(f"{plain(away.conductor)} is away {span}{plain(note)} [dim]({plain(source)})[/]", soft_wrap=True)
+    out.print(f"{plain(record.conductor)} is away {span}{plain(note)} [dim]({plain(source)})[/]", soft_wrap=True)
     show_conflicts(absence.conflicts, ())
     for conflict in absence.conflicts:
         for cover in conflict.cover:

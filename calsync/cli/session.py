@@ -55,7 +55,7 @@ def open_session(
         now = time_of(context)
         sync = CalendarSync(calendar, config, now, open_cache(config))
         feeds = Feeds(config)
-        sync.busy = (feeds.refresh if refresh_feeds else feeds.known)(sync.agenda.horizon, now)
+        sync.busy = (feeds.refresh if refresh_feeds else feeds.cached)(sync.agenda.horizon, now)
         copy = sync.recall(now)
         if needs != "nothing":
             try:

@@ -102,7 +102,7 @@ def away_command(
             away = [
                 absence
                 for absence in list_absences(session.sync.agenda, session.now)
-                if who in (None, absence.away.conductor)
+                if who in (None, absence.record.conductor)
             ]
             unknown = unknown_absences(session.sync.agenda, session.now, who)
         else:

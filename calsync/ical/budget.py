@@ -17,12 +17,8 @@ from typing import Any
 
 MAX_INSTANCES = 5_000
 """The maximum number of instances of one event within the horizon."""
-
-
 MAX_SECONDS = 0.5
 """The maximum processor time for expanding one event, in seconds."""
-
-
 _WORKERS = {"calsync", "dateutil", "icalendar", "recurring_ical_events"}
 
 

@@ -25,8 +25,6 @@ _ALWAYS_OURS = {
     "LAST-MODIFIED", SLOT, RECORD, MARK,
 }  # fmt: skip
 """The properties of a component that calsync always writes, or leaves out, by itself."""
-
-
 _OF_CALENDAR = {"VERSION", "PRODID", "CALSCALE", "METHOD"}
 
 

@@ -32,15 +32,9 @@ from calsync.ical.timezones import CustomZone, UsedTimezones, set_timezones
 
 MAX_TITLE = 500
 """The maximum length of a title in characters; the feed has the whole title."""
-
-
 _NO_TIMEZONES: Mapping[str, bytes] = MappingProxyType({})
-
-
 _TZIDS: dict[frozenset[str], frozenset[str]] = {}
 """One object for each set of TZIDs. There are few sets, and a set takes more memory than an occurrence."""
-
-
 _LONGEST_AHEAD, _LONGEST_BEHIND = timedelta(hours=14), timedelta(hours=12)  # UTC+14 to UTC−12
 
 

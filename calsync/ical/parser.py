@@ -19,15 +19,11 @@ from calsync.ical.timezones import CustomZone, read_custom_zones
 
 MAX_LINE = 32_768
 """The maximum length of a content line in bytes; longer ones are left out."""
-
-
 TIME_PROPERTIES = {
     "UID", "DTSTAMP", "DTSTART", "DTEND", "DURATION", "RRULE", "RDATE", "EXDATE", "RECURRENCE-ID",
     "SEQUENCE", "CREATED", "LAST-MODIFIED", "STATUS", "TRANSP", "CLASS",
 }  # fmt: skip
 """The properties that say when an event takes place, but not what it is about."""
-
-
 _EDGE = re.compile(rb"^(?:(BEGIN)|END):VTIMEZONE\r?\n", re.MULTILINE | re.IGNORECASE)
 
 

@@ -17,17 +17,9 @@ from calsync.ical.budget import MAX_INSTANCES, MAX_SECONDS, OverBudget, processo
 from calsync.ical.components import instant_of, moment_of, rules_of, span_of, utc_of
 
 _MASTER = "X-CALSYNC-MASTER"  # on the instances that a rule generates, in memory only: the event that has the rule
-
-
 _SHORT_PERIODS = {"SECONDLY": timedelta(seconds=1), "MINUTELY": timedelta(minutes=1), "HOURLY": timedelta(hours=1)}
-
-
 _EVEN_PERIODS = {**_SHORT_PERIODS, "DAILY": timedelta(days=1), "WEEKLY": timedelta(weeks=1)}
-
-
 _SLOW = {"HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY"}
-
-
 _PLAIN_PARTS = {"FREQ", "INTERVAL", "COUNT", "UNTIL", "WKST"}
 
 

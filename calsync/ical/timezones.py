@@ -24,7 +24,7 @@ from calsync.ical.components import values_of
 class CustomZone:
     """A timezone that pytz does not know, with its VTIMEZONE as `text`.
 
-    `name` is a TZID that no other definition has, so that definitions of several resources can stand in one feed.
+    `name` is a TZID that no other definition has, so one feed can hold the definitions of several resources.
     """
 
     tz: Any
@@ -81,13 +81,13 @@ def set_timezones(event: Event, zones: Mapping[str, CustomZone], used: UsedTimez
             used.custom[custom.name] = custom.text
             continue
         timezones = {_timezone_of(moment.dt) for moment in moments}
-        known = next((tz for tz in timezones if isinstance(tz, ZoneInfo)), None)
-        if known is not None and known.utcoffset(None) == timedelta():
+        iana = next((tz for tz in timezones if isinstance(tz, ZoneInfo)), None)
+        if iana is not None and iana.utcoffset(None) == timedelta():
             _set_timezone(moments, UTC)
             del value.params["TZID"]
-        elif known is not None:
-            value.params["TZID"] = known.key
-            used.tzids.add(known.key)
+        elif iana is not None:
+            value.params["TZID"] = iana.key
+            used.tzids.add(iana.key)
         elif timezones - {"date", UTC}:  # what icalendar remembers of another resource's timezone is not this one's
             _set_timezone(moments, None)
             used.unknown.append((name, str(tzid)))

@@ -117,8 +117,8 @@ def preferred_route(agenda: Agenda, partner: Conductor, decision: bool, at: date
         return Route(("ticket", "log"), "a decision always goes onto the ticket and into the log")
     status = on_call_status(agenda, partner, at)
     local = f"{at.astimezone(zone(partner.timezone)):%H:%M}"
-    if status.away is not None:
-        return Route(("ticket",), f"{partner.name} is away until {status.away:%a %H:%M} {partner.timezone}")
+    if status.away_until is not None:
+        return Route(("ticket",), f"{partner.name} is away until {status.away_until:%a %H:%M} {partner.timezone}")
     if status.working:
         doubt = f"; calsync cannot tell whether they are away: {status.unknown}" if status.unknown else ""
         reason = f"it is {local} for {partner.name}, who is within working hours until {status.until:%H:%M}{doubt}"

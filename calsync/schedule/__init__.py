@@ -1,1 +1,1 @@
-"""Every question about the Deployments calendar. Nothing here writes to it."""
+"""Answer questions about the calendar: what is on it, what conflicts, who is away, who is next. It writes nothing."""

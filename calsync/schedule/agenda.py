@@ -1,8 +1,8 @@
 """The agenda: the Deployments calendar in memory, as every check and every reader sees it.
 
 An `Agenda` is immutable. It holds what is on the calendar within the horizon, and the recurring windows and freezes of
-windows.toml, all as occurrences indexed by the quarter of the day, so that a question about a span costs what happens in
-it. The next agenda shares everything with this one but what changed.
+windows.toml. Occurrences are indexed by quarters of a day, so the cost of a question about a span depends on the span and
+not on the calendar. The next agenda shares everything with this one except what changed.
 """
 
 from __future__ import annotations
@@ -11,77 +11,81 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
-from zlib import crc32
 
 from calsync.calendars.base import Changes, SyncToken
 from calsync.core.absence import AbsenceRecord
-from calsync.core.settings import Config, freeze_span
-from calsync.core.timezones import resolve, zone
-from calsync.core.weeks import FIRST_YEAR, WEEKDAYS, Week
+from calsync.core.reservation import Reservation
+from calsync.core.settings import Config
+from calsync.core.weeks import FIRST_YEAR, Week
 from calsync.ical.absence import absence_name
 from calsync.ical.occurrences import Occurrence
 from calsync.ical.recurrence import TimeRange
 from calsync.ical.reservation import reservation_href, week_of
 from calsync.schedule.diary import Busy, Diary
+from calsync.schedule.fixed import freezes, recurring_windows
 from calsync.schedule.objects import CalendarObject, names_of, read_object
 
 LEAD = timedelta(weeks=4)
-"""How long before the rotation's start a week may be that it follows."""
+"""How far before its start the rotation takes reserved weeks into account."""
 
-_DAY = timedelta(days=1)
-_EVER = datetime.min.replace(tzinfo=UTC)
+_DAY, _QUARTER = timedelta(days=1), timedelta(hours=6)
+_EPOCH, _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
+_LONGEST_AHEAD, _LONGEST_BEHIND = timedelta(hours=14), timedelta(hours=12)  # UTC+14 to UTC−12
 
 
 @dataclass(frozen=True)
 class Agenda:
-    """What is known of the calendar, under the configuration `config`.
-
-    `changed` is when this content was first seen, `synced` when it was last confirmed. `objects` has every resource by its
-    href, and `managed` those that are not simply somebody's event: reservations, absences, and what cannot be read in full.
-    `busy` is what people's own feeds say, by their names; it is published nowhere. The rotation counts from `since` on: of
-    what is over, trains and absences from then on are kept; None without a rotation.
-    """
+    """The calendar as it was last read, under one configuration."""
 
     config: Config
     horizon: TimeRange
+    """The span in which occurrences are known."""
     changed: datetime
+    """When this content was first seen."""
     synced: datetime
+    """When it was last confirmed."""
     token: SyncToken | None = None
     objects: Mapping[str, CalendarObject] = field(default_factory=dict)
+    """Every resource, by its href."""
     managed: Mapping[str, CalendarObject] = field(default_factory=dict)
+    """The reservations, the absences and whatever cannot be read in full, by href."""
     quarters: Mapping[int, tuple[Occurrence, ...]] = field(default_factory=dict)
+    """The occurrences in each quarter of a day, counted from 1970 in UTC."""
     busy: Mapping[str, Busy] = field(default_factory=dict)
+    """What people's own busy feeds say, by name; it is never published."""
     since: datetime | None = None
+    """From when on the rotation counts weeks and absences, which are kept although they are over; None without one."""
 
     def overlapping(self, start: datetime, end: datetime, observer: str) -> Iterator[tuple[Occurrence, datetime, datetime]]:
         """Yield the occurrences that overlap the span from `start` to `end` (aware), each with start and end as instants.
 
-        Half-open on both sides: what ends when the span starts does not overlap it, and neither does what has no length.
+        Spans are half-open: an occurrence that ends when the span starts does not overlap it, nor does one without length.
         `observer` is the timezone in which all-day and floating occurrences are seen.
         """
         start, end = start.astimezone(UTC), end.astimezone(UTC)
         seen: set[int] = set()
         for quarter in range(_quarter(start), _quarter(end) + 1):
-            for found in self.quarters.get(quarter, ()):
-                begin, finish = (found.start, found.end) if found.start.tzinfo is UTC else found.span(observer)
-                if begin < end and start < finish and begin < finish and id(found) not in seen:
-                    seen.add(id(found))
-                    yield found, begin, finish
+            for occurrence in self.quarters.get(quarter, ()):
+                in_utc = occurrence.start.tzinfo is UTC  # faster than asking each occurrence for its span
+                begin, finish = (occurrence.start, occurrence.end) if in_utc else occurrence.span(observer)
+                if begin < end and start < finish and begin < finish and id(occurrence) not in seen:
+                    seen.add(id(occurrence))
+                    yield occurrence, begin, finish
 
     def has_content_of(self, other: Agenda) -> bool:
-        """Return whether what is made of one is right for the other too: a sync without changes alters no content."""
+        """Return whether both have the same content; a sync without changes keeps it."""
         return self.objects is other.objects and self.busy is other.busy and self.horizon == other.horizon
 
     def reservation(self, week: Week) -> CalendarObject | None:
-        """Return the object at the href of the week's reservation: reserved, released, or not readable any more."""
+        """Return the object at the href of the week's reservation: reserved, released, or no longer readable."""
         stored = self.managed.get(reservation_href(week))
         return stored if stored is None or stored.past_pair is None else None
 
     @property
-    def history(self) -> dict[str, datetime]:
-        """When what was over before the horizon was over, by etag.
+    def ended(self) -> dict[str, datetime]:
+        """When the resources that ended before the horizon ended, by etag.
 
-        No absence is in it, even where there is no rotation: it may count for the rotation of another process.
+        Absences are never among them, because they may count for the rotation of another process.
         """
         return {
             stored.etag: ends
@@ -93,7 +97,7 @@ class Agenda:
         }
 
     @property
-    def counted(self) -> tuple[str, ...]:
+    def rotation_hrefs(self) -> tuple[str, ...]:
         """The hrefs of the weeks from `since` to the horizon, which the rotation counts although they are over."""
         if self.since is None:
             return ()
@@ -103,15 +107,24 @@ class Agenda:
 
     @cached_property
     def reservations(self) -> tuple[CalendarObject, ...]:
-        """The readable reservations by week, the released ones too."""
+        """The readable reservations, by week; the released ones too."""
         reservations = [stored for stored in self.managed.values() if stored.reservation is not None]
         return tuple(sorted(reservations, key=lambda stored: stored.href))
 
     @cached_property
-    def pairs_by_week(self) -> Mapping[Week, tuple[str, ...]]:
-        """Primary and backup of every train week from `since` on that is reserved, or was when it took place.
+    def reserved(self) -> tuple[tuple[CalendarObject, Reservation], ...]:
+        """The readable reservations that are not released, by week, each with its object."""
+        return tuple(
+            (stored, stored.reservation)
+            for stored in self.reservations
+            if stored.reservation is not None and not stored.reservation.released
+        )
 
-        A week whose slots people all removed has an empty pair: it counts for nobody.
+    @cached_property
+    def pairs_by_week(self) -> Mapping[Week, tuple[str, ...]]:
+        """The names of primary and backup of every week from `since` on that is reserved, or was when it took place.
+
+        A week whose slots were all removed counts for nobody; its pair is empty.
         """
         pairs: dict[Week, tuple[str, ...]] = {}
         for stored in self.managed.values():
@@ -125,14 +138,14 @@ class Agenda:
         return pairs
 
     @cached_property
-    def away(self) -> Mapping[str, Diary]:
+    def absences(self) -> Mapping[str, Diary]:
         """The absences on the calendar, by the name of who is away."""
-        absences: dict[str, list[tuple[Occurrence, AbsenceRecord]]] = {}
+        by_name: dict[str, list[tuple[Occurrence, AbsenceRecord]]] = {}
         for _, stored in sorted(self.managed.items()):
-            if stored.away is not None:
-                occurrences = ((occurrence, stored.away) for occurrence in stored.reading.occurrences)
-                absences.setdefault(stored.away.conductor, []).extend(occurrences)
-        return {name: Diary(of_person) for name, of_person in absences.items()}
+            if stored.absence is not None:
+                occurrences = ((occurrence, stored.absence) for occurrence in stored.reading.occurrences)
+                by_name.setdefault(stored.absence.conductor, []).extend(occurrences)
+        return {name: Diary(absences) for name, absences in by_name.items()}
 
     @cached_property
     def defects(self) -> dict[str, tuple[str, ...]]:
@@ -141,7 +154,7 @@ class Agenda:
 
     @cached_property
     def unplaced(self) -> tuple[str, ...]:
-        """The hrefs of resources that may hide an event of which not even the time is known."""
+        """The hrefs of the resources that may hide an event of which not even the time is known."""
         return tuple(href for href in self.defects if self.objects[href].reading.unplaced)
 
     def covers(self, start: datetime, end: datetime) -> bool:
@@ -149,7 +162,7 @@ class Agenda:
         return self.horizon.start <= start and end <= self.horizon.end
 
     def after(self, changes: Changes, now: datetime) -> Agenda:
-        """Return the agenda that takes in `changes` at `now` (aware); this one stays as it is."""
+        """Return the agenda with these changes, which were read at `now` (aware)."""
         touched = {resource.href for resource in changes.changed} | set(changes.removed)
         if changes.complete:
             touched |= self.objects.keys()
@@ -165,7 +178,7 @@ class Agenda:
         _add(quarters, (event for stored in fresh.values() for event in stored.reading.occurrences), self.horizon)
         return replace(
             self,
-            # Last-Modified counts in whole seconds, so two contents never share one.
+            # Last-Modified counts in whole seconds; two contents never share one.
             changed=max(now.replace(microsecond=0), self.changed + timedelta(seconds=1)),
             synced=now,
             token=changes.token,
@@ -178,7 +191,7 @@ class Agenda:
 def _updated(
     objects: Mapping[str, CalendarObject], touched: set[str], fresh: Mapping[str, CalendarObject]
 ) -> Mapping[str, CalendarObject]:
-    """Return the objects without those at hrefs in `touched`, and with `fresh`."""
+    """Return the objects with those at the hrefs in `touched` replaced by `fresh`."""
     updated = dict(objects)
     for href in touched:
         updated.pop(href, None)
@@ -192,13 +205,13 @@ def horizon_around(config: Config, now: datetime) -> TimeRange:
     return TimeRange(midnight - config.calendar.horizon.past, midnight + config.calendar.horizon.future + _DAY)
 
 
-def blank(config: Config, now: datetime, changed: datetime = _EVER) -> Agenda:
-    """Return an agenda around `now` (aware) of windows.toml alone, windows and freezes; not older than `changed`."""
-    span = horizon_around(config, now)
+def blank(config: Config, now: datetime, changed: datetime = _BEGINNING) -> Agenda:
+    """Return an agenda around `now` (aware) with the recurring windows and freezes alone; not older than `changed`."""
+    horizon = horizon_around(config, now)
     quarters: dict[int, tuple[Occurrence, ...]] = {}
-    _add(quarters, [*_recurring(config, span), *_freezes(config, span)], span)
-    last = max(changed, now.replace(microsecond=0))
-    return Agenda(config, span, changed=last, synced=now, quarters=quarters, since=_since(config))
+    _add(quarters, [*recurring_windows(config, horizon), *freezes(config, horizon)], horizon)
+    changed = max(changed, now.replace(microsecond=0))
+    return Agenda(config, horizon, changed=changed, synced=now, quarters=quarters, since=_since(config))
 
 
 def _since(config: Config) -> datetime | None:
@@ -208,77 +221,24 @@ def _since(config: Config) -> datetime | None:
     return datetime.combine(first, time(), UTC)
 
 
-def _recurring(config: Config, horizon: TimeRange) -> Iterator[Occurrence]:
-    for window in config.recurring_windows:
-        for slot in window.between(horizon.start, horizon.end):
-            yield Occurrence(
-                slot.start.astimezone(UTC),
-                slot.end.astimezone(UTC),
-                slot.uid,
-                window.title,
-                kind="recurring",
-                slot=slot.id,
-                categories=(window.category,) if window.category else (),
-            )
-
-
-def _freezes(config: Config, horizon: TimeRange) -> Iterator[Occurrence]:
-    for freeze in config.freezes:
-        if freeze.days is None:
-            spans: Iterable[tuple[datetime, datetime]] = [freeze_span(freeze)]
-        else:
-            spans = _weekly(freeze.days, freeze.timezone, horizon)
-        for start, end in spans:
-            yield Occurrence(
-                start.astimezone(UTC),
-                end.astimezone(UTC),
-                f"freeze-{start:%Y%m%dT%H%M%SZ}-{end:%Y%m%dT%H%M%SZ}-{crc32(freeze.reason.encode()):08x}@calsync",
-                freeze.reason,
-                kind="freeze",
-                train_only=freeze.scope == "train",
-            )
-
-
-def _weekly(days: tuple[str, ...], timezone: str, horizon: TimeRange) -> Iterator[tuple[datetime, datetime]]:
-    """The spans of days that are in `days`, consecutive ones as one, from midnight to midnight in `timezone`; in UTC."""
-    tz = zone(timezone)
-    day, last = horizon.start.astimezone(tz).date() - 7 * _DAY, horizon.end.astimezone(tz).date() + 7 * _DAY
-    first = None
-    while day <= last:
-        frozen = WEEKDAYS[day.weekday()] in days and day < last
-        if frozen and first is None:
-            first = day
-        if not frozen and first is not None:
-            start, end = (resolve(datetime.combine(edge, time()), tz)[0].astimezone(UTC) for edge in (first, day))
-            if start < horizon.end and horizon.start < end:
-                yield start, end
-            first = None
-        day += _DAY
-
-
-_QUARTER = timedelta(hours=6)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_AHEAD, _BEHIND = timedelta(hours=14), timedelta(hours=12)  # UTC+14 to UTC−12, between which a floating one may be
-
-
 def _quarter(moment: datetime) -> int:
     return (moment - _EPOCH) // _QUARTER
 
 
 def _quarters(occurrence: Occurrence, horizon: TimeRange) -> range:
-    """The quarters of days, counted from 1970 in UTC, that the occurrence touches in the horizon for any observer."""
+    """Return the quarters of days that the occurrence touches in the horizon for any observer."""
     start, end = (moment.replace(tzinfo=UTC) for moment in (occurrence.start, occurrence.end))
     start, end = max(start, horizon.start - _DAY), min(end, horizon.end + _DAY)
     if occurrence.start.tzinfo is None:
-        start, end = start - _AHEAD, end + _BEHIND
+        start, end = start - _LONGEST_AHEAD, end + _LONGEST_BEHIND
     return range(_quarter(start), _quarter(end) + 1)
 
 
 def _add(quarters: dict[int, tuple[Occurrence, ...]], occurrences: Iterable[Occurrence], horizon: TimeRange) -> None:
-    """Put occurrences into the quarters they touch."""
+    """Put the occurrences into the quarters that they touch."""
     added: dict[int, list[Occurrence]] = {}
     for occurrence in occurrences:
         for quarter in _quarters(occurrence, horizon):
             added.setdefault(quarter, []).append(occurrence)
-    for quarter, found in added.items():
-        quarters[quarter] = (*quarters.get(quarter, ()), *found)
+    for quarter, more in added.items():
+        quarters[quarter] = (*quarters.get(quarter, ()), *more)

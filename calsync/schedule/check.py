@@ -1,4 +1,4 @@
-"""A request checked: its plan, its conflicts, free alternatives, and who holds the week."""
+"""Check a request: plan it, find its conflicts and free alternatives, and see who has the week."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from calsync.schedule.agenda import Agenda
 from calsync.schedule.conflicts import alternatives, check
 from calsync.schedule.objects import CalendarObject
 
-REMEDY = "mend or remove {href} on the calendar (calsync doctor says what is wrong with it), then reserve the week anew."
+REMEDY = "repair or remove {href} on the calendar (calsync doctor says what is wrong), then reserve the week again."
 
 
 @dataclass(frozen=True, slots=True)
 class ReservationRequest:
-    """What somebody asks to reserve; without a `week`, the next one whose train has not begun."""
+    """What somebody asks to reserve; without a `week`, the next week whose train has not begun."""
 
     pair: Pair
     week: Week | None = None
@@ -33,12 +33,14 @@ class ReservationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a request comes to: the plan, its conflicts, free alternatives for what is blocked, and who holds the week."""
+    """The result of checking a request."""
 
     plan: Plan
     conflicts: tuple[Conflict, ...]
     alternatives: tuple[Alternative, ...]
+    """Free places for the slots that are blocked."""
     holder: CalendarObject | None
+    """The week's reservation, also an unreadable one; None if the week is free."""
 
     @property
     def warnings(self) -> tuple[Conflict, ...]:
@@ -47,7 +49,7 @@ class Check:
 
 
 def check_request(agenda: Agenda, request: ReservationRequest, now: datetime) -> Check:
-    """Plan the request and check it against the agenda; writes nothing. Raises `Invalid` as `plan` does."""
+    """Plan the request at `now` (aware) and check the plan; `Invalid` if it cannot be planned or exceeds the horizon."""
     planned = plan(agenda.config, request.pair, request.week, now)
     if not agenda.covers(planned.slots[0].start, planned.slots[-1].end):
         raise Invalid(
@@ -56,21 +58,24 @@ def check_request(agenda: Agenda, request: ReservationRequest, now: datetime) ->
         )
     own = reservation_href(planned.week)
     conflicts = check(agenda, planned.slots, planned.conductors, own=own, pair=planned.pair)
-    # Whoever accepts the conflicts looks for no other place.
-    wanted = () if request.override else conflicts
-    free = alternatives(agenda, planned, wanted, planned.conductors, now=now, own=own)
-    entry = agenda.reservation(planned.week)
-    holder = entry if entry is not None and not (entry.reservation and entry.reservation.released) else None
-    return Check(planned, conflicts, free, holder)
+    # Whoever accepts the conflicts needs no other place.
+    to_move = () if request.override else conflicts
+    free = alternatives(agenda, planned, to_move, planned.conductors, now=now, own=own)
+    stored = agenda.reservation(planned.week)
+    is_released = stored is not None and stored.reservation is not None and stored.reservation.released
+    return Check(planned, conflicts, free, None if is_released else stored)
 
 
 def require_reservation(agenda: Agenda, week: Week, etags: Collection[str] | None) -> tuple[CalendarObject, Reservation]:
-    """The week's standing reservation; `NotReserved` if there is none, `Changed` if `etags` are given and it has none."""
-    entry = agenda.reservation(week)
-    if entry is not None and entry.reservation is None:
-        raise NotReserved(f"{week} is held by a reservation that cannot be read; {REMEDY.format(href=entry.href)}")
-    if entry is None or entry.reservation is None or entry.reservation.released:
+    """Return the week's reservation.
+
+    Raises `NotReserved` if there is none, and `Changed` if `etags` are given and its etag is not among them.
+    """
+    stored = agenda.reservation(week)
+    if stored is not None and stored.reservation is None:
+        raise NotReserved(f"The reservation of {week} cannot be read; {REMEDY.format(href=stored.href)}")
+    if stored is None or stored.reservation is None or stored.reservation.released:
         raise NotReserved(f"{week} is not reserved.")
-    if etags is not None and entry.etag not in etags:
+    if etags is not None and stored.etag not in etags:
         raise Changed(f"The reservation of {week} was changed since you read it; read it again.")
-    return entry, entry.reservation
+    return stored, stored.reservation

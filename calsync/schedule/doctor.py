@@ -1,6 +1,6 @@
-"""What needs care: what cannot be read, what people changed on reservations, conflicts of their slots, lost messages.
+"""Find what needs care: unreadable resources, changed reservations, conflicts of reserved slots, undelivered messages.
 
-And of what is asked elsewhere: channels that cannot be opened, busy feeds that cannot be read.
+Channels and busy feeds are checked elsewhere; `diagnose` takes what was found there.
 """
 
 from __future__ import annotations
@@ -18,28 +18,30 @@ from calsync.schedule.conflicts import conflicts_of_reservations
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The findings: defects by href, changes by people in sentences, conflicts of slots that are not over, and `messages`.
-
-    Those failed, or nobody knows whether they arrived, or they are tried again after having failed; each has the week that
-    it is about. `channels` are sentences about addresses of `[notify]`; `feeds` says by name why a busy feed was not read.
-    """
+    """The findings about a calendar."""
 
     defects: Mapping[str, tuple[str, ...]]
+    """What cannot be read in full, by href."""
     changes: tuple[str, ...]
+    """What people changed on the reservations of this week and later ones, in sentences."""
     conflicts: tuple[Conflict, ...]
+    """The conflicts of reserved slots that are not over."""
     messages: tuple[tuple[Week, Delivery], ...]
+    """The messages that failed, whose outcome is unknown, or that are being retried; each with the week it is about."""
     channels: tuple[str, ...]
+    """The channels of `[notify]` that cannot be opened, in sentences."""
     feeds: Mapping[str, str]
+    """Why busy feeds were not read, by name."""
 
     @property
     def needs_care(self) -> bool:
-        """Whether somebody should look; warnings alone do not ask for that."""
+        """Whether somebody should look; warnings alone need nobody."""
         lost = any(message.state != "pending" for _, message in self.messages)
         return bool(self.defects or self.changes or blocking(self.conflicts) or lost or self.channels)
 
     @property
     def is_clean(self) -> bool:
-        """Whether there is nothing at all to say."""
+        """Whether nothing was found."""
         return not (self.defects or self.changes or self.conflicts or self.messages or self.channels or self.feeds)
 
 
@@ -50,21 +52,23 @@ def diagnose(
     channels: Sequence[str],
     feeds: Mapping[str, str],
 ) -> Diagnosis:
-    """Look at everything on the agenda at `now` (aware), beside what was found of channels and busy feeds."""
-    held = list(conflicts_of_reservations(agenda, now))
+    """Return the findings about the agenda at `now` (aware), and those about channels and busy feeds."""
     this_week = Week.containing(now.date())
     return Diagnosis(
         defects=agenda.defects,
         changes=tuple(
-            change
-            for entry in agenda.reservations
-            if entry.reservation and not entry.reservation.released and entry.reservation.week >= this_week
-            for change in entry.changes
+            change for stored, reservation in agenda.reserved if reservation.week >= this_week for change in stored.changes
         ),
-        # Those without a slot are about the defects.
-        conflicts=tuple(conflict for _, found in held for conflict in found if conflict.slot is not None),
+        conflicts=tuple(
+            conflict
+            for _, conflicts in conflicts_of_reservations(agenda, now)
+            for conflict in conflicts
+            if conflict.slot is not None  # the others are about defects
+        ),
         messages=tuple(
-            (week, one) for week, one in unsent(agenda, now) if one.state in ("failed", "unknown") or _was_tried(one)
+            (week, message)
+            for week, message in unsent(agenda, now)
+            if message.state in ("failed", "unknown") or _was_tried(message)
         ),
         channels=tuple(channels),
         feeds=feeds,
@@ -76,12 +80,12 @@ def _was_tried(message: Delivery) -> bool:
 
 
 def unsent(agenda: Agenda, now: datetime) -> tuple[tuple[Week, Delivery], ...]:
-    """The messages about the trains of this week and later ones that have not arrived, or may not have, by week."""
+    """Return the messages about this week and later ones that have not arrived, or may not have, each with its week."""
     this_week = Week.containing(now.date())
     return tuple(
-        (entry.reservation.week, delivery)
-        for entry in agenda.reservations
-        if entry.reservation is not None and not entry.reservation.released and entry.reservation.week >= this_week
-        for delivery in entry.deliveries
+        (reservation.week, delivery)
+        for stored, reservation in agenda.reserved
+        if reservation.week >= this_week
+        for delivery in stored.deliveries
         if delivery.state not in ("sent", "skipped")
     )

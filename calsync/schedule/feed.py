@@ -1,9 +1,9 @@
-"""Agenda → text/calendar: what people subscribe to.
+"""Render the agenda as text/calendar, to which people subscribe.
 
-Every slot is a VEVENT of its own in UTC, since no two calendar clients agree about recurrences with overrides; recurring
-windows and freezes likewise, for the coming eight weeks. Other people's events stand as they do on the calendar, with the
-VTIMEZONEs they need. Two renders of the same agenda are the same bytes: DTSTAMP is the last change, never now (RFC 5545,
-section 3.8.7.2), so that the ETag moves when something did.
+Every slot is a VEVENT of its own in UTC, because no two calendar clients agree about recurrences with overrides. So are the
+recurring windows and freezes of the coming eight weeks. Other people's events are as they are on the calendar, with the
+VTIMEZONEs that they need. Two renderings of the same agenda are the same bytes: DTSTAMP is the last change, never now (RFC
+5545, section 3.8.7.2), so the ETag changes only with the content.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from typing import Literal
 
 from icalendar import Alarm, Calendar, Event, vDuration
 
@@ -27,38 +28,44 @@ from calsync.schedule.agenda import Agenda
 from calsync.schedule.objects import CalendarObject
 
 AHEAD = timedelta(weeks=8)
-"""How far ahead recurring windows and freezes are shown."""
+"""How far ahead the feed shows recurring windows and freezes."""
 TTL = timedelta(minutes=15)
-"""How often a subscriber is asked to look again."""
+"""How often subscribers should poll."""
+
+
+Status = Literal["CONFIRMED", "TENTATIVE", "CANCELLED"]
+"""The STATUS of a slot's VEVENT; a slot that is planned but not reserved is tentative."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a feed shows: only slots of these windows, only those in which `conductor` sits, only reservations.
-
-    `alarm` puts a reminder that long before each slot and recurring window.
-    """
+    """What a feed shows; everything by default."""
 
     windows: tuple[str, ...] = ()
+    """Only slots and recurring windows with these names."""
     conductor: str | None = None
+    """Only slots in which this person sits, or for which they are responsible."""
     only_reservations: bool = False
+    """Only slots of trains."""
     alarm: timedelta | None = None
+    """How long before each slot and recurring window to remind; None for no reminders."""
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A rendered feed: its bytes, its strong `etag` (quoted), when it last changed (UTC, whole seconds; None where nobody
-    can tell), and until when it stays right without the agenda changing.
-    """
+    """A rendered feed."""
 
     body: bytes
     etag: str
+    """A strong ETag, quoted."""
     modified: datetime | None
+    """When it last changed, in UTC and whole seconds; None if that is unknown."""
     expires: datetime
+    """Until when it stays the same if the agenda does."""
 
 
 def render(agenda: Agenda, now: datetime, filters: Filters = Filters()) -> Feed:
-    """Render the feed at `now` (aware); it reads the clock only to drop what is past and to show eight weeks ahead."""
+    """Render the feed at `now` (aware), without cancelled slots that are over, and eight weeks ahead."""
     today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
     edges = [today, today + timedelta(days=1)]
     parts = [head(agenda.config.calendar.name)]
@@ -89,29 +96,30 @@ def etag_of(body: bytes) -> str:
 
 
 def _slots(config: Config, stored: CalendarObject, filters: Filters) -> Iterator[tuple[Slot, bool, bytes]]:
-    """Yield the slots that the filters let through, by start: each with whether it was given up, and as a VEVENT."""
+    """Yield the slots that pass the filters, by start: each with whether it is cancelled, and its VEVENT."""
     reservation = stored.reservation
     assert reservation is not None  # as Agenda.reservations promises
     slots = [*((slot, False) for slot in reservation.slots), *((slot, True) for slot in reservation.cancelled)]
     for slot, cancelled in sorted(slots, key=lambda pair: (pair[0].start, pair[0].window)):
         if filters.windows and slot.window not in filters.windows:
             continue
-        if filters.conductor is None or filters.conductor in _seated(reservation, slot):
-            yield slot, cancelled, slot_event(config, reservation, slot, cancelled=cancelled, alarm=filters.alarm)
+        if filters.conductor is None or filters.conductor in _people(reservation, slot):
+            status: Status = "CANCELLED" if cancelled else "CONFIRMED"
+            yield slot, cancelled, slot_event(config, reservation, slot, status, filters.alarm)
 
 
-def _seated(reservation: Reservation, slot: Slot) -> set[str]:
-    """Whose slot it is: who is responsible for it, and those who sit in it."""
+def _people(reservation: Reservation, slot: Slot) -> set[str]:
+    """Return the names of those who are responsible for the slot, and of those who sit in it."""
     return {*reservation.names(slot), *(who.name for who in reservation.conductors(slot) if not slot.who)}
 
 
 def head(name: str) -> bytes:
-    """The lines of a published VCALENDAR called `name` before its components (CRLF)."""
+    """Return the lines of a published VCALENDAR called `name` before its components (CRLF)."""
     calendar = Calendar()
     calendar.add("VERSION", "2.0")
     calendar.add("PRODID", PRODID)
     calendar.add("CALSCALE", "GREGORIAN")
-    calendar.add("NAME", name)  # RFC 7986, section 5.1; the X- forms are what clients know
+    calendar.add("NAME", name)  # RFC 7986, section 5.1; clients read the X- forms
     calendar.add("X-WR-CALNAME", name)
     calendar.add("REFRESH-INTERVAL", TTL, parameters={"VALUE": "DURATION"})
     calendar.add("X-PUBLISHED-TTL", vDuration(TTL))
@@ -119,15 +127,9 @@ def head(name: str) -> bytes:
 
 
 def slot_event(
-    config: Config,
-    reservation: Reservation,
-    slot: Slot,
-    *,
-    cancelled: bool = False,
-    tentative: bool = False,
-    alarm: timedelta | None = None,
+    config: Config, reservation: Reservation, slot: Slot, status: Status = "CONFIRMED", alarm: timedelta | None = None
 ) -> bytes:
-    """One slot as a VEVENT in UTC (CRLF lines); a `tentative` one is not reserved yet."""
+    """Return a slot as a VEVENT in UTC (CRLF lines), with a reminder `alarm` before it unless it is cancelled."""
     link = ticket_link(reservation.ticket, config.train.ticket_url)
     event = Event()
     event.add("UID", slot.uid)
@@ -138,36 +140,35 @@ def slot_event(
     event.add("DTEND", slot.end.astimezone(UTC))
     event.add("SUMMARY", summary(reservation, slot))
     event.add("DESCRIPTION", description(reservation, slot, link))
-    event.add(
-        "CATEGORIES", [config.windows[slot.window].category or "train"] if slot.window in config.windows else ["train"]
-    )
-    event.add("STATUS", "CANCELLED" if cancelled else "TENTATIVE" if tentative else "CONFIRMED")
-    event.add("TRANSP", "TRANSPARENT" if cancelled else "OPAQUE")
+    window = config.windows.get(slot.window)
+    event.add("CATEGORIES", [(window.category if window else None) or "train"])
+    event.add("STATUS", status)
+    event.add("TRANSP", "TRANSPARENT" if status == "CANCELLED" else "OPAQUE")
     if link:
         event.add("URL", link)
     add_conference(event, reservation, config.train.video_url)
-    if not cancelled:
+    if status != "CANCELLED":
         _remind(event, alarm)
     return content_lines(event)
 
 
 def _fixed(agenda: Agenda, filters: Filters, today: datetime) -> list[Occurrence]:
-    """The recurring windows and freezes from today on, by start."""
+    """Return the recurring windows and freezes from today on, by start."""
     if filters.conductor or filters.only_reservations:
         return []
-    until = today + AHEAD
-    spans = agenda.overlapping(today, until, "UTC")
-    found = {occurrence.uid: occurrence for occurrence, _, _ in spans if occurrence.kind in ("recurring", "freeze")}
-    if filters.windows:
-        wanted = tuple(f"-{window}" for window in filters.windows)
-        found = {uid: one for uid, one in found.items() if one.kind == "recurring" and one.slot[10:] in wanted}
-    return sorted(found.values(), key=lambda one: (one.start, one.uid))
+    spans = agenda.overlapping(today, today + AHEAD, "UTC")
+    by_uid = {occurrence.uid: occurrence for occurrence, _, _ in spans if occurrence.kind in ("recurring", "freeze")}
+    fixed = sorted(by_uid.values(), key=lambda occurrence: (occurrence.start, occurrence.uid))
+    if not filters.windows:
+        return fixed
+    suffixes = tuple(f"-{window}" for window in filters.windows)  # of a slot's id, after the date
+    return [occurrence for occurrence in fixed if occurrence.kind == "recurring" and occurrence.slot[10:] in suffixes]
 
 
 def _fixed_event(occurrence: Occurrence, alarm: timedelta | None) -> bytes:
     event = Event()
     event.add("UID", occurrence.uid)
-    # When it came within the eight weeks that are shown: the same for every replica, whenever it looked.
+    # When it came into the eight weeks that the feed shows: every replica renders the same.
     event.add("DTSTAMP", datetime.combine((occurrence.start - AHEAD).date(), time(), UTC))
     event.add("DTSTART", occurrence.start)
     event.add("DTEND", occurrence.end)

@@ -1,8 +1,7 @@
-"""One resource of the calendar → what the agenda keeps of it.
+"""What the agenda keeps of one resource of the calendar.
 
-Somebody's event becomes its occurrences. A train week becomes its reservation, with what people did to it; an absence
-becomes the record of whose it is. Of what was over before the horizon, the agenda keeps only that it exists, and what the
-rotation counts.
+Somebody's event becomes its occurrences. A train week becomes its reservation, with what people changed on it. An absence
+becomes its record. Of what ended before the horizon, the agenda keeps only that it exists, and what the rotation counts.
 """
 
 from __future__ import annotations
@@ -28,56 +27,63 @@ from calsync.ical.reservation import decode_reservation, week_of
 
 @dataclass(frozen=True, slots=True)
 class CalendarObject:
-    """One resource as it was read (a calendar object resource of RFC 4791).
-
-    A train week has `ics`, its bytes. One that can be read also has `written` (the reservation as calsync wrote it),
-    `reservation` (with what people did to it since), the `changes` they made (in sentences), the `mark` of its last write,
-    the `deliveries` about it, and when the last of its slots `ends` (UTC). An absence has `away`. Of a train week that was
-    over before the horizon only `past_pair` is kept, for `Agenda.pairs_by_week`.
-    """
+    """One resource as it was read (a calendar object resource of RFC 4791)."""
 
     href: str
     etag: str
     reading: Reading
     reservation: Reservation | None = None
+    """The reservation of a train week with what people changed on it; None if it cannot be read."""
     written: Reservation | None = None
+    """The reservation as calsync wrote it."""
     changes: tuple[str, ...] = ()
+    """What people changed on the reservation, in sentences."""
     mark: str = ""
+    """The mark of the last write of the reservation."""
     ics: bytes = b""
-    away: AbsenceRecord | None = None
+    """The bytes of a train week, also of an unreadable one."""
+    absence: AbsenceRecord | None = None
     deliveries: tuple[Delivery, ...] = ()
+    """The messages about the train week."""
     ends: datetime | None = None
+    """When the last slot of the train week ends (UTC)."""
     past_pair: tuple[str, ...] | None = None
+    """All that is kept of a train week that ended before the horizon: the names of its pair, see `names_of`."""
 
     @property
     def is_managed(self) -> bool:
-        """Whether it is not simply somebody's event."""
-        role = self.reservation or self.away or self.past_pair
+        """Whether it is a reservation, an absence, or not readable in full."""
+        role = self.reservation or self.absence or self.past_pair
         return role is not None or bool(self.ics or self.reading.defects)
 
 
 def read_object(resource: Resource, horizon: TimeRange, since: datetime | None = None) -> CalendarObject:
     """Read a resource within the horizon; never raises for what is in it.
 
-    The rotation counts from `since` on (UTC): of what was over before the horizon, pairs and absences are kept.
+    The rotation counts from `since` on (UTC), so pairs and absences are kept from then on.
     """
-    week = week_of(resource.href)
     parsed = parse(resource.ics)
     counted = TimeRange(min(since, horizon.start), horizon.end) if since is not None else horizon
-    if week is not None:
+    if (week := week_of(resource.href)) is not None:
         return _read_week(week, resource, parsed, horizon, counted)
-    if absence_name(resource.href) is not None and (away := decode_absence(parsed.calendar)) is not None:
-        reading = read_occurrences(parsed, resource.href, counted)
-        stored = _without_history(CalendarObject(resource.href, resource.etag, reading, away=away), horizon)
-        is_history = stored.away is None and reading.occurrences
-        return replace(stored, reading=Reading(reading.occurrences), away=away) if is_history else stored
+    if absence_name(resource.href) is not None and (absence := decode_absence(parsed.calendar)) is not None:
+        return _read_absence(absence, resource, parsed, horizon, counted)
     reading = read_occurrences(parsed, resource.href, horizon)
     return _without_history(CalendarObject(resource.href, resource.etag, reading), horizon)
 
 
+def _read_absence(
+    absence: AbsenceRecord, resource: Resource, parsed: Parsed, horizon: TimeRange, counted: TimeRange
+) -> CalendarObject:
+    reading = read_occurrences(parsed, resource.href, counted)
+    if _is_over(reading, horizon) and reading.occurrences:  # only the rotation still counts it
+        return CalendarObject(resource.href, resource.etag, Reading(reading.occurrences), absence=absence)
+    return _without_history(CalendarObject(resource.href, resource.etag, reading, absence=absence), horizon)
+
+
 def _read_week(week: Week, resource: Resource, parsed: Parsed, horizon: TimeRange, counted: TimeRange) -> CalendarObject:
-    """Read a train week; its slots count as they were in `counted`, and are shown within the horizon."""
-    # The feed draws a reservation from its record, so its own text is not needed.
+    """Read a train week; its slots show within the horizon, and count for the rotation as they were within `counted`."""
+    # The feed renders a reservation from its record, and does not need the text.
     reading = read_occurrences(parsed, resource.href, counted, publish=False)
     try:
         written = decode_reservation(parsed.calendar)
@@ -105,18 +111,17 @@ def _read_week(week: Week, resource: Resource, parsed: Parsed, horizon: TimeRang
         ends=_end(reservation.slots),
     )
     kept = _without_history(stored, horizon)
-    if kept.reservation is None and counted.start.date() <= week.monday and counted != horizon and not reservation.released:
-        return replace(kept, past_pair=names_of(reservation))
-    return kept
+    is_counted = counted != horizon and counted.start.date() <= week.monday and not reservation.released
+    return replace(kept, past_pair=names_of(reservation)) if kept.reservation is None and is_counted else kept
 
 
 def names_of(reservation: Reservation) -> tuple[str, ...]:
-    """Return the names of the primary and the backup; none for a week whose slots were all given up."""
+    """Return the names of primary and backup; none for a week whose slots were all given up."""
     return (reservation.pair.primary.name, reservation.pair.backup.name) if reservation.slots else ()
 
 
 def _as_slots(reading: Reading, horizon: TimeRange, *, cancelled: bool = False) -> Reading:
-    """Return the reading with its occurrences as slots; those of a week that people cancelled make nobody busy."""
+    """Return the reading with its occurrences in the horizon as slots; those of a cancelled week make nobody busy."""
     slots = (
         replace(occurrence, kind="slot", busy=occurrence.busy and not cancelled)
         for occurrence in reading.occurrences
@@ -129,9 +134,12 @@ def _end(slots: Sequence[Slot]) -> datetime | None:
     return max((slot.end.astimezone(UTC) for slot in slots), default=None)
 
 
+def _is_over(reading: Reading, horizon: TimeRange) -> bool:
+    return reading.ends is not None and reading.ends < horizon.start
+
+
 def _without_history(stored: CalendarObject, horizon: TimeRange) -> CalendarObject:
-    """Return the object; of one that was over before the horizon, nothing but that it exists and when it was over."""
-    ends = stored.reading.ends
-    if ends is not None and ends < horizon.start:
-        return CalendarObject(stored.href, stored.etag, Reading(ends=ends))
+    """Return the object; of one that ended before the horizon, only that it exists and when it ended."""
+    if _is_over(stored.reading, horizon):
+        return CalendarObject(stored.href, stored.etag, Reading(ends=stored.reading.ends))
     return replace(stored, reading=replace(stored.reading, ends=None))

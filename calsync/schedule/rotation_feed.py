@@ -1,6 +1,6 @@
-"""The rotation as text/calendar: reserved weeks as they stand, and those not reserved yet as TENTATIVE slots.
+"""Render the rotation as text/calendar: the slots of reserved weeks, and TENTATIVE slots of planned weeks.
 
-A slot has the same UID here as in the Deployments feed, so that a planned one becomes the reserved one in the same place.
+A slot has the same UID as in the Deployments feed, so a planned slot becomes the reserved one in calendar clients.
 """
 
 from __future__ import annotations
@@ -21,32 +21,31 @@ _NEVER = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 
 
 def render(agenda: Agenda, now: datetime, weeks: int) -> Feed:
-    """The next `weeks` weeks of the rotation at `now` (aware); it reads the clock only to know which weeks those are.
+    """Render the rotation's next `weeks` weeks at `now` (aware).
 
-    When it changed nobody can tell: an absence that is taken away leaves no date behind, on the calendar or in people's own
-    feeds.
+    When it last changed is unknown: an absence that is removed leaves no date, neither on the calendar nor in a busy feed.
     """
     today = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
-    name = f"{agenda.config.calendar.name} rotation"  # told apart from the calendar's own feed in a client
+    name = f"{agenda.config.calendar.name} rotation"  # clients show it beside the calendar's own feed
     body = b"".join([head(name), *_events(agenda, now, weeks), b"END:VCALENDAR\r\n"])
     return Feed(body, etag_of(body), None, today + _DAY)
 
 
 def _events(agenda: Agenda, now: datetime, weeks: int) -> Iterator[bytes]:
-    # Planned slots have the time of the last reservation, from which they are planned: it is the same in every process,
-    # and older than the reservation that takes their place.
-    stamp = max((entry.reservation.modified for entry in agenda.reservations if entry.reservation), default=_NEVER)
+    # The DTSTAMP of planned slots is the last change of a reservation, from which they are planned. It is the same in every
+    # process, and older than the reservation that replaces them.
+    stamp = max((stored.reservation.modified for stored in agenda.reservations if stored.reservation), default=_NEVER)
     for turn in rotation(agenda, now, weeks).turns:
-        entry = agenda.reservation(turn.week)
-        if turn.state == "reserved" and entry is not None and entry.reservation is not None:
-            for slot in entry.reservation.slots:
-                yield slot_event(agenda.config, entry.reservation, slot)
+        stored = agenda.reservation(turn.week)
+        if turn.state == "reserved" and stored is not None and stored.reservation is not None:
+            for slot in stored.reservation.slots:
+                yield slot_event(agenda.config, stored.reservation, slot)
         elif turn.state == "planned":
             try:
                 planned = plan(agenda.config, pair_of(agenda.config, turn), turn.week, turn.week.eve)
-            except Invalid:  # a window that both clocks and settings leave without a slot
+            except Invalid:  # no slot is left, because of a clock change and `train.backup_slots`
                 continue
-            wished = Reservation(
+            proposal = Reservation(
                 week=turn.week,
                 title=agenda.config.train.title,
                 pair=planned.pair,
@@ -55,5 +54,5 @@ def _events(agenda: Agenda, now: datetime, weeks: int) -> Iterator[bytes]:
                 slots=planned.slots,
                 modified=stamp,
             )
-            for slot in wished.slots:
-                yield slot_event(agenda.config, wished, slot, tentative=True)
+            for slot in proposal.slots:
+                yield slot_event(agenda.config, proposal, slot, "TENTATIVE")

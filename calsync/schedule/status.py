@@ -1,8 +1,8 @@
-"""What runs now and what comes next, who is responsible, and who of the pair is at work."""
+"""Tell what runs now and what comes next, who is responsible, and who of the pair is at work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -14,35 +14,36 @@ from calsync.core.windows import Role, Slot
 from calsync.core.working_hours import worked_until
 from calsync.ical.reservation import summary, video_room
 from calsync.schedule.agenda import Agenda
-from calsync.schedule.availability import absences, unknown
+from calsync.schedule.availability import absences, why_unknown
 
 _INSTANT = timedelta(microseconds=1)
 LOOK_AHEAD = timedelta(weeks=5)
-"""How far ahead the next slot is looked for."""
+"""How far ahead `status_at` looks for the next slot."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A reserved slot or a slot of a recurring window; `responsible` names who conducts it, nobody for the latter."""
+    """A reserved slot, or a slot of a recurring window."""
 
     slot: Slot
     summary: str
     responsible: tuple[str, ...]
+    """Who conducts it; nobody for a recurring window."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnCallStatus:
-    """Whether a conductor is within their working hours, and `until` when that is so (aware, in their timezone).
-
-    `away` is until when they are away, whatever their hours say, and `unknown` why nobody can tell whether they are; `irc`
-    and `video` are how to reach them.
-    """
+    """Whether a conductor is at work, and how to reach them. Times are in the conductor's timezone."""
 
     conductor: Conductor
     working: bool
+    """Whether it is within their working hours."""
     until: datetime
-    away: datetime | None = None
+    """When that changes."""
+    away_until: datetime | None = None
+    """When their absence ends; None if they are not away."""
     unknown: str | None = None
+    """Why it is unknown whether they are away; None if it is known."""
     irc: str | None = None
     video: str | None = None
     role: Role | None = None
@@ -50,79 +51,76 @@ class OnCallStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The duties that run at `at`, those that start next (all at one time), and the pair of the running or coming train."""
+    """The status of the trains at one instant."""
 
     at: datetime
     running: tuple[Shift, ...]
     next: tuple[Shift, ...]
+    """The shifts that start next, all at the same time."""
     reservation: Reservation | None
+    """The running train, or the next one."""
     pair: tuple[OnCallStatus, ...]
+    """Its pair, and whoever the train was handed to."""
 
 
 def status_at(agenda: Agenda, at: datetime) -> Status:
-    """Look at the agenda at the instant `at` (aware)."""
-    duties = sorted(_duties(agenda, at), key=lambda duty: (duty.slot.start, duty.slot.window))
-    running = tuple(duty for duty in duties if duty.slot.start <= at < duty.slot.end)
-    ahead = [duty for duty in duties if duty.slot.start > at]
-    coming = tuple(duty for duty in ahead if duty.slot.start == ahead[0].slot.start)
-    reservation = _current(agenda, at)
-    pair: tuple[OnCallStatus, ...] = ()
-    if reservation is not None:
-        room = video_room(reservation.week, agenda.config.train.video_url)
-        pair = tuple(
-            replace(found, role=role, video=found.video or room)
-            for role, who in _people(reservation)
-            for found in (on_call_status(agenda, who, at),)
-        )
-    return Status(at, running, coming, reservation, pair)
+    """Return the status at the instant `at` (aware)."""
+    shifts = sorted(_shifts(agenda, at), key=lambda shift: (shift.slot.start, shift.slot.window))
+    running = tuple(shift for shift in shifts if shift.slot.start <= at < shift.slot.end)
+    ahead = [shift for shift in shifts if shift.slot.start > at]
+    coming = tuple(shift for shift in ahead if shift.slot.start == ahead[0].slot.start)
+    reservation = _current_reservation(agenda, at)
+    pair = _pair_status(agenda, reservation, at) if reservation is not None else ()
+    return Status(at, running, coming, reservation, tuple(pair))
 
 
-def _duties(agenda: Agenda, at: datetime) -> Iterator[Shift]:
+def _shifts(agenda: Agenda, at: datetime) -> Iterator[Shift]:
     until = at + LOOK_AHEAD
-    for reservation in _reservations(agenda):
-        for slot in reservation.slots:
-            if slot.end > at and slot.start < until:
+    for stored in agenda.reservations:
+        if (reservation := stored.reservation) is None:
+            continue
+        for slot in reservation.ahead(at):
+            if slot.start < until:
                 yield Shift(slot, summary(reservation, slot), reservation.names(slot))
     for window in agenda.config.recurring_windows:
         for slot in window.between(at, at + timedelta(weeks=1)):
             yield Shift(slot, window.title, ())
 
 
-def _reservations(agenda: Agenda) -> Iterable[Reservation]:
-    return (entry.reservation for entry in agenda.reservations if entry.reservation is not None)
-
-
-def _current(agenda: Agenda, at: datetime) -> Reservation | None:
-    """The reservation of the week that `at` lies in, or else the next one."""
+def _current_reservation(agenda: Agenda, at: datetime) -> Reservation | None:
+    """Return the reservation of the week of `at`, or the next one."""
     week = Week.containing(at.date())
-    standing = [found for found in _reservations(agenda) if not found.released and found.slots]
-    return next((found for found in standing if found.week == week or found.slots[-1].end > at), None)
+    reservations = (reservation for _, reservation in agenda.reserved if reservation.slots)
+    return next((train for train in reservations if train.week == week or train.slots[-1].end > at), None)
 
 
-def _people(reservation: Reservation) -> Iterator[tuple[Role | None, Conductor]]:
-    """The pair, and who the train was handed to, if that is neither of them."""
+def _pair_status(agenda: Agenda, reservation: Reservation, at: datetime) -> Iterator[OnCallStatus]:
+    """Yield the status of the pair, and of who the train was handed to if that is neither of them."""
     pair, responsible = reservation.pair, reservation.responsible
-    yield "primary", pair.primary
-    yield "backup", pair.backup
+    people: list[tuple[Role | None, Conductor]] = [("primary", pair.primary), ("backup", pair.backup)]
     if responsible is not None and responsible.name not in (pair.primary.name, pair.backup.name):
-        yield None, responsible
+        people.append((None, responsible))
+    for role, conductor in people:
+        status = on_call_status(agenda, conductor, at)
+        video = status.video or video_room(reservation.week, agenda.config.train.video_url)
+        yield replace(status, role=role, video=video)
 
 
 def on_call_status(agenda: Agenda, conductor: Conductor, at: datetime) -> OnCallStatus:
-    """Whether the conductor is at work at `at` (aware), until when that is so, and how to reach them."""
+    """Return whether the conductor is at work at `at` (aware), and how to reach them; `role` is left out."""
     tz = zone(conductor.timezone)
     until = worked_until(at, conductor.hours.around(at, at + timedelta(days=2), tz))
     working = until > at
     if not working:  # nobody has more than a week off between two working days
         until = min(opens for opens, _ in conductor.hours.around(at, at + timedelta(days=8), tz) if opens > at)
-    gone = [one.end.astimezone(tz) for one in absences(agenda, conductor, at, at + _INSTANT) if one.certain]
-    known = agenda.config.roster.get(conductor.name)
+    current = [absence for absence in absences(agenda, conductor, at, at + _INSTANT) if absence.certain]
+    settings = agenda.config.roster.get(conductor.name)
     return OnCallStatus(
         conductor,
         working,
         until.astimezone(tz),
-        away=max(gone, default=None),
-        unknown=unknown(agenda, conductor),
+        away_until=max((absence.end.astimezone(tz) for absence in current), default=None),
+        unknown=why_unknown(agenda, conductor),
         irc=agenda.config.nick(conductor.name),
-        video=known.video if known else None,
+        video=settings.video if settings else None,
     )

@@ -1,7 +1,7 @@
-"""The follower: keeps the current agenda of a calendar, and lets one writer in at a time.
+"""Keep the current agenda of a calendar, and let one writer in at a time.
 
-It asks the calendar for changes and swaps the whole agenda for the next one, so that readers never wait and never see half
-of a change.
+A sync asks the calendar for changes and replaces the whole agenda at once, so readers never wait and never see half of a
+change.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ TURN = timedelta(seconds=30)
 class CalendarSync:
     """Keeps the current `agenda` of a calendar; safe to use from several threads.
 
-    One thread at a time syncs, and one at a time has its turn to write; readers take whatever agenda stands. `last_known`
-    is the copy on disk of a calendar that may be away.
+    One thread at a time syncs, and one at a time has its turn to write. Readers take the current agenda. `last_known` is
+    the copy of the calendar on disk.
     """
 
     def __init__(self, calendar: Calendar, config: Config, now: datetime, last_known: CalendarCache | None = None) -> None:
         self.calendar = calendar
         self.agenda = blank(config, now)
         self.busy: Mapping[str, Busy] = {}
-        """What people's own feeds say; every sync puts it into the agenda."""
+        """What people's own busy feeds say; every sync puts it into the agenda."""
         self._writing = threading.Lock()
         self._last_known = last_known
         self._syncing = threading.Lock()
 
     @property
     def config(self) -> Config:
-        """The configuration, which every agenda carries on."""
+        """The configuration, which every agenda carries."""
         return self.agenda.config
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Let one writer in at a time: those who wait then see what stands, instead of losing a race on the calendar."""
+        """Let one writer in at a time, so the others see its write instead of losing a race; `Unreachable` after `TURN`."""
         if not self._writing.acquire(timeout=TURN.total_seconds()):
             raise Unreachable("The calendar is slow, and others are waiting to write; try again later.")
         try:
@@ -55,47 +55,47 @@ class CalendarSync:
             self._writing.release()
 
     def recall(self, now: datetime) -> Agenda:
-        """Take the last known calendar from disk, if there is one, until the calendar itself answers."""
+        """Use the last known calendar from disk, if there is one, until the calendar itself answers; return the agenda."""
         with self._syncing:
             self.agenda = self._with_busy(self._recalled(self.agenda, now))
             return self.agenda
 
     def refresh(self, now: datetime) -> Agenda:
-        """Take in what changed on the calendar; raises its errors, and leaves the agenda as it is then.
+        """Read what changed on the calendar and return the agenda; raises the calendar's errors and keeps the agenda then.
 
-        When the day has changed, everything is read anew for the horizon of today.
+        On a new day, read everything again for the new horizon.
         """
         with self._syncing:
             agenda = self.agenda
             if horizon_around(self.config, now) != agenda.horizon:
                 agenda = self._recalled(blank(self.config, now, changed=agenda.changed + timedelta(seconds=1)), now)
-                if agenda.token is not None:  # what is known of today, if the calendar is away
+                if agenda.token is not None:  # today's agenda as far as it is known, in case the calendar is away
                     self.agenda = self._with_busy(agenda)
-            changes = self.calendar.changes(agenda.token, agenda.objects, agenda.horizon.start, agenda.counted)
+            changes = self.calendar.changes(agenda.token, agenda.objects, agenda.horizon.start, agenda.rotation_hrefs)
             self._save(changes, agenda, now)
             agenda = agenda.after(changes, now)
             self.agenda = self._with_busy(agenda)
             if changes.complete:
                 with suppress(CalendarError):  # it only makes the next start quicker
-                    self.calendar.mark_ended(self.agenda.history)
+                    self.calendar.mark_ended(self.agenda.ended)
             return self.agenda
 
     def _save(self, changes: Changes, agenda: Agenda, now: datetime) -> None:
-        """Save what changed since `agenda`; if the copy on disk is in another state, save what changed since that one."""
+        """Save what changed since `agenda`, or since the copy on disk if that is of another state."""
         if self._last_known is None or self._last_known.save(changes, agenda.token, now):
             return
         copy = self._last_known.load()
         token, resources = (copy[0].token, copy[0].changed) if copy else (None, ())
-        known = {resource.href: resource for resource in resources}
+        by_href = {resource.href: resource for resource in resources}
         with suppress(CalendarError):  # the next refresh tries again
-            changes = self.calendar.changes(token, known, agenda.horizon.start, agenda.counted)
+            changes = self.calendar.changes(token, by_href, agenda.horizon.start, agenda.rotation_hrefs)
             self._last_known.save(changes, token, now)
 
     def _recalled(self, agenda: Agenda, now: datetime) -> Agenda:
-        found = self._last_known.load() if self._last_known is not None else None
-        if found is None:
+        copy = self._last_known.load() if self._last_known is not None else None
+        if copy is None:
             return agenda
-        changes, synced = found
+        changes, synced = copy
         return replace(agenda.after(changes, now), synced=synced)
 
     def _with_busy(self, agenda: Agenda) -> Agenda:

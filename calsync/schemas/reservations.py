@@ -227,7 +227,7 @@ class PresenceOut(Out):
     timezone: str = Field(validation_alias=AliasPath("conductor", "timezone"))
     working: bool
     until: datetime
-    away: datetime | None
+    away: datetime | None = Field(validation_alias="away_until")
     unknown: str | None
     irc: str | None
     video: str | None

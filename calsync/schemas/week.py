@@ -100,13 +100,13 @@ class AwayOut(Out):
         validation_alias="name", description="The id to remove it by; null for an event from a busy feed."
     )
     source: Source = Field(description="The Deployments calendar, or the person's own busy feed.")
-    conductor: str = Field(validation_alias=AliasPath("away", "conductor"))
-    timezone: str = Field(validation_alias=AliasPath("away", "timezone"))
+    conductor: str = Field(validation_alias=AliasPath("record", "conductor"))
+    timezone: str = Field(validation_alias=AliasPath("record", "timezone"))
     start: datetime | date
     end: datetime | date
     all_day: bool
-    note: str | None = Field(validation_alias=AliasPath("away", "note"))
-    author: str | None = Field(validation_alias=AliasPath("away", "author"))
+    note: str | None = Field(validation_alias=AliasPath("record", "note"))
+    author: str | None = Field(validation_alias=AliasPath("record", "author"))
     conflicts: list[ConflictOut] = Field(description="Its conflicts with reserved slots, and who could cover.")
 
 

@@ -50,7 +50,7 @@ def create_app(
     for sentence in missing_secrets(config):
         _log.warning("%s", sentence)
     feeds = Feeds(config)
-    sync.busy = feeds.known(sync.agenda.horizon, clock())
+    sync.busy = feeds.cached(sync.agenda.horizon, clock())
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

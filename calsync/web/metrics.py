@@ -43,10 +43,9 @@ class Metrics:
 
     def count_agenda(self, agenda: Agenda, conflicts: int) -> None:
         """Set the gauges from an agenda, and from the number of its blocking conflicts."""
-        reservations = [stored.reservation for stored in agenda.reservations]
         self._resources.set(len(agenda.objects))
         self._defects.set(len(agenda.defects))
-        self._reservations.set(sum(1 for reservation in reservations if reservation and not reservation.released))
+        self._reservations.set(len(agenda.reserved))
         self._conflicts.set(conflicts)
 
     def exposition(self) -> bytes:

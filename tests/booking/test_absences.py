@@ -22,7 +22,7 @@ def test_the_same_absence_again_changes_nothing_whoever_tells_of_it(known, calen
     )
     assert (first.created, again.created, again.name, again.etag) == (True, False, first.name, first.etag)
     other = absences.add_absence(known, "ana", date(2026, 12, 1), date(2026, 12, 2), now, note="holidays")
-    assert (other.name, other.away.note, other.created) == (first.name, "holidays", False)
+    assert (other.name, other.record.note, other.created) == (first.name, "holidays", False)
 
 
 def test_two_who_tell_of_the_same_absence_at_once_are_both_right(calendar, team, now):
@@ -127,4 +127,4 @@ def test_an_absence_is_one_plain_event_that_other_tools_read(known, calendar, no
     (event,) = Calendar.from_ical(stored.ics).events
     assert (event.start, event.end) == (date(2026, 12, 1), date(2026, 12, 3))
     assert (event["UID"], event["SUMMARY"], event["TRANSP"]) == (f"away-{found.name}", "ana is away", "TRANSPARENT")
-    assert decode_absence(parse(stored.ics).calendar) == found.away
+    assert decode_absence(parse(stored.ics).calendar) == found.record

@@ -164,7 +164,7 @@ def test_the_command_line_lists_what_feeds_say_and_never_calls_free_what_is_not_
     assert (row["id"], row["source"], row["start"]) == (None, "feed", "2026-12-01T10:30:00+01:00")
     shutil.rmtree(folder / ".calsync")
     feed.status = 404
-    unsure = "! Whether conductor-eu is away is not known: their busy feed cannot be read (it answers 404)."
+    unsure = "! Cannot tell whether conductor-eu is away: their busy feed cannot be read (it answers 404)."
     assert run("away").out == run("away", "conductor-eu").out == unsure
     assert run("away", "conductor-us").out == "conductor-us is not away."
     said = run("away", "--json")
@@ -175,8 +175,8 @@ def test_the_command_line_lists_what_feeds_say_and_never_calls_free_what_is_not_
     assert unsure in said.out
     feed.status, feed.body = 200, freebusy("DTSTART:20261101T000000Z", "DTEND:20261202T000000Z")
     assert run("away", "conductor-eu").out == (
-        "! Whether conductor-eu is away is not known: "
-        "what says so around 2026-12-02-european cannot be read in full, or ends before."
+        "! Cannot tell whether conductor-eu is away: "
+        "an event near 2026-12-02-european cannot be read in full, or their feed ends earlier."
     )
 
 
@@ -184,7 +184,7 @@ def test_doctor_names_the_feeds_that_cannot_be_read_also_where_a_copy_counts(run
     feed_in(folder, feed)
     assert run("doctor").code == 0
     feed.status = 404
-    copied = "their busy feed cannot be read (it answers 404); that of 2026-11-24 12:00 UTC counts"
+    copied = "their busy feed cannot be read (it answers 404); the copy of 2026-11-24 12:00 UTC is used"
     later = datetime(2026, 11, 24, 13, tzinfo=UTC)
     said, body = run("doctor", at=later), run("doctor", "--json", at=later)
     assert (said.code, body.code) == (0, 0)

@@ -59,7 +59,7 @@ def test_where_the_partner_is_away_too_those_cover_whose_hours_fit(known, now):
     assert found[0].cover[0].reason == "cem is not away, and 10:00–12:00 lies in 09:00-18:00 Europe/Berlin"
     absences.add_absence(known, "cem", date(2026, 12, 1), date(2026, 12, 1), now)
     assert busy_slots(known, now) == [("2026-12-01-european", [])]
-    assert "nobody is there to cover" in next(conflicts_of_reservations(known.agenda, now))[1][0].message
+    assert "nobody can cover" in next(conflicts_of_reservations(known.agenda, now))[1][0].message
 
 
 def test_a_week_is_not_reserved_for_somebody_who_is_away_and_the_partner_covers(known, now):
@@ -79,5 +79,5 @@ def test_an_absence_keeps_nobody_else_from_deploying(known, now):
 
 def test_a_resource_that_only_looks_like_an_absence_is_an_event_like_others(known, calendar, now):
     calendar.put("away-x.ics", ics("SUMMARY:away", "DTSTART:20261201T090000Z", "DTEND:20261201T100000Z"), etag=None)
-    assert known.refresh(now).away == {}
+    assert known.refresh(now).absences == {}
     assert [conflict.kind for conflict in next(conflicts_of_reservations(known.agenda, now))[1]] == ["overlap"]

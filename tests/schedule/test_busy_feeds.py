@@ -72,7 +72,7 @@ def test_what_a_feed_calls_busy_for_a_shorter_time_is_no_absence(fed, meetings, 
     fed.busy = {"ana": Busy(tuple(Occurrence(*span, f"{n}@example.org", "x") for n, span in enumerate(spans)))}
     fed.agenda = replace(fed.agenda, config=configured(conductors=TEAM, conflicts={"shortest_busy": shortest}))
     assert kinds(fed, now) == ([("busy", "2026-12-01-european")] if hit else [])
-    assert (on_call_status(fed.agenda, ANA, spans[0][0]).away is not None) == hit
+    assert (on_call_status(fed.agenda, ANA, spans[0][0]).away_until is not None) == hit
 
 
 def test_what_has_no_length_in_a_feed_is_no_absence_and_is_not_listed(fed, now):
@@ -136,7 +136,7 @@ def test_a_feed_with_more_in_it_than_can_be_read_is_unknown_before_long(fed, fee
     with_feed(fed, Feeds(feeding, tmp_path / "copies"), now)
     assert {kind for kind, _ in kinds(fed, now)} == {"unknown"}
     message = next(conflicts_of_reservations(replace(fed.agenda, config=feeding), now))[1][0].message
-    assert "more in it than can be read in 0.2 s" in message
+    assert "takes more than 0.2 s" in message
 
 
 def test_a_feed_that_was_never_read_is_unknown_and_never_free(fed, feeding, feed, tmp_path, now):
@@ -146,12 +146,12 @@ def test_a_feed_that_was_never_read_is_unknown_and_never_free(fed, feeding, feed
     message = next(conflicts_of_reservations(replace(fed.agenda, config=feeding), now))[1][0].message
     assert "(it answers 404)" in message
     assert "secret" not in message
-    with pytest.raises(Exception, match="not known"):
+    with pytest.raises(Exception, match="Cannot tell whether ana is away"):
         reservations.reserve(fed, ReservationRequest(Pair(ANA, CEM), Week(2026, 50)), now)
 
 
 def test_a_feed_not_read_yet_is_unknown(fed, feeding, tmp_path, now):
-    fed.busy = Feeds(feeding, tmp_path / "copies").known(fed.agenda.horizon, now)
+    fed.busy = Feeds(feeding, tmp_path / "copies").cached(fed.agenda.horizon, now)
     assert {kind for kind, _ in kinds(fed, now)} == {"unknown"}
 
 
@@ -235,10 +235,10 @@ def test_a_feed_that_drips_is_cut_and_keeps_nobody_elses_back(feed, tmp_path, no
         horizon = CalendarSync(None, config, now).agenda.horizon
         asking = threading.Thread(target=feeds.refresh, args=(horizon, now))
         asking.start()
-        until(lambda: not feeds.known(horizon, now)["ben"].unknown, "ben's feed is read")
+        until(lambda: not feeds.cached(horizon, now)["ben"].unknown, "ben's feed is read")
         assert asking.is_alive()  # the others are still waited for
         asking.join()
-        found = feeds.known(horizon, now)
+        found = feeds.cached(horizon, now)
         assert [one.uid for one in found["ben"].occurrences]
         assert "(it does not answer within 3 s)" in found["ana"].unknown
         assert found["cem"].unknown == found["ana"].unknown
@@ -278,7 +278,7 @@ def test_what_a_feed_says_of_reserved_slots_is_listed_with_the_absences_by_start
 
     def rows(at):
         found = list_absences(fed.agenda, at)
-        return [(one.source, one.away.conductor, one.start, one.end, one.all_day) for one in found]
+        return [(one.source, one.record.conductor, one.start, one.end, one.all_day) for one in found]
 
     paris = [(december(1, 9, 30), december(1, 10)), (december(2, 12), december(2, 14))]
     assert rows(now) == [
@@ -289,7 +289,7 @@ def test_what_a_feed_says_of_reserved_slots_is_listed_with_the_absences_by_start
         ("feed", "ana", date(2026, 12, 3), date(2026, 12, 4), True),
     ]
     found = list_absences(fed.agenda, now)[1]
-    assert (found.name, found.etag, found.away) == (None, None, AbsenceRecord("ana", "Europe/Paris"))
+    assert (found.name, found.etag, found.record) == (None, None, AbsenceRecord("ana", "Europe/Paris"))
     assert [conflict.slot for conflict in found.conflicts] == ["2026-12-01-european"]
     assert rows(december(1, 10))[1:2] == [("calendar", "ben", told.start, told.end, False)]  # the meeting is over
     fed.agenda = replace(fed.agenda, config=configured(conductors=TEAM, conflicts={"shortest_busy": "90m"}))

@@ -284,13 +284,9 @@ def test_a_slot_that_the_clocks_leave_no_length_always_blocks_and_is_moved_nowhe
     config, planned, found = on_sundays(time(2, 30), end, "2027-W12", *PARIS, **conflicts)
     (slot,) = planned.slots
     assert slot.start == slot.end
-    assert [(conflict.kind, conflict.message) for conflict in blocking(found)] == [
-        (
-            "dst",
-            "2027-03-28-european has no length: the clocks of Europe/Paris skip its start, and where they go on, at 03:30, "
-            "its end is no later.",
-        )
-    ]
+    (conflict,) = blocking(found)
+    assert (conflict.kind, conflict.slot) == ("dst", "2027-03-28-european")
+    assert "has no length" in conflict.message
     places = alternatives(agenda_of(config), planned, found, of_slot(planned), now=utc(2020, 1, 1))
     assert [place.window for place in places if place.start == place.end] == []
     longer = on_sundays(time(2, 30), time(4), "2027-W12", *PARIS)[2]
@@ -302,13 +298,11 @@ def test_clocks_that_change_together_are_not_said_to_change_apart(week):
     assert not any("together" in conflict.message for conflict in on_sundays(time(2, 30), time(4), week, *PARIS)[2])
 
 
-def test_who_has_other_clocks_is_told_in_the_week_behind_a_skipped_start_too():
+def test_who_has_other_clocks_is_told_in_the_week_after_a_skipped_start_too():
     ben = person("ben", "America/Denver", window="european")
-    said = [c.message for c in on_sundays(time(2, 30), time(4), "2027-W13", PARIS[0], ben)[2] if "together" in c.message]
-    assert said == [
-        "2027-04-04-european starts at 18:30 for ben, not at 19:30 as a week before: clocks of Europe/Paris and "
-        "America/Denver do not change together."
-    ]
+    (conflict,) = [c for c in on_sundays(time(2, 30), time(4), "2027-W13", PARIS[0], ben)[2] if "together" in c.message]
+    assert (conflict.kind, conflict.slot) == ("dst", "2027-04-04-european")
+    assert "starts at 18:30 for ben, not at 19:30" in conflict.message
 
 
 def test_somebody_for_whom_the_window_moves_by_an_hour_is_warned_in_that_week_alone():
@@ -321,8 +315,9 @@ def test_somebody_for_whom_the_window_moves_by_an_hour_is_warned_in_that_week_al
 
 
 def test_sitting_outside_ones_hours_is_said_with_ones_own_clock():
-    (message, *_) = [conflict.message for conflict in case("hours")]
-    assert message == "2026-12-01-european is Tue 1 Dec 10:00–12:00 for conductor-eu, outside 14:00-15:00 Europe/Paris."
+    first = case("hours")[0]
+    assert first.slot == "2026-12-01-european"
+    assert "Tue 1 Dec 10:00–12:00 for conductor-eu, outside 14:00-15:00 Europe/Paris" in first.message
 
 
 @settings(max_examples=40)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calsync.core.planning import plan
-from calsync.schedule.conflicts import _by_itself, check
+from calsync.schedule.conflicts import _inherent, check
 from calsync.schedule.feed import render
 from support.samples import PAIR, ics
 from support.town import CONFIG, FILTERS, NOW, WEEKS, Town, changes
@@ -39,8 +39,8 @@ def test_a_check_in_a_followed_agenda_is_the_check_in_one_read_anew(tmp_path_fac
             for slot in planned.slots:
                 window = next(one for one in CONFIG.train_windows if one.name == slot.window)
                 arguments = (slot, window, tuple(planned.conductors(slot)))
-                assert _by_itself(*arguments, hours=False, clocks=False) == _by_itself.__wrapped__(
-                    *arguments, hours=False, clocks=False
+                assert _inherent(*arguments, hours_block=False, clocks_block=False) == _inherent.__wrapped__(
+                    *arguments, hours_block=False, clocks_block=False
                 )
     town.calendar.close()
 
@@ -60,7 +60,7 @@ def test_history_that_was_left_out_changes_nothing_that_anybody_sees(tmp_path_fa
     town.now += timedelta(days=later)
     whole, brief = town.anew(), town.anew()  # the first one told the calendar what is over
     assert len(brief.objects) <= len(whole.objects)
-    assert not brief.history
+    assert not brief.ended
     assert render(whole, town.now).body == render(brief, town.now).body
     assert whole.quarters == brief.quarters
     # Somebody who knows nothing of this makes one of them new.

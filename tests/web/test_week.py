@@ -246,13 +246,13 @@ def test_the_api_and_the_page_show_what_feeds_say_and_no_uid_of_theirs(calendar,
         assert [path for path in paths if "secret" in site.get(path).text] == []
         page = " ".join(site.get("/week/2026-W49").text.split())
         assert "Tue 01 Dec 10:30 to Tue 01 Dec 11:00 Europe/Paris (from their busy feed)" in page
-        assert "is not known" not in page
+        assert "Cannot tell" not in page
     feed.status = 404
     shutil.rmtree(folder / ".calsync")
     with served(config, calendar, now) as site:
         assert site.get("/api/away").json() == []
         page = shown(site, "/week/2026-W49", "it answers 404")
-        assert "Whether conductor-eu is away is not known: their busy feed cannot be read (it answers 404)." in page
+        assert "Cannot tell whether conductor-eu is away: their busy feed cannot be read (it answers 404)." in page
 
 
 # Over HTTP and on the command line
