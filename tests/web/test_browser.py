@@ -191,7 +191,7 @@ def test_a_conflict_is_shown_before_and_refused_in_words(site, open_page):
     week, monday = site.week()
     tuesday = monday + timedelta(days=1)
     page = open_page(f"{site.url}/plan?primary=conductor-eu&backup=conductor-us&week={week}")
-    expect(page.locator("#plan-said")).to_contain_text("free")
+    expect(page.locator("#plan-heading")).to_contain_text("free")
     site.put((f"maintenance-{week}", event("Database maintenance", at(tuesday, 11, 30, EUROPE))))
     # The page is a moment old, as pages are: the refusal comes from the server.
     page.get_by_role("button", name=f"Reserve {week}").click()
@@ -199,7 +199,7 @@ def test_a_conflict_is_shown_before_and_refused_in_words(site, open_page):
     expect(said).to_contain_text(f"A conflict blocks {week}: “Database maintenance”")
     assert site.client.get(f"/api/reservations/{week}").status_code == 404
     page.reload()
-    expect(page.locator("#plan-said")).to_contain_text("1 conflict blocks the reservation")
+    expect(page.locator("#plan-heading")).to_contain_text("1 conflict blocks the reservation")
     expect(page.locator("#plan-result ul.conflicts")).to_contain_text("“Database maintenance”")
     expect(page.locator("#plan-result ul.alternatives li")).not_to_have_count(0)
     page.get_by_label("Reserve despite the conflicts, because").fill("the maintenance waits for us")
@@ -364,19 +364,19 @@ def test_news_comes_in_quietly_and_leaves_alone_what_somebody_looks_at(site, ope
     page = open_page("about:blank")
     page.clock.install()
     page.goto(f"{site.url}/week/{week}")
-    expect(page.locator("#held")).to_contain_text("Nobody has reserved this week")
+    expect(page.locator("#reservation")).to_contain_text("Nobody has reserved this week")
     page.get_by_label("Primary", exact=True).fill("half-writt")
     body = {"week": week, "primary": "conductor-eu", "backup": "conductor-us"}
     assert site.client.post("/api/reservations", json=body).status_code == 201
     page.clock.run_for(61_000)
-    expect(page.locator("#held")).to_contain_text("conductor-eu")
+    expect(page.locator("#reservation")).to_contain_text("conductor-eu")
     expect(page.locator(".bar.slot")).to_have_count(6)
     expect(page.get_by_label("Primary", exact=True)).to_have_value("half-writt")
     slot = bar(page, f"{monday + timedelta(days=1)}-european").locator(".text")
     slot.focus()
     assert site.client.delete(f"/api/reservations/{week}").status_code == 200
     page.clock.run_for(61_000)
-    expect(page.locator("#held")).to_contain_text("Nobody has reserved this week")
+    expect(page.locator("#reservation")).to_contain_text("Nobody has reserved this week")
     expect(slot).to_be_focused()
     now = page.locator("#now")
     assert (now.get_attribute("aria-live"), now.get_attribute("aria-atomic")) == ("polite", "true")
@@ -412,7 +412,7 @@ def test_everything_is_done_with_the_keyboard_alone(site, open_page):
     expect(page).to_have_url(re.compile(week))
     page.keyboard.press("Tab")
     page.keyboard.type("conductor-us")
-    expect(page.locator("#plan-said")).to_contain_text(f"{week}: free")
+    expect(page.locator("#plan-heading")).to_contain_text(f"{week}: free")
     tab_to(page.get_by_role("button", name=f"Reserve {week}"))
     page.keyboard.press("Enter")
     expect(page.locator("#reserved")).to_contain_text(f"{week} is reserved")
@@ -471,7 +471,7 @@ def test_the_page_can_be_read_and_used_without_javascript(crowded, open_page):
     page.get_by_label("Backup", exact=True).fill("ana@America/Chicago")
     page.get_by_label("Week", exact=True).select_option(site.free)
     page.get_by_role("button", name="Plan", exact=True).click()
-    expect(page.locator("#plan-said")).to_contain_text("1 conflict blocks the reservation")
+    expect(page.locator("#plan-heading")).to_contain_text("1 conflict blocks the reservation")
     assert (
         f"<code>calsync reserve conductor-eu ana@America/Chicago --week {site.free}</code></p></noscript>" in page.content()
     )

@@ -90,10 +90,10 @@ async def _write(
     except CalsyncError as error:
         kind = "conflict" if isinstance(error, Conflicted) else type(error).__name__.lower()
         state.metrics.writes.labels(action, kind).inc()
-        _log.info("%s by %s: %s", action, author or "anybody", error)
+        _log.info("%s by %s: %s", action, author or "anonymous", error)
         raise
     state.metrics.writes.labels(action, "done").inc()
-    _log.info("%s by %s: %s done", action, author or "anybody", outcome.reservation.week)
+    _log.info("%s by %s: %s done", action, author or "anonymous", outcome.reservation.week)
     return outcome
 
 

@@ -75,7 +75,7 @@ def be_away(body: AwayIn, state: State, author: Writer, _query: Annotated[NoQuer
     absence = absences.add_absence(
         state.sync, body.conductor, body.start, body.end, state.clock(), note=body.note, author=author
     )
-    _log.info("away by %s: %s from %s to %s", author or "anybody", body.conductor, body.start, body.end)
+    _log.info("away by %s: %s from %s to %s", author or "anonymous", body.conductor, body.start, body.end)
     return JSONResponse(
         AwayOut.model_validate(absence).model_dump(mode="json"), status_code=201 if absence.created else 200
     )
@@ -99,7 +99,7 @@ def be_present(
 ) -> Response:
     """Remove an absence."""
     absences.remove_absence(state.sync, name, state.clock())
-    _log.info("away by %s: %s removed", author or "anybody", name)
+    _log.info("away by %s: %s removed", author or "anonymous", name)
     return Response(status_code=204)
 
 
@@ -122,7 +122,7 @@ def hand_over(
     handoff = hand_off(
         state.sync, state.destinations.missing, Week.parse(week), to, body.note, now, etags=etags(if_match), author=author
     )
-    _log.info("handoff by %s: %s goes from %s to %s", author or "anybody", week, handoff.former, to.name)
+    _log.info("handoff by %s: %s goes from %s to %s", author or "anonymous", week, handoff.former, to.name)
     return HandoffOut.of(*send_handoff(state.dispatcher, handoff, state.clock()))
 
 
@@ -131,7 +131,7 @@ def tell(week: WeekPath, body: UpdateIn, state: State, author: Writer, _query: A
     """Send news to the partner, to wherever they can be reached now. A decision goes to the ticket and the log."""
     now, which = state.clock(), Week.parse(week)
     update = post_update(state.dispatcher, which, body.sender, body.text, now, decision=body.decision)
-    _log.info("update by %s: %s from %s", author or "anybody", which, body.sender)
+    _log.info("update by %s: %s from %s", author or "anonymous", which, body.sender)
     return UpdateOut.of(str(which), update, state.dispatcher.deliver(update.href, update.correlation_id, state.clock()))
 
 

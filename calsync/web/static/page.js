@@ -43,8 +43,8 @@ async function suggestZones() {
   if (!answer.ok) return;
   const zones = await answer.json();
   for (const list of document.querySelectorAll("#zone-list, #people")) {
-    const known = new Set([...list.options].map((option) => option.value));
-    list.append(...zones.filter((name) => !known.has(name)).map((name) => new Option(name, name)));
+    const listed = new Set([...list.options].map((option) => option.value));
+    list.append(...zones.filter((name) => !listed.has(name)).map((name) => new Option(name, name)));
   }
 }
 
@@ -52,8 +52,8 @@ function offerOwnZone() {
   const own = document.querySelector("[data-own-zone]");
   const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
   if (!own || !timeZone) return;
-  const known = [...document.querySelectorAll(".zones li a")].some((link) => new URL(link.href).searchParams.get("tz") === timeZone);
-  if (known) return;
+  const isListed = [...document.querySelectorAll(".zones li a")].some((link) => new URL(link.href).searchParams.get("tz") === timeZone);
+  if (isListed) return;
   own.href = own.dataset.ownZone.replace("ZONE", encodeURIComponent(timeZone));
   own.textContent = `yours (${timeZone.replaceAll("_", " ")})`;
   own.parentElement.hidden = false;

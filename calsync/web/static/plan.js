@@ -43,7 +43,7 @@ async function plan(form, reserved) {
   const result = document.getElementById("plan-result");
   result.innerHTML = fresh.innerHTML;
   // A screen reader reads the first line of the result, not all of it at every letter.
-  document.getElementById("plan-news").textContent = result.querySelector("#plan-said, #refusal")?.textContent ?? "";
+  document.getElementById("plan-news").textContent = result.querySelector("#plan-heading, #refusal")?.textContent ?? "";
   if (location.pathname === new URL(form.action).pathname) history.replaceState(null, "", address);
   offerReserve(form, reserved);
 }
@@ -97,7 +97,7 @@ async function reserve(form, button, reserved) {
 }
 
 function success(reservation, tz) {
-  const line = element("p", `${reservation.week} is reserved, with ${reservation.slots.length} slots. `, "said");
+  const line = element("p", `${reservation.week} is reserved, with ${reservation.slots.length} slots. `, "success");
   const link = element("a", "See the week");
   link.href = `/week/${reservation.week}?tz=${encodeURIComponent(tz)}`;
   line.append(link);
