@@ -23,7 +23,6 @@ reserved: by this call. stands: reserved before. no-train: there is no train. op
 block it. beyond: it is outside the horizon. invalid: windows.toml does not allow it. refused: the calendar refused it.
 """
 
-
 FAILED: Collection[Result] = ("open", "conflict", "beyond", "invalid", "refused")
 """The results for a week that has a train and is not reserved."""
 

@@ -65,8 +65,15 @@ def _overrides_of_all(events: list[Event]) -> list[Event] | None:
     ):
         return None
     replaced = [moment_of(event, "RECURRENCE-ID") for event in overrides]
+    if any(_kind(moment) != _kind(start) for moment in replaced):
+        return None
     starts = {utc_of(start + timedelta(days=n)) for n in range(len(overrides))}
     return overrides if {utc_of(moment) for moment in replaced if moment is not None} == starts else None
+
+
+def _kind(moment: date | None) -> tuple[type, bool]:
+    """Return whether it is a date or a date-time, and whether that has a timezone."""
+    return type(moment), getattr(moment, "tzinfo", None) is not None
 
 
 def _interval(rule: vRecur) -> int:

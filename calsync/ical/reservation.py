@@ -167,7 +167,7 @@ def _shared(config: Config, reservation: Reservation) -> Event:
     event.add("DTSTAMP", reservation.modified)
     event.add("LAST-MODIFIED", reservation.modified)
     event.add("SEQUENCE", reservation.sequence)
-    event.add("CATEGORIES", ["train"])
+    event.add("CATEGORIES", [*CATEGORIES])
     event.add("TRANSP", "OPAQUE")
     if link := ticket_link(reservation.ticket, config.train.ticket_url):
         event.add("URL", link)

@@ -26,28 +26,16 @@ from calsync.schedule.sync import CalendarSync
 
 GRACE = timedelta(seconds=10)
 """How long a new message is left to the process that made it, whose caller waits for the outcome."""
-
-
 MAX_PAUSE = timedelta(seconds=10)
 """The longest pause between two rounds."""
-
-
 BACKOFF = timedelta(minutes=1)
 """How long a week waits after the calendar refused to write it."""
-
-
 ABANDONED = 2 * LEASE
 """How long a message must have expired before a process that could not have sent it gives it up."""
-
-
 LATE = timedelta(seconds=30)
 """The age from which a message carries its date, even at the first attempt."""
-
-
 ATTEMPTS = 12
 """The maximum number of attempts at a write when others write to the week first."""
-
-
 _log = logging.getLogger("calsync")
 
 
@@ -90,7 +78,7 @@ class Dispatcher:
     def send_due(self, now: datetime) -> None:
         """Send what is due on the whole calendar at `now` (aware); see `for_each`."""
         clock = _clock(now)
-        unrecorded = [href for href, _ in self._unrecorded]
+        unrecorded = [href for href, _ in list(self._unrecorded)]  # other threads record meanwhile
         hrefs = dict.fromkeys([*unrecorded, *(week.href for week in self.sync.agenda.reservations)])
         self.for_each(hrefs, lambda href: self._send_due_of(href, clock), now)
 

@@ -29,8 +29,6 @@ from calsync.schedule.status import on_call_status
 
 REPEATED = timedelta(minutes=10)
 """How long the same text from the same person counts as the same update."""
-
-
 MAX_DELIVERIES = 200
 """The maximum number of deliveries on a week."""
 

@@ -22,8 +22,6 @@ from calsync.schedule.objects import CalendarObject
 
 Source = Literal["calendar", "feed"]
 """Where an absence comes from: the Deployments calendar, or somebody's own busy feed."""
-
-
 AbsenceConflict = tuple[Slot, Conductor, Conflict]
 """A reserved slot, the conductor on duty there who is away, and the conflict about it."""
 

@@ -192,11 +192,7 @@ def _updated(
     objects: Mapping[str, CalendarObject], touched: set[str], fresh: Mapping[str, CalendarObject]
 ) -> Mapping[str, CalendarObject]:
     """Return the objects with those at the hrefs in `touched` replaced by `fresh`."""
-    updated = dict(objects)
-    for href in touched:
-        updated.pop(href, None)
-    updated.update(fresh)
-    return updated
+    return {**{href: stored for href, stored in objects.items() if href not in touched}, **fresh}
 
 
 def horizon_around(config: Config, now: datetime) -> TimeRange:

@@ -31,8 +31,6 @@ AHEAD = timedelta(weeks=8)
 """How far ahead the feed shows recurring windows and freezes."""
 TTL = timedelta(minutes=15)
 """How often subscribers should poll."""
-
-
 Status = Literal["CONFIRMED", "TENTATIVE", "CANCELLED"]
 """The STATUS of a slot's VEVENT; a slot that is planned but not reserved is tentative."""
 

@@ -21,8 +21,9 @@ def without_conditions(scope: Scope) -> Headers:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful answer to GET."""
+    """An answer to GET."""
 
+    status: int
     headers: Headers
     unchanged: Headers
     """The headers of the 304 in its place."""
@@ -38,6 +39,7 @@ class Answer:
         headers: Headers = list(messages[0]["headers"])
         named = dict(headers)
         return cls(
+            messages[0]["status"],
             headers,
             [header for header in headers if header[0] not in _OF_BODY],  # a 304 says nothing about a body (section 15.4.5)
             named.get(b"etag"),
@@ -49,7 +51,7 @@ class Answer:
 
     async def send(self, scope: Scope, send: Send) -> None:
         """Send it, or the 304 in its place."""
-        status, headers, body = (200, self.headers, self.body)
+        status, headers, body = (self.status, self.headers, self.body)
         if self._is_current(scope):
             status, headers, body = (304, self.unchanged, b"")
         await send({"type": "http.response.start", "status": status, "headers": [*headers]})

@@ -63,6 +63,13 @@ def test_the_cache_is_bounded_in_answers_and_in_bytes_and_takes_a_query_in_any_o
         assert len(cache._answers) == kept
 
 
+def test_of_a_name_given_twice_the_last_value_counts_in_the_cache_as_in_the_app(calendar):
+    with served(CONFIG, calendar, NOW) as client:
+        one, other = ("/api/conflicts?week=2026-W49&week=2026-W50", "/api/conflicts?week=2026-W50&week=2026-W49")
+        answers = [client.get(url).json()["slots"][0]["id"][:10] for url in (one, other, one)]
+    assert answers == ["2026-12-08", "2026-12-01", "2026-12-08"]
+
+
 def test_feeds_asked_for_by_many_at_once_are_all_answered(calendar):
     with served(CONFIG, calendar, NOW) as client, ThreadPoolExecutor(20) as crowd:
         urls = [f"/deployments.ics?alarm={n % 60}s" for n in range(300)]
