@@ -22,26 +22,25 @@ from calsync.ical.components import values_of
 
 @dataclass(frozen=True, slots=True)
 class CustomZone:
-    """A timezone that pytz does not know, with its VTIMEZONE as `text`.
-
-    `name` is a TZID that no other definition has, so one feed can hold the definitions of several resources.
-    """
+    """A timezone that pytz does not know."""
 
     tz: Any
     name: str
+    """A TZID that no other definition has, so one feed can hold the definitions of several resources."""
     text: bytes
+    """The VTIMEZONE under that name (CRLF lines)."""
 
 
 @dataclass(slots=True)
 class UsedTimezones:
-    """The timezones of an event's times: the TZIDs that pytz knows, its own VTIMEZONEs by TZID, and what is unknown.
-
-    `unknown` has the name of the property and the TZID of each unknown timezone.
-    """
+    """The timezones of the times of some events."""
 
     tzids: set[str] = field(default_factory=set)
+    """Those that pytz knows."""
     custom: dict[str, bytes] = field(default_factory=dict)
+    """The VTIMEZONEs of the others, by TZID."""
     unknown: list[tuple[str, str]] = field(default_factory=list)
+    """The property and the TZID of each time in an unknown timezone."""
 
 
 def read_custom_zones(calendar: Calendar) -> Mapping[str, CustomZone]:
@@ -62,8 +61,8 @@ def read_custom_zones(calendar: Calendar) -> Mapping[str, CustomZone]:
 def set_timezones(event: Event, zones: Mapping[str, CustomZone], used: UsedTimezones) -> None:
     """Give each time of the event the timezone that its TZID means in this resource, and its name in the feed.
 
-    `zones` are the resource's own timezones. Adds to `used`. A time in an unknown timezone becomes floating. Doing it twice
-    would look for the new names.
+    `zones` are the resource's own timezones. Adds to `used`. A time in an unknown timezone becomes floating. Call it once
+    for an event, because it renames TZIDs.
     """
     properties = [(name, value) for name in event for value in values_of(event, name)]
     for name, value in properties:
