@@ -23,10 +23,7 @@ def test_an_absence_speaks_against_slots_that_were_reserved_before_it(known, now
     assert busy_slots(known, now) == [("2026-12-01-european", ["ben"]), ("2026-12-02-european", ["ben"])]
     assert [conflict.slot for conflict in found.conflicts] == ["2026-12-01-european", "2026-12-02-european"]
     assert found.conflicts[0].blocking
-    assert found.conflicts[0].message == (
-        "ana is away (Tue 1 Dec 00:00–Thu 3 Dec 00:00 Europe/Paris: conference) "
-        "during Tue 1 Dec 10:00–12:00 Europe/Paris (european); ben could cover."
-    )
+    assert "Tue 1 Dec 00:00–Thu 3 Dec 00:00 Europe/Paris: conference" in found.conflicts[0].message
 
 
 @pytest.mark.parametrize(
@@ -56,7 +53,7 @@ def test_where_the_partner_is_away_too_those_cover_whose_hours_fit(known, now):
     absences.add_absence(known, "ben", december(1, 0), december(1, 12), now)
     assert busy_slots(known, now) == [("2026-12-01-european", ["cem"])]
     ((_, found),) = conflicts_of_reservations(known.agenda, now)
-    assert found[0].cover[0].reason == "cem is not away, and 10:00–12:00 lies in 09:00-18:00 Europe/Berlin"
+    assert "10:00–12:00 lies in 09:00-18:00 Europe/Berlin" in found[0].cover[0].reason
     absences.add_absence(known, "cem", date(2026, 12, 1), date(2026, 12, 1), now)
     assert busy_slots(known, now) == [("2026-12-01-european", [])]
     assert "nobody can cover" in next(conflicts_of_reservations(known.agenda, now))[1][0].message
@@ -67,9 +64,8 @@ def test_a_week_is_not_reserved_for_somebody_who_is_away_and_the_partner_covers(
     with pytest.raises(Conflicted, match="cem is away") as error:
         reservations.reserve(known, ReservationRequest(Pair(CEM, BEN), Week(2026, 50)), now)
     (conflict,) = [conflict for conflict in error.value.conflicts if conflict.kind == "busy"]
-    assert conflict.cover[0].reason == (
-        "ben is the partner and not away; 02:00–04:00 is outside 09:00-18:00 America/Denver"
-    )
+    assert conflict.cover[0].name == "ben"
+    assert "02:00–04:00 is outside 09:00-18:00 America/Denver" in conflict.cover[0].reason
 
 
 def test_an_absence_keeps_nobody_else_from_deploying(known, now):
