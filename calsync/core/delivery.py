@@ -66,7 +66,7 @@ class Delivery:
     not_before: Annotated[AwareDatetime, Field(alias="due")]
     """The earliest time of the next attempt."""
     ticket: str | None = None
-    """The ticket that a message to the ticket goes onto; each claim sets it anew, like `assign` and `remark`."""
+    """The ticket that a message to the ticket goes onto; each claim sets it again, like `assign` and `remark`."""
     to: str | None = None
     """The conductor whom a hand-off is to."""
     assign: str | None = None

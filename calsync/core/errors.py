@@ -16,7 +16,7 @@
         └── Refused           the calendar answered no: credentials, permission, quota
 
 `str()` of each is a sentence that says what is wrong and what to do. `web/errors.py` maps the tree to HTTP and
-`cli/main.py` to exit codes; nothing else does.
+`cli/errors.py` to exit codes; nothing else does.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def be_away(body: AwayIn, state: State, author: Writer, _query: Annotated[NoQuer
 def list_away(state: State, _query: Annotated[NoQuery, Query()]) -> list[AwayOut]:
     """List the absences that are not over, by start. Events of busy feeds count if they concern reserved slots.
 
-    Whose feed cannot be read is told by the conflicts and by `/api/now`.
+    If a feed cannot be read, the conflicts and `/api/now` say so.
     """
     return [AwayOut.model_validate(absence) for absence in list_absences(state.agenda, state.clock())]
 
