@@ -95,7 +95,7 @@ def guarded(tmp_path_factory):
     """A server that wants a token for writing."""
     site = Site(tmp_path_factory.mktemp("guarded"), tokens=f"release-bot:{TOKEN}")
     yield site
-    site.stop()
+    site.close()
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def site(tmp_path_factory):
     """A server on loopback without tokens."""
     site = Site(tmp_path_factory.mktemp("open"))
     yield site
-    site.stop()
+    site.close()
 
 
 @pytest.fixture
