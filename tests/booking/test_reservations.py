@@ -285,6 +285,7 @@ def test_a_calendar_that_is_away_is_said_and_nothing_is_promised(sync, now):
         reserve(sync, REQUEST, now)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("own_process", [False, True])
 def test_of_twenty_pairs_at_once_exactly_one_gets_the_week(calendar, config, sync, tmp_path, now, own_process):
     calendars = [SqlCalendar.sqlite(tmp_path / "deployments.db") if own_process else calendar for _ in range(20)]

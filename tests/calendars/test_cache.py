@@ -60,6 +60,7 @@ def served(place, proxy, now):
         yield client
 
 
+@pytest.mark.heavy
 def test_a_restart_while_the_server_is_away_serves_the_last_known_calendar_and_recovers_by_itself(place, now):
     proxy = place.proxy()
     with served(place, proxy, THEN) as client:

@@ -48,6 +48,7 @@ def test_the_calendars_own_address_is_taken_with_or_without_the_slash_at_its_end
     assert standing(caldav.open(caldav.url.rstrip("/"))).keys() == {"a.ics"}
 
 
+@pytest.mark.heavy
 def test_a_principals_address_leads_to_the_calendar_of_the_configured_name(caldav):
     other = caldav.server.new_calendar("Somebody else's")
     url = caldav.server.new_calendar(f"Deployments {other[-8:]}")

@@ -239,6 +239,7 @@ def test_a_server_that_is_away_when_calsync_starts_is_found_once_it_is_there(pla
     assert put(calendar, "a.ics", "a")
 
 
+@pytest.mark.heavy
 @on_servers
 def test_a_server_that_does_not_answer_in_time_is_unreachable(place):
     proxy = place.proxy()

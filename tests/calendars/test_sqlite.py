@@ -108,6 +108,7 @@ for n in range(100_000):
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("lines", [1, 7, 40])
 def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path, lines):
     command, pipe = [sys.executable, "-c", WRITER, str(tmp_path / "a.db")], subprocess.PIPE

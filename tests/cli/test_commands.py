@@ -172,6 +172,7 @@ def test_change_keeps_what_it_is_not_told(run):
     assert "2026-W49 is reserved as requested" in run("change", "2026-W49", "--ticket", "T2").out
 
 
+@pytest.mark.heavy
 def test_release_gives_the_week_up(run, calendar):
     etag = run("reserve", *W49, "--json").json["etag"]
     assert run("release", "2026-W49", "--if-match", "another").code == 1
@@ -250,6 +251,7 @@ def test_doctor_does_not_care_about_what_is_over(run, calendar):
     assert run("doctor", at=datetime(2026, 12, 2, tzinfo=UTC)).code == 0
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("address", "said"),
     [
@@ -425,6 +427,7 @@ def test_python_m_calsync_is_the_same_command():
     assert (done.stdout, done.stderr) == (f"calsync {__version__}\n", "")
 
 
+@pytest.mark.heavy
 def test_the_command_line_loads_no_server_and_no_client():
     names = {"fastapi", "starlette", "uvicorn", "pythonjsonlogger", "niquests", "sqlalchemy", "caldav", "apprise", "irc"}
     code = f"import sys, calsync.cli, calsync.cli.main; print(*sorted({names} & set(sys.modules)))"

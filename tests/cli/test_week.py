@@ -35,6 +35,7 @@ def test_without_the_ticket_systems_token_commands_work_and_doctor_says_what_is_
     assert secret.startswith("CALSYNC_TICKETS_TOKEN is not set here")
 
 
+@pytest.mark.heavy
 def test_the_command_line_hands_off_and_updates(run, monkeypatch, server):
     monkeypatch.setenv("CALSYNC_TICKETS_URL", server.url)
     monkeypatch.setenv("CALSYNC_TICKETS_TOKEN", TOKEN)
@@ -82,6 +83,7 @@ def test_doctor_lists_the_messages_that_did_not_arrive_or_may_not_have(known, ru
     assert run("doctor", at=datetime(2026, 12, 8, tzinfo=UTC)).code == 0
 
 
+@pytest.mark.heavy
 def test_the_command_line_says_who_could_cover(run):
     run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49")
     said = run("away", "conductor-eu", "2026-12-01T10:30", "2026-12-01T11:30", "--note", "dentist")
@@ -149,6 +151,7 @@ def test_a_span_that_makes_no_sense_is_told_in_its_own_words(run, span, said):
     assert run("away").out == "Nobody is away."
 
 
+@pytest.mark.heavy
 def test_the_command_line_lists_what_feeds_say_and_never_calls_free_what_is_not_known(run, folder, feed):
     feed_in(folder, feed)
     run("reserve", "conductor-eu", "conductor-us", "--week", "2026-W49")
@@ -206,6 +209,7 @@ def test_commands_that_are_not_about_people_wait_for_no_feed(run, folder, feed):
     assert len(feed.seen) == 1
 
 
+@pytest.mark.heavy
 def test_the_command_line_reserves_week_by_week(run, now):
     said = run("rotation", "--weeks", "4")
     assert said.code == 0

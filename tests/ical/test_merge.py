@@ -100,6 +100,7 @@ edits = st.one_of(
 )
 
 
+@pytest.mark.heavy
 @settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from(SLOTS), edits), min_size=1, max_size=6), st.integers(0, 3))
 def test_whatever_a_person_adds_changes_or_removes_survives_an_unrelated_change(done, alarms):

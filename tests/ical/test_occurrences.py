@@ -298,6 +298,7 @@ old_rules = st.builds(
 )
 
 
+@pytest.mark.heavy
 @settings(max_examples=40)
 @given(
     old_rules,
@@ -324,6 +325,7 @@ def test_an_old_series_is_where_it_would_be_if_every_instance_had_been_counted(r
         ]
 
 
+@pytest.mark.heavy
 @settings(max_examples=30)
 @given(
     st.integers(5, 50), st.datetimes(datetime(2026, 1, 1), datetime(2026, 8, 1)), st.sampled_from(["UTC", "Europe/Paris"])

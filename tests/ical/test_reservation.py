@@ -28,12 +28,14 @@ def shown(slots):
     return sorted((slot.start.astimezone(UTC), slot.end.astimezone(UTC)) for slot in slots)
 
 
+@pytest.mark.heavy
 @settings(max_examples=40)
 @given(some, st.from_regex(r"[0-9a-f]{32}", fullmatch=True))
 def test_what_is_written_on_the_calendar_is_read_back_the_same(reservation, mark):
     assert decoded(encode_reservation(WITH_TICKETS, reservation, mark)) == Written(reservation, mark, cancelled=False)
 
 
+@pytest.mark.heavy
 @settings(max_examples=30)
 @given(some.map(lambda reservation: replace(reservation, released=False)))
 def test_calsync_itself_reads_exactly_the_slots_without_a_defect(reservation):
@@ -91,6 +93,7 @@ def test_a_week_with_one_slot_left_is_one_plain_event(engine):
     assert [span[:2] for span in engine(ics, utc(2026, 11, 30))] == shown(reservation.slots)
 
 
+@pytest.mark.heavy
 @settings(max_examples=30)
 @given(some)
 def test_the_resource_keeps_to_what_servers_and_clients_agree_on(reservation):
@@ -168,6 +171,7 @@ def test_only_a_weeks_own_href_is_a_reservations(name):
     assert week_of(reservation_href(Week(2026, 49))) == Week(2026, 49)
 
 
+@pytest.mark.heavy
 @settings(max_examples=40)
 @given(some, st.integers(-3, 12))
 def test_a_week_whose_slots_are_read_as_overrides_is_what_expanding_it_gives(reservation, shift):

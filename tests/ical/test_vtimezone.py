@@ -52,6 +52,7 @@ def test_a_reader_of_the_vtimezone_sees_the_offsets_of_pytz(name):
     assert wrong == []
 
 
+@pytest.mark.heavy
 def test_no_vtimezone_of_any_timezone_has_an_rdate_or_lacks_what_rfc_5545_asks_for():
     for name in pytz.common_timezones[::25] + INTERESTING:
         text = vtimezone(name).decode()
@@ -73,6 +74,7 @@ def test_yearly_rules_stand_as_rrules_for_outlook(name, rules):
     assert text.count("BEGIN:STANDARD") + text.count("BEGIN:DAYLIGHT") == max(rules, 1)
 
 
+@pytest.mark.heavy
 def test_icalendar_reads_every_vtimezone():
     for name in [*INTERESTING, *SAMPLE]:
         (component,) = Calendar.from_ical(b"BEGIN:VCALENDAR\r\n" + vtimezone(name) + b"END:VCALENDAR\r\n").walk("VTIMEZONE")

@@ -112,6 +112,7 @@ def test_starts_alone_are_announced_where_no_time_before_is_wanted(known, calend
     assert len(room.said) == 1
 
 
+@pytest.mark.heavy
 def test_every_slot_of_a_week_is_announced_twice_and_once_each(known, calendar, team, room):
     for slot in known.agenda.reservation(W49).reservation.slots:
         for at in (slot.start - TEN, slot.start, slot.end - TEN):

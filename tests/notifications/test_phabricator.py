@@ -75,6 +75,7 @@ def test_a_ticket_system_that_drips_is_given_up_in_time(monkeypatch, head):
     assert time.monotonic() - begun < 30
 
 
+@pytest.mark.heavy
 def test_an_edit_whose_answer_drips_is_unsure(server, monkeypatch):
     monkeypatch.setattr(phabricator, "TIMEOUT", 2)  # also for the calls before it, which are answered
     server.dripping = ["maniphest.edit"]

@@ -125,6 +125,7 @@ def many(*events):
     return b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//test//EN\r\n" + found + b"END:VCALENDAR\r\n"
 
 
+@pytest.mark.heavy
 def test_a_feed_with_more_in_it_than_can_be_read_is_unknown_before_long(fed, feeding, feed, tmp_path, now, monkeypatch):
     monkeypatch.setattr(busy_feeds, "READING", 0.2)
     daily = ("SUMMARY:Daily", "DTSTART:20260101T093000Z", "DTEND:20260101T100000Z", "RRULE:FREQ=DAILY")
@@ -224,6 +225,7 @@ def test_behind_the_span_of_free_busy_time_nothing_is_known(fed, feeding, feed, 
     assert kinds(fed, now) == [("unknown", f"2026-12-0{day}-european") for day in (2, 3)]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n"])
 def test_a_feed_that_drips_is_cut_and_keeps_nobody_elses_back(feed, tmp_path, now, monkeypatch, head):
     monkeypatch.setattr(busy_feeds, "MAX_SECONDS", 3)

@@ -486,6 +486,7 @@ reserved_weeks = st.dictionaries(
 )
 
 
+@pytest.mark.heavy
 @settings(max_examples=60)
 @given(weeks=reserved_weeks, others=st.lists(foreign(), max_size=5))
 def test_who_reads_the_feed_sees_the_calendar(weeks, others):

@@ -4,6 +4,7 @@ import sqlite3
 from datetime import timedelta
 from itertools import count
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,6 +50,7 @@ past = st.integers(1, 3000).map(lambda days: NOW - timedelta(days=days))
 RULES = ["", "RRULE:FREQ=WEEKLY;COUNT=4", "RRULE:FREQ=WEEKLY;COUNT=3;INTERVAL=2;BYDAY=MO,FR", "RRULE:FREQ=YEARLY"]
 
 
+@pytest.mark.heavy
 @settings(max_examples=40)
 @given(st.lists(st.tuples(past, st.sampled_from(RULES)), max_size=8), st.integers(0, 200))
 def test_history_that_was_left_out_changes_nothing_that_anybody_sees(tmp_path_factory, events, later):

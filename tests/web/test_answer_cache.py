@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ def cache_of(app):
     return layer
 
 
+@pytest.mark.heavy
 @settings(max_examples=8)
 @given(st.lists(changes, min_size=1, max_size=3))
 def test_an_answer_from_the_cache_is_the_one_the_app_would_give(tmp_path_factory, story):

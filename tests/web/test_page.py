@@ -217,6 +217,7 @@ def test_other_names_of_a_week_lead_to_its_address(readers, url):
     assert (answer.status_code, answer.headers["location"]) == (307, "/week/2026-W49?tz=Asia%2FTokyo")
 
 
+@pytest.mark.heavy
 def test_the_first_page_is_the_week_to_come_or_the_one_under_way(calendar, tmp_path):
     with served(calendar) as client:
         assert "<title>2026-W49 –" in client.get("/").text
