@@ -32,8 +32,7 @@ class AnswerCache:
     """ASGI middleware."""
 
     def __init__(self, app: ASGIApp, *, state: AppState) -> None:
-        self._app, self._state = app, state
-        self._lock = asyncio.Lock()
+        self._app, self._state, self._lock = app, state, asyncio.Lock()
         self._agenda: Agenda | None = None
         self._answers: dict[Key, Answer] = {}
 
@@ -43,10 +42,7 @@ class AnswerCache:
             await self._app(scope, receive, send)
             return
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        key = (
-            scope["path"],
-            tuple(sorted(query, key=itemgetter(0))),
-        )  # stable: of a name given twice, the last value counts
+        key = (scope["path"], tuple(sorted(query, key=itemgetter(0))))  # stable: the last value of a name still counts
         if (answer := self._get(key)) is None:
             async with self._lock:
                 answer = self._get(key) or await self._call_app(key, scope, receive)
